@@ -1,0 +1,119 @@
+"""Builds the core: one static library per instruction set, each under its own flags, and one extension over them.
+
+What the compiler cannot do is left out, not fatal: without OpenMP the core runs on one thread, without AVX flags it has
+fewer tables. CORE_SOURCES and TABLES are the lists that every other build reads (tests/c, Makefile).
+"""
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+
+from setuptools import Extension, setup
+from setuptools.command.build_clib import build_clib
+from setuptools.command.build_ext import build_ext
+
+CORE_SOURCES = [
+    f"src/core/{name}.c"
+    for name in (
+        "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops", "plan", "recurrent", "run", "threads"
+    )
+]  # fmt: skip
+INCLUDES = ["include", "src/core"]
+
+# -ffp-contract=off: gcc and clang differ in their defaults, and a contracted sum has other bits. Never -ffast-math or
+# -Ofast: linking with them makes loading the module change the host's floating-point mode.
+COMMON_FLAGS = ["-std=c11", "-g0", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra", "-fvisibility=hidden"]
+TABLES = {
+    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
+    "avx2": ["-mavx2", "-mfma"],
+    "scalar": [],
+}
+OPENMP = ["-fopenmp"]
+
+
+def compiles(compiler: list[str], source: str, flags: list[str]) -> bool:
+    """Tell whether a whole program with these flags compiles and links."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "probe.c")
+        with open(path, "w") as file:
+            file.write(source)
+        command = [*compiler, *flags, path, "-o", os.path.join(folder, "probe")]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def configuration(compiler: list[str]) -> tuple[list[str], list[str]]:
+    """Return the tables to build and OpenMP's flags, as far as this compiler and machine have them."""
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    tables = []
+    for name, flags in TABLES.items():
+        if name == "scalar" or (x86 and compiles(compiler, "#include <immintrin.h>\nint main(void) { return 0; }", flags)):
+            tables.append(name)
+    probe = "#include <omp.h>\nint main(void) { return omp_pause_resource_all(omp_pause_soft) + omp_get_max_threads() < 0; }"
+    openmp = OPENMP if os.environ.get("SEQCORE_OPENMP", "1") != "0" and compiles(compiler, probe, OPENMP) else []
+    return tables, openmp
+
+
+class BuildLibraries(build_clib):
+    """Fills in the flags once the compiler is known."""
+
+    def build_libraries(self, libraries):
+        tables, openmp = configuration(list(self.compiler.compiler))
+        macros = [(f"SC_HAVE_{name.upper()}", "1") for name in tables if name != "scalar"]
+        done = []
+        for name, info in libraries:
+            table = name.removeprefix("seqcore_")
+            if table in TABLES and table not in tables:
+                continue
+            flags = COMMON_FLAGS + (TABLES[table] if table in TABLES else openmp)
+            done.append((name, {**info, "macros": macros, "cflags": flags}))
+        self.distribution.seqcore = [name for name, _ in done], openmp
+        super().build_libraries(done)
+
+
+class BuildExtension(build_ext):
+    """Links the libraries that were built."""
+
+    def run(self):
+        self.run_command("build_clib")
+        names, openmp = self.distribution.seqcore
+        # setuptools puts the libraries of the distribution in front of the extension's own
+        self.distribution.libraries = [(n, i) for n, i in self.distribution.libraries if n in names]
+        for extension in self.extensions:
+            extension.extra_link_args += openmp
+        super().run()
+
+
+HEADERS = [f"src/core/{name}" for name in sorted(os.listdir("src/core")) if name.endswith(".h")]
+
+
+def library(sources: list[str]) -> dict:
+    depends = [*HEADERS, "include/seqcore/seqcore.h"]
+    return {"sources": sources, "include_dirs": INCLUDES, "obj_deps": {"": depends, **{s: depends for s in sources}}}
+
+
+def extension() -> Extension:
+    import numpy
+
+    return Extension(
+        "seqcore._binding",
+        ["src/seqcore/_binding.pyx"],
+        include_dirs=[*INCLUDES, numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+        extra_compile_args=["-O2", "-g0", "-std=c11", "-fvisibility=hidden"],
+        depends=["include/seqcore/seqcore.h"],
+    )
+
+
+if __name__ == "__main__":
+    if sys.platform == "win32":
+        sys.exit("seqcore builds on POSIX systems: its model files are mapped with mmap")
+    from Cython.Build import cythonize
+
+    setup(
+        libraries=[("seqcore_core", library(CORE_SOURCES))]
+        + [(f"seqcore_{name}", library([f"src/core/kernels_{name}.c"])) for name in TABLES],
+        ext_modules=cythonize([extension()], include_path=["src"], build_dir="build"),
+        cmdclass={"build_clib": BuildLibraries, "build_ext": BuildExtension},
+    )
