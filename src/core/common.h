@@ -1,0 +1,27 @@
+/* What every file of the core shares: failing with a message, and memory.
+ * Nothing here knows about graphs or kernels. */
+#ifndef SC_COMMON_H
+#define SC_COMMON_H
+
+#include "seqcore/seqcore.h"
+
+#include <stdbool.h>
+
+#if defined(__GNUC__)
+#define SC_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define SC_PRINTF(text, first)
+#endif
+
+/* Writes one line into `error` (when not NULL) and returns `status`, so that a failure is one statement. */
+sc_status sc_fail(sc_error *error, sc_status status, const char *format, ...) SC_PRINTF(3, 4);
+
+/* 64-byte aligned memory, or NULL. Free with sc_aligned_free. */
+void *sc_aligned_alloc(size_t bytes);
+void sc_aligned_free(void *memory);
+
+/* false when a product or sum does not fit in size_t; then *result is not written. */
+bool sc_mul(size_t a, size_t b, size_t *result);
+bool sc_add(size_t a, size_t b, size_t *result);
+
+#endif

@@ -1,0 +1,116 @@
+/* The contract that each instruction set fills in: struct sc_kernels.
+ *
+ * A kernel reads row pointers, packed matrices and nothing else; it knows no graph, no thread and no allocation.
+ * Every output element is one chain of fused multiply-adds in ascending k, started from `init`, whatever tile computes
+ * it: that is why a row has the same bits in every batch. Kernels only assume what is stated here; they cannot fail.
+ *
+ * A packed matrix holds K rows of G gates times N units, in vectors of `width` lanes (V):
+ *
+ *   gated, G > 1:  panel j = units j*V .. j*V+V-1, all gates:   data[j][k][g][v] = source[k][g*N + j*V + v]
+ *   plain, G = 1:  panel j = 4 vectors of V columns (the last panel fewer):  data[j][k][i][v] = source[k][(4*j + i)*V + v]
+ *
+ * Lanes past N are 0. "Packed order" of a row of results is the order of one k: [panel][gate or vector][lane];
+ * for a plain matrix that is the natural order. */
+#ifndef SC_KERNELS_H
+#define SC_KERNELS_H
+
+#include "activation_kind.h"
+#include "common.h"
+
+typedef struct sc_matrix {
+    const float *data; /* 64-byte aligned */
+    size_t rows;       /* K */
+    size_t units;      /* N */
+    size_t gates;      /* G */
+} sc_matrix;
+
+/* An activation with its parameters: docs/design.md, "Activations". */
+typedef struct sc_activation_spec {
+    enum sc_activation kind;
+    float alpha, beta;
+} sc_activation_spec;
+
+/* out[m] = init[m] + a[m] . w, for m < rows, in packed order. */
+typedef struct sc_matmul {
+    size_t rows;              /* M */
+    const float *const *a;    /* M pointers to K values */
+    const sc_matrix *w;
+    const float *bias;        /* init of every row, packed order with padding; used when init is NULL */
+    const float *const *init; /* M pointers to rows in packed order with padding, or NULL */
+    float *const *out;        /* M pointers; may be the rows of init */
+    bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
+} sc_matmul;
+
+/* One time step of a cell with its default activations, for M rows at once, finished in registers. */
+typedef struct sc_step {
+    size_t rows; /* M */
+    /* The input's share, b + x.W: given either as xw (M rows in packed order), or computed here from x. */
+    const float *const *xw;
+    const float *const *x; /* M pointers to I values; NULL when xw is given */
+    const sc_matrix *w;
+    const float *bias; /* packed order */
+    const float *const *h; /* M pointers to H values: the state before */
+    const sc_matrix *u;
+    const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
+    float *const *h_next;  /* M pointers to H values: the state after; no overlap with h */
+    float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
+    sc_activation_spec activation; /* SimpleRNN; LSTM and GRU use sigmoid and tanh */
+} sc_step;
+
+/* The same cells with any activations, from finished sums z = b + x.W + h.U in packed order (destroyed). */
+typedef struct sc_cell {
+    size_t rows, units;
+    float *const *z;              /* M rows; LSTM: 4 gates; GRU reset-after: recurrent bias + h.U, 3 gates */
+    const float *const *xw;       /* GRU reset-after: b + x.W, 3 gates */
+    const float *const *h;
+    float *const *h_next;
+    float *const *c;
+    sc_activation_spec activation, recurrent_activation;
+    float *scratch;               /* units, rounded up to whole vectors */
+} sc_cell;
+
+/* The two halves of a reset-before GRU: z holds the gates r and z (2 gates, packed), then n (plain). */
+typedef struct sc_reset_before {
+    size_t rows, units;
+    float *const *gates;    /* M rows, 2 gates: sums in, activated gates out */
+    float *const *candidate; /* M rows, plain: sum in (second half) */
+    const float *const *h;
+    float *const *reset_h;  /* M rows of H: r * h (written by the first half) */
+    float *const *h_next;
+    sc_activation_spec activation, recurrent_activation;
+    float *scratch;         /* units, rounded up to whole vectors */
+} sc_reset_before;
+
+typedef struct sc_kernels {
+    const char *isa;
+    size_t width; /* V */
+
+    size_t (*packed_floats)(size_t rows, size_t units, size_t gates);
+    /* source: rows x ld, gate g of unit n in column g*units + n. */
+    void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates);
+
+    void (*matmul)(const sc_matmul *);
+    void (*lstm_step)(const sc_step *);
+    void (*gru_step)(const sc_step *); /* reset-after */
+    void (*rnn_step)(const sc_step *);
+    void (*lstm_cell)(const sc_cell *);
+    void (*gru_cell)(const sc_cell *); /* reset-after */
+    void (*reset_before_gates)(const sc_reset_before *);
+    void (*reset_before_state)(const sc_reset_before *);
+
+    /* x[i] = activation(x[i]), i < n; softmax over all n. */
+    void (*activate)(sc_activation_spec activation, float *x, size_t n);
+} sc_kernels;
+
+extern const sc_kernels sc_kernels_scalar;
+#if defined(SC_HAVE_AVX2)
+extern const sc_kernels sc_kernels_avx2;
+#endif
+#if defined(SC_HAVE_AVX512)
+extern const sc_kernels sc_kernels_avx512;
+#endif
+
+/* The table of that name if it is built and the processor has it (SEQCORE_ISA does not cap this), else NULL. */
+const sc_kernels *sc_kernels_find(const char *isa);
+
+#endif

@@ -1,0 +1,699 @@
+/* Graph -> plan: names become numbers, attributes become structs, shapes are inferred, weights are checked and packed.
+ * What a node may say and mean is the op's business (ops.c, dense.c, recurrent.c); how a plan runs is run.c's. */
+#include "plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* A graph's names are looked up by comparing with each: this bound keeps that below a second for any file. */
+#define MAX_NODES 10000
+#define MAX_TENSOR_VALUES ((size_t)1 << 40)
+
+/* ---- Memory --------------------------------------------------------------------------------------- */
+
+void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    if (!sc_mul(count, size, &bytes) || bytes > SIZE_MAX - 64) {
+        return NULL;
+    }
+    char *memory = sc_aligned_alloc(bytes + 64);
+    if (memory == NULL) {
+        return NULL;
+    }
+    memset(memory, 0, bytes + 64);
+    sc_block *block = (sc_block *)(void *)memory; /* the list's link takes the first line */
+    block->next = plan->blocks;
+    plan->blocks = block;
+    return memory + 64;
+}
+
+void sc_plan_free(sc_plan *plan)
+{
+    if (plan == NULL) {
+        return;
+    }
+    sc_workspaces_free(plan);
+    while (plan->blocks != NULL) {
+        sc_block *next = plan->blocks->next;
+        sc_aligned_free(plan->blocks);
+        plan->blocks = next;
+    }
+    sc_json_free(plan->document);
+    pthread_mutex_destroy(&plan->lock);
+    sc_aligned_free(plan);
+}
+
+static sc_status no_memory(sc_builder *builder)
+{
+    return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+}
+
+/* ---- Attributes ------------------------------------------------------------------------------------- */
+
+static sc_status attribute_error(sc_builder *builder, const sc_node *node, const char *key, const char *expected)
+{
+    return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute '%s' must be %s", node->layer, node->op->name,
+                   key, expected);
+}
+
+sc_status sc_attr_size(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, size_t min,
+                       size_t *value)
+{
+    /* 2^24 of anything is past every real layer and keeps products of two attributes far from overflow. */
+    if (!sc_json_size(sc_json_get(attributes, key), value) || *value < min || *value > ((size_t)1 << 24)) {
+        return attribute_error(builder, node, key, min > 0 ? "a whole number from 1 to 2^24" : "a whole number up to 2^24");
+    }
+    return SC_OK;
+}
+
+sc_status sc_attr_bool(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, bool *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    if (found == NULL || found->type != SC_JSON_BOOL) {
+        return attribute_error(builder, node, key, "true or false");
+    }
+    *value = found->number != 0;
+    return SC_OK;
+}
+
+static int index_of(const char *text, const char *const *names)
+{
+    for (int i = 0; names[i] != NULL; i++) {
+        if (strcmp(names[i], text) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+sc_status sc_attr_choice(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
+                         const char *const *names, int *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    if (found == NULL || found->type != SC_JSON_STRING || (*value = index_of(found->string, names)) < 0) {
+        return attribute_error(builder, node, key, "one of the names in docs/design.md");
+    }
+    return SC_OK;
+}
+
+sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
+                             sc_activation_spec *value)
+{
+    static const char *const names[SC_ACTIVATIONS + 1] = {
+        [SC_LINEAR] = "linear", [SC_TANH] = "tanh", [SC_SIGMOID] = "sigmoid", [SC_RELU] = "relu",
+        [SC_HARD_SIGMOID] = "hard_sigmoid", [SC_SOFTPLUS] = "softplus", [SC_SOFTSIGN] = "softsign",
+        [SC_EXPONENTIAL] = "exponential", [SC_SILU] = "silu", [SC_LEAKY_RELU] = "leaky_relu", [SC_ELU] = "elu",
+        [SC_SELU] = "selu", [SC_GELU] = "gelu", [SC_GELU_TANH] = "gelu_tanh", [SC_SOFTMAX] = "softmax",
+    };
+    const sc_json *found = sc_json_get(attributes, key);
+    const sc_json *kind = found != NULL && found->type == SC_JSON_ARRAY && found->count == 3 ? found->child : NULL;
+    if (kind == NULL || kind->type != SC_JSON_STRING || kind->next->type != SC_JSON_NUMBER ||
+        kind->next->next->type != SC_JSON_NUMBER) {
+        return attribute_error(builder, node, key, "an activation: [kind, alpha, beta]");
+    }
+    const int number = index_of(kind->string, names);
+    if (number < 0) {
+        return sc_fail(builder->error, SC_UNSUPPORTED, "layer '%s' (%s): %s '%s' is not known", node->layer,
+                       node->op->name, key, kind->string);
+    }
+    value->kind = (enum sc_activation)number;
+    value->alpha = (float)kind->next->number;
+    value->beta = (float)kind->next->next->number;
+    return SC_OK;
+}
+
+/* ---- Weights ---------------------------------------------------------------------------------------- */
+
+static void format_shape(char *text, size_t size, size_t rank, const size_t *shape)
+{
+    size_t at = (size_t)snprintf(text, size, "(");
+    for (size_t i = 0; i < rank && at < size; i++) {
+        const char *separator = i == 0 ? "" : ", ";
+        at += (size_t)(shape[i] == SC_UNKNOWN ? snprintf(text + at, size - at, "%s?", separator)
+                                              : snprintf(text + at, size - at, "%s%zu", separator, shape[i]));
+    }
+    if (at < size) {
+        snprintf(text + at, size - at, ")");
+    }
+}
+
+sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
+                    const float **data)
+{
+    *data = NULL;
+    const sc_json *name = sc_json_get(node->weights, role);
+    if (name == NULL || name->type != SC_JSON_STRING) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight '%s' is not named in the graph", node->layer,
+                       node->op->name, role);
+    }
+    const sc_tensor *found = NULL;
+    for (size_t i = 0; i < builder->n_tensors && found == NULL; i++) {
+        if (strcmp(builder->tensors[i].name, name->string) == 0) {
+            found = &builder->tensors[i];
+        }
+    }
+    if (found == NULL) {
+        if (!builder->plan->runnable) {
+            return SC_OK;
+        }
+        return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' is missing (tensor '%s')",
+                       node->layer, node->op->name, role, name->string);
+    }
+    bool fits = found->dtype == SC_F32 && found->rank == rank && found->data != NULL;
+    for (size_t i = 0; fits && i < rank; i++) {
+        fits = shape[i] == SC_UNKNOWN || shape[i] == found->shape[i];
+    }
+    if (!fits) {
+        char expected[200], actual[200];
+        format_shape(expected, sizeof expected, rank, shape);
+        format_shape(actual, sizeof actual, found->rank, found->shape);
+        return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' must be float32 of shape %s, found %s%s",
+                       node->layer, node->op->name, role, expected, found->dtype == SC_F32 ? "" : "int64 ", actual);
+    }
+    *data = found->data;
+    return SC_OK;
+}
+
+sc_status sc_pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                         sc_matrix *matrix)
+{
+    const sc_kernels *kernels = builder->plan->kernels;
+    size_t product = 0;
+    if (!sc_mul(rows, units, &product) || !sc_mul(product, gates * 64, &product) || product > MAX_TENSOR_VALUES) {
+        return no_memory(builder);
+    }
+    const size_t floats = kernels->packed_floats(rows, units, gates);
+    float *data = sc_plan_alloc(builder->plan, floats, sizeof(float));
+    if (data == NULL) {
+        return no_memory(builder);
+    }
+    kernels->pack(data, source, ld, rows, units, gates);
+    *matrix = (sc_matrix){.data = data, .rows = rows, .units = units, .gates = gates};
+    builder->plan->bytes += floats * sizeof(float);
+    builder->plan->work += (double)rows * (double)units * (double)gates;
+    return SC_OK;
+}
+
+sc_status sc_pack_row(sc_builder *builder, const float *source, size_t units, size_t gates, const float **row)
+{
+    const double work = builder->plan->work;
+    sc_matrix matrix = {0};
+    const sc_status status = sc_pack_matrix(builder, source, units * gates, 1, units, gates, &matrix);
+    builder->plan->work = work; /* a bias is no matmul */
+    *row = matrix.data;
+    return status;
+}
+
+/* ---- The graph -------------------------------------------------------------------------------------- */
+
+size_t sc_shape_size(const sc_shape *shape, size_t from)
+{
+    size_t product = 1;
+    for (size_t i = from; i < shape->rank; i++) {
+        if (shape->dim[i] == SC_UNKNOWN) {
+            return SC_UNKNOWN;
+        }
+        product *= shape->dim[i];
+    }
+    return product;
+}
+
+static size_t find_value(const sc_plan *plan, const char *name)
+{
+    for (size_t i = 0; i < plan->n_values; i++) {
+        if (strcmp(plan->values[i].name, name) == 0) {
+            return i;
+        }
+    }
+    return SC_NONE;
+}
+
+/* A new value; the array has room for all that the graph can name. */
+static sc_status add_value(sc_builder *builder, const sc_json *name, sc_kind kind, sc_dtype dtype, size_t *number)
+{
+    sc_plan *plan = builder->plan;
+    if (name == NULL || name->type != SC_JSON_STRING || name->string[0] == '\0') {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "a value of the graph has no name");
+    }
+    if (find_value(plan, name->string) != SC_NONE) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "the graph names two values '%s'", name->string);
+    }
+    *number = plan->n_values++;
+    plan->values[*number] = (sc_value){.name = name->string, .kind = kind, .dtype = dtype, .input = SC_NONE,
+                                       .producer = SC_NONE, .root = *number, .last_use = SC_NONE, .output = SC_NONE};
+    return SC_OK;
+}
+
+/* The value that `name` names, or SC_NONE for null (when that is allowed) */
+static sc_status use_value(sc_builder *builder, const char *who, const sc_json *name, bool optional, size_t *number)
+{
+    *number = SC_NONE;
+    if (optional && (name == NULL || name->type == SC_JSON_NULL)) {
+        return SC_OK;
+    }
+    if (name == NULL || name->type != SC_JSON_STRING) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "%s: an input is not the name of a value", who);
+    }
+    *number = find_value(builder->plan, name->string);
+    if (*number == SC_NONE) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "%s: input '%s' is not a value that stands before it", who, name->string);
+    }
+    return SC_OK;
+}
+
+static sc_status read_shape(sc_builder *builder, const sc_json *entry, sc_value *value, sc_shape *shape)
+{
+    const sc_json *dims = sc_json_get(entry, "shape");
+    const sc_json *axis = sc_json_get(entry, "batch_axis");
+    if (dims == NULL || dims->type != SC_JSON_ARRAY || dims->count + 1 > SC_MAX_RANK ||
+        (axis != NULL && (!sc_json_size(axis, &value->batch_axis) || value->batch_axis > 1 || dims->count < 1))) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "input '%s': shape must be a list of at most %d sizes", value->name,
+                       SC_MAX_RANK - 1);
+    }
+    const sc_json *dim = dims->child;
+    for (size_t i = 0; i < dims->count + 1; i++) {
+        if (i == value->batch_axis) {
+            shape->dim[i] = 1;
+            continue;
+        }
+        if (dim->type == SC_JSON_NULL) {
+            shape->dim[i] = SC_UNKNOWN;
+        } else if (!sc_json_size(dim, &shape->dim[i]) || shape->dim[i] > ((size_t)1 << 32)) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "input '%s': a size must be null or a whole number up to 2^32",
+                           value->name);
+        }
+        dim = dim->next;
+    }
+    shape->rank = dims->count + 1;
+    return SC_OK;
+}
+
+static sc_status read_input(sc_builder *builder, const sc_json *entry)
+{
+    static const char *const kinds[] = {"data", "lengths", "state", NULL};
+    static const char *const dtypes[] = {"float32", "int64", NULL};
+    sc_plan *plan = builder->plan;
+    const sc_json *kind = sc_json_get(entry, "kind");
+    const int kind_number = kind != NULL && kind->type == SC_JSON_STRING ? index_of(kind->string, kinds) : -1;
+    if (kind_number < 0) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "an input of the graph must be of kind data, lengths or state");
+    }
+    const sc_json *dtype = sc_json_get(entry, "dtype");
+    int dtype_number = kind_number == SC_LENGTHS ? SC_I64 : SC_F32;
+    if (kind_number == SC_DATA) {
+        dtype_number = dtype != NULL && dtype->type == SC_JSON_STRING ? index_of(dtype->string, dtypes) : -1;
+        if (dtype_number < 0) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "an input's dtype must be float32 or int64");
+        }
+    }
+    size_t number = 0;
+    sc_status status = add_value(builder, sc_json_get(entry, "name"), (sc_kind)kind_number, (sc_dtype)dtype_number, &number);
+    if (status != SC_OK) {
+        return status;
+    }
+    plan->values[number].input = plan->n_inputs;
+    plan->inputs[plan->n_inputs++] = number;
+    if (kind_number != SC_LENGTHS) {
+        return read_shape(builder, entry, &plan->values[number], &plan->shapes[number]);
+    }
+    plan->shapes[number] = (sc_shape){.rank = 1, .dim = {1}};
+    size_t of = SC_NONE;
+    status = use_value(builder, plan->values[number].name, sc_json_get(entry, "of"), false, &of);
+    if (status == SC_OK && (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2)) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "lengths '%s' belong to '%s', which has no time axis",
+                       plan->values[number].name, plan->values[of].name);
+    }
+    plan->values[number].of = of;
+    return status;
+}
+
+/* Lengths: absent, one name, or a list as long as the inputs */
+static sc_status read_lengths(sc_builder *builder, sc_node *node, const sc_json *entry)
+{
+    const sc_json *names = sc_json_get(entry, "lengths");
+    if (names == NULL || names->type == SC_JSON_NULL) {
+        return SC_OK;
+    }
+    const bool list = names->type == SC_JSON_ARRAY;
+    node->n_lengths = list ? names->count : 1;
+    node->lengths = sc_plan_alloc(builder->plan, node->n_lengths, sizeof(size_t));
+    if (node->lengths == NULL) {
+        return no_memory(builder);
+    }
+    const sc_json *name = list ? names->child : names;
+    for (size_t i = 0; i < node->n_lengths; i++, name = name->next) {
+        const sc_status status = use_value(builder, node->layer, name, true, &node->lengths[i]);
+        if (status != SC_OK) {
+            return status;
+        }
+        if (node->lengths[i] != SC_NONE && builder->plan->values[node->lengths[i]].kind != SC_LENGTHS) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s': '%s' is not a lengths value", node->layer,
+                           name->string);
+        }
+    }
+    return SC_OK;
+}
+
+static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_json *entry)
+{
+    sc_plan *plan = builder->plan;
+    const sc_json *names = sc_json_get(entry, "inputs");
+    node->n_inputs = names != NULL && names->type == SC_JSON_ARRAY ? names->count : 0;
+    if (node->n_inputs < node->op->min_inputs || node->n_inputs > node->op->max_inputs) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): %zu inputs", node->layer, node->op->name,
+                       node->n_inputs);
+    }
+    node->inputs = sc_plan_alloc(plan, node->n_inputs, sizeof(size_t));
+    if (node->inputs == NULL) {
+        return no_memory(builder);
+    }
+    const bool ids = strcmp(node->op->name, "embedding") == 0;
+    const size_t batch_axis = strcmp(node->op->name, "select") == 0 ? 1 : 0;
+    const sc_json *name = names->child;
+    for (size_t i = 0; i < node->n_inputs; i++, name = name->next) {
+        const sc_status status = use_value(builder, node->layer, name, i >= node->op->min_inputs, &node->inputs[i]);
+        if (status != SC_OK) {
+            return status;
+        }
+        const sc_value *value = node->inputs[i] != SC_NONE ? &plan->values[node->inputs[i]] : NULL;
+        const bool moves = node->op->view; /* fold and unfold carry ids as well as features */
+        /* A state may be absent at a call: only those who can do without may read it. */
+        const bool needs = value != NULL && value->kind == SC_STATE && !(node->op->states && (i > 0 || batch_axis == 1));
+        if (value != NULL && (value->kind == SC_LENGTHS || needs || value->batch_axis != batch_axis ||
+                              (!moves && (value->dtype == SC_I64) != ids))) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' is %s", node->layer, node->op->name,
+                           value->name, value->dtype == SC_I64 ? "integers" : "of a kind that it cannot take");
+        }
+    }
+    return read_lengths(builder, node, entry);
+}
+
+static sc_status read_node_outputs(sc_builder *builder, sc_node *node, const sc_json *entry)
+{
+    sc_plan *plan = builder->plan;
+    const sc_json *names = sc_json_get(entry, "outputs");
+    if (names == NULL || names->type != SC_JSON_ARRAY || names->count < 1 || names->count > node->op->outputs) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): outputs must be a list of 1 to %zu names",
+                       node->layer, node->op->name, node->op->outputs);
+    }
+    const size_t number = (size_t)(node - plan->nodes);
+    const sc_json *name = names->child;
+    for (size_t i = 0; i < 3; i++) {
+        node->outputs[i] = SC_NONE;
+        if (i >= names->count) {
+            continue;
+        }
+        if (name->type != SC_JSON_NULL) {
+            const sc_dtype dtype = node->op->view ? plan->values[node->inputs[0]].dtype : SC_F32;
+            const sc_status status = add_value(builder, name, SC_DATA, dtype, &node->outputs[i]);
+            if (status != SC_OK) {
+                return status;
+            }
+            sc_value *value = &plan->values[node->outputs[i]];
+            value->producer = number;
+            value->batch_axis = strcmp(node->op->name, "stack") == 0 ? 1 : 0;
+            if (node->op->view) {
+                value->root = plan->values[node->inputs[0]].root;
+            }
+        }
+        name = name->next;
+    }
+    node->lengths_out = SC_NONE;
+    const sc_json *lengths_out = sc_json_get(entry, "lengths_out");
+    if (lengths_out == NULL || lengths_out->type == SC_JSON_NULL) {
+        return SC_OK;
+    }
+    if (!node->op->maps_lengths || node->n_lengths != 1 || node->lengths[0] == SC_NONE) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): lengths_out without lengths to map", node->layer,
+                       node->op->name);
+    }
+    const sc_status status = add_value(builder, lengths_out, SC_LENGTHS, SC_I64, &node->lengths_out);
+    if (status == SC_OK) {
+        plan->values[node->lengths_out].producer = number;
+        plan->shapes[node->lengths_out] = (sc_shape){.rank = 1, .dim = {1}};
+    }
+    return status;
+}
+
+/* Infers the node's output shapes from its inputs' (already in plan->shapes). */
+static sc_status infer_node(sc_builder *builder, sc_node *node, sc_shape *inputs)
+{
+    sc_plan *plan = builder->plan;
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        inputs[i] = node->inputs[i] != SC_NONE ? plan->shapes[node->inputs[i]] : (sc_shape){0};
+    }
+    sc_shape outputs[3] = {{0}, {0}, {0}};
+    const sc_status status = node->op->infer(node, inputs, outputs, builder->error);
+    for (size_t i = 0; status == SC_OK && i < 3; i++) {
+        if (node->outputs[i] != SC_NONE) {
+            plan->shapes[node->outputs[i]] = outputs[i];
+        }
+    }
+    return status;
+}
+
+static sc_status read_node(sc_builder *builder, const sc_json *entry)
+{
+    sc_plan *plan = builder->plan;
+    const sc_json *op = sc_json_get(entry, "op");
+    const sc_json *layer = sc_json_get(entry, "layer");
+    if (op == NULL || op->type != SC_JSON_STRING || layer == NULL || layer->type != SC_JSON_STRING) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "a node of the graph lacks 'op' or 'layer'");
+    }
+    sc_node *node = &plan->nodes[plan->n_nodes++];
+    node->layer = layer->string;
+    node->op = sc_op_find(op->string);
+    node->weights = sc_json_get(entry, "weights");
+    if (node->op == NULL) {
+        return sc_fail(builder->error, SC_UNSUPPORTED, "layer '%s': operation '%s' is not known", node->layer, op->string);
+    }
+    node->refuses_lengths = node->op->refuses_lengths;
+    sc_status status = read_node_inputs(builder, node, entry);
+    if (status == SC_OK) {
+        status = read_node_outputs(builder, node, entry);
+    }
+    if (status == SC_OK && node->op->parse != NULL) {
+        status = node->op->parse(builder, node, sc_json_get(entry, "attrs"));
+    }
+    if (status != SC_OK) {
+        return status;
+    }
+    sc_shape *inputs = sc_plan_alloc(plan, node->n_inputs, sizeof *inputs);
+    if (inputs == NULL) {
+        return no_memory(builder);
+    }
+    status = infer_node(builder, node, inputs);
+    return status == SC_OK && node->op->pack != NULL ? node->op->pack(builder, node, inputs) : status;
+}
+
+static sc_status read_output(sc_builder *builder, const sc_json *entry)
+{
+    sc_plan *plan = builder->plan;
+    struct sc_output *output = &plan->outputs[plan->n_outputs];
+    const sc_json *name = sc_json_get(entry, "name");
+    output->name = name != NULL && name->type == SC_JSON_STRING ? name->string : "output";
+    sc_status status = use_value(builder, "the graph's outputs", sc_json_get(entry, "value"), false, &output->value);
+    if (status == SC_OK) {
+        status = use_value(builder, "the graph's outputs", sc_json_get(entry, "lengths"), true, &output->lengths);
+    }
+    if (status != SC_OK) {
+        return status;
+    }
+    const sc_value *value = &plan->values[output->value];
+    if (value->kind != SC_DATA || value->dtype != SC_F32 || (value->input != SC_NONE && value->batch_axis != 0) ||
+        (output->lengths != SC_NONE &&
+         (plan->values[output->lengths].kind != SC_LENGTHS || plan->shapes[output->value].rank < 2))) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "output '%s' cannot be an output of a graph", value->name);
+    }
+    if (value->batch_axis == 1 && value->output != SC_NONE) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' is stacked and cannot be two outputs", value->name);
+    }
+    /* The first output of a storage that a node writes gives that node its memory; any other is copied at the end. */
+    sc_value *root = &plan->values[value->root];
+    if (root->producer != SC_NONE && root->output == SC_NONE) {
+        root->output = plan->n_outputs;
+    }
+    plan->n_outputs++;
+    return SC_OK;
+}
+
+/* last_use of every storage, so that memory can be used again; outputs live to the end */
+static void find_last_uses(sc_plan *plan)
+{
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        const sc_node *node = &plan->nodes[n];
+        for (size_t i = 0; i < node->n_inputs; i++) {
+            if (node->inputs[i] != SC_NONE) {
+                plan->values[plan->values[node->inputs[i]].root].last_use = n;
+            }
+        }
+        for (size_t i = 0; i < node->n_lengths; i++) {
+            if (node->lengths[i] != SC_NONE) {
+                plan->values[plan->values[node->lengths[i]].root].last_use = n;
+            }
+        }
+    }
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        plan->values[plan->values[plan->outputs[i].value].root].last_use = plan->n_nodes;
+        if (plan->outputs[i].lengths != SC_NONE) {
+            plan->values[plan->values[plan->outputs[i].lengths].root].last_use = plan->n_nodes;
+        }
+    }
+}
+
+/* The rows of a stacked value lie apart by the batch of the whole call: only the caller's memory has room for that. */
+static sc_status check_stacks(sc_builder *builder)
+{
+    const sc_plan *plan = builder->plan;
+    for (size_t i = 0; i < plan->n_values; i++) {
+        const sc_value *value = &plan->values[i];
+        if (value->batch_axis == 1 && value->input == SC_NONE && value->output == SC_NONE) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' is stacked, but is no output of the graph", value->name);
+        }
+    }
+    return SC_OK;
+}
+
+static sc_status for_each(sc_builder *builder, const sc_json *list, sc_status (*read)(sc_builder *, const sc_json *))
+{
+    for (const sc_json *entry = list->child; entry != NULL; entry = entry->next) {
+        const sc_status status = read(builder, entry);
+        if (status != SC_OK) {
+            return status;
+        }
+    }
+    return SC_OK;
+}
+
+static sc_status read_graph(sc_builder *builder, const sc_json *graph)
+{
+    sc_plan *plan = builder->plan;
+    const sc_json *format = sc_json_get(graph, "format"), *version = sc_json_get(graph, "version");
+    const sc_json *inputs = sc_json_get(graph, "inputs"), *nodes = sc_json_get(graph, "nodes");
+    const sc_json *outputs = sc_json_get(graph, "outputs");
+    if (format == NULL || format->type != SC_JSON_STRING || strcmp(format->string, "seqcore") != 0 || version == NULL ||
+        version->type != SC_JSON_NUMBER || version->number != 1) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "the graph is not of format seqcore, version 1");
+    }
+    if (inputs == NULL || inputs->type != SC_JSON_ARRAY || nodes == NULL || nodes->type != SC_JSON_ARRAY ||
+        outputs == NULL || outputs->type != SC_JSON_ARRAY) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "the graph lacks its lists of inputs, nodes and outputs");
+    }
+    if (inputs->count > MAX_NODES || nodes->count > MAX_NODES || outputs->count > MAX_NODES) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "the graph has more than %d nodes, inputs or outputs", MAX_NODES);
+    }
+    const size_t values = inputs->count + 4 * nodes->count; /* three outputs and lengths_out */
+    plan->values = sc_plan_alloc(plan, values, sizeof *plan->values);
+    plan->shapes = sc_plan_alloc(plan, values, sizeof *plan->shapes);
+    plan->nodes = sc_plan_alloc(plan, nodes->count, sizeof *plan->nodes);
+    plan->inputs = sc_plan_alloc(plan, inputs->count, sizeof *plan->inputs);
+    plan->outputs = sc_plan_alloc(plan, outputs->count, sizeof *plan->outputs);
+    if (plan->values == NULL || plan->shapes == NULL || plan->nodes == NULL || plan->inputs == NULL || plan->outputs == NULL) {
+        return no_memory(builder);
+    }
+    sc_status status = for_each(builder, inputs, read_input);
+    if (status == SC_OK) {
+        status = for_each(builder, nodes, read_node);
+    }
+    if (status == SC_OK) {
+        status = for_each(builder, outputs, read_output);
+    }
+    if (status == SC_OK) {
+        find_last_uses(plan);
+        status = check_stacks(builder);
+    }
+    return status;
+}
+
+sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
+                         const sc_options *options, sc_plan **result, sc_error *error)
+{
+    if (graph == NULL || result == NULL || (tensors == NULL && count > 0)) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "sc_plan_create: graph, tensors and plan must not be NULL");
+    }
+    const sc_options defaults = {0};
+    const sc_options *o = options != NULL ? options : &defaults;
+    const char *isa = o->isa != NULL ? o->isa : sc_cpu_info()->isa;
+    const sc_kernels *kernels = sc_kernels_find(isa);
+    if (kernels == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "instruction set '%s' is not available on this machine", isa);
+    }
+    if (o->threads < 0) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "threads must be 0 or more, found %d", o->threads);
+    }
+    sc_plan *plan = sc_aligned_alloc(sizeof *plan);
+    if (plan == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory while the plan was built");
+    }
+    memset(plan, 0, sizeof *plan);
+    plan->kernels = kernels;
+    plan->threads = o->threads;
+    plan->runnable = o->shapes_only == 0;
+    pthread_mutex_init(&plan->lock, NULL);
+    sc_builder builder = {.plan = plan, .tensors = tensors, .n_tensors = count, .error = error};
+    sc_status status = sc_json_parse(graph, graph_bytes, "the graph", &plan->document, error);
+    if (status == SC_OK) {
+        status = read_graph(&builder, sc_json_root(plan->document));
+    }
+    if (status != SC_OK) {
+        sc_plan_free(plan);
+        return status;
+    }
+    *result = plan;
+    return SC_OK;
+}
+
+sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **plan, sc_error *error)
+{
+    sc_file *file = NULL;
+    sc_status status = sc_file_open(path, &file, error);
+    if (status == SC_OK) {
+        size_t bytes = 0, count = 0;
+        const char *graph = sc_file_graph(file, &bytes);
+        const sc_tensor *tensors = sc_file_tensors(file, &count);
+        status = sc_plan_create(graph, bytes, tensors, count, options, plan, error);
+    }
+    sc_file_close(file);
+    return status;
+}
+
+/* ---- What a plan tells ------------------------------------------------------------------------------ */
+
+size_t sc_plan_inputs(const sc_plan *plan)
+{
+    return plan->n_inputs;
+}
+
+size_t sc_plan_outputs(const sc_plan *plan)
+{
+    return plan->n_outputs;
+}
+
+sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input)
+{
+    return plan->values[plan->inputs[input]].dtype;
+}
+
+const char *sc_plan_isa(const sc_plan *plan)
+{
+    return plan->kernels->isa;
+}
+
+size_t sc_plan_bytes(const sc_plan *plan)
+{
+    return plan->bytes;
+}
+
+sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t shape[SC_MAX_RANK],
+                              sc_error *error)
+{
+    const size_t number = find_value(plan, value);
+    if (number == SC_NONE) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "the graph has no value '%s'", value);
+    }
+    *rank = plan->shapes[number].rank;
+    memcpy(shape, plan->shapes[number].dim, sizeof plan->shapes[number].dim);
+    shape[plan->values[number].batch_axis] = SC_UNKNOWN;
+    return SC_OK;
+}

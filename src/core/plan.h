@@ -1,0 +1,198 @@
+/* The inside of a plan, shared by plan.c (builds it), run.c (executes it) and the files of ops.
+ *
+ * A plan is a list of nodes over numbered values. Nothing in it changes after sc_plan_create but the pool of workspaces,
+ * which has a lock of its own. All its memory hangs on one list of blocks, freed together. */
+#ifndef SC_PLAN_H
+#define SC_PLAN_H
+
+#include "activation_kind.h"
+#include "common.h"
+#include "json.h"
+#include "kernels.h"
+
+#include <pthread.h>
+
+#define SC_NONE ((size_t)-1) /* no such value, input or output */
+
+/* The shape of a value for ONE row of the graph's batch: dim[batch axis] is 1, or T for a folded value.
+ * SC_UNKNOWN where an axis is known only at a call. */
+typedef struct sc_shape {
+    size_t rank;
+    size_t dim[SC_MAX_RANK];
+} sc_shape;
+
+typedef enum sc_kind { SC_DATA, SC_LENGTHS, SC_STATE } sc_kind;
+
+typedef struct sc_value {
+    const char *name;
+    sc_kind kind;
+    sc_dtype dtype;
+    size_t batch_axis; /* 0; 1 for torch's (layers, batch, units) */
+    size_t input;      /* number of the graph input, or SC_NONE */
+    size_t of;         /* lengths that are a graph input: the input whose time axis bounds them */
+    size_t producer;   /* number of the node, or SC_NONE */
+    size_t root;       /* a view's storage; itself when it is no view */
+    size_t last_use;   /* number of the last node that reads this root */
+    size_t output;     /* number of the graph output whose memory this root uses, or SC_NONE */
+} sc_value;
+
+typedef struct sc_frame sc_frame;
+typedef struct sc_node sc_node;
+typedef struct sc_builder sc_builder;
+
+/* What an operation can do. All functions get a node whose earlier stages have succeeded. */
+typedef struct sc_op {
+    const char *name;
+    size_t min_inputs, max_inputs; /* max SC_NONE: any number */
+    size_t outputs;
+    bool view;         /* output 0 is input 0 under another shape */
+    bool maps_lengths; /* the node may have lengths_out */
+    bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
+    bool refuses_lengths; /* cannot serve rows of different lengths */
+    /* Reads attributes into node->params. */
+    sc_status (*parse)(sc_builder *, sc_node *, const sc_json *attributes);
+    /* The shapes of the outputs from those of the inputs (for one row); axes may be SC_UNKNOWN. */
+    sc_status (*infer)(const sc_node *, const sc_shape *inputs, sc_shape *outputs, sc_error *);
+    /* Checks the weights' shapes against the attributes and the inputs' shapes, and packs them. NULL: no weights. */
+    sc_status (*pack)(sc_builder *, sc_node *, const sc_shape *inputs);
+    /* Bytes of scratch for `rows` rows. NULL: none. */
+    size_t (*scratch)(const sc_node *, const sc_shape *inputs, size_t rows);
+    /* Computes the outputs for the frame's rows. NULL for views. */
+    void (*run)(const sc_node *, sc_frame *);
+} sc_op;
+
+struct sc_node {
+    const sc_op *op;
+    const char *layer;
+    size_t *inputs;      /* values; SC_NONE where absent */
+    size_t n_inputs;
+    size_t outputs[3];   /* values; SC_NONE where not wanted */
+    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs for merges); SC_NONE where absent */
+    size_t n_lengths;
+    size_t lengths_out;  /* lengths value, or SC_NONE */
+    bool refuses_lengths;
+    void *params;        /* the op's own */
+    const sc_json *weights;
+};
+
+typedef struct sc_block {
+    struct sc_block *next;
+} sc_block;
+
+typedef struct sc_workspace sc_workspace;
+
+struct sc_plan {
+    const sc_kernels *kernels;
+    sc_json_document *document; /* owns every name */
+    sc_block *blocks;           /* all other memory */
+    size_t bytes;               /* of weights */
+    int threads;                /* 0: the default of the process */
+    bool runnable;
+    double work;                /* multiply-adds of one row and frame, for the choice of threads */
+
+    sc_value *values;
+    sc_shape *shapes; /* symbolic, one per value */
+    size_t n_values;
+    sc_node *nodes;
+    size_t n_nodes;
+    size_t *inputs; /* values */
+    size_t n_inputs;
+    struct sc_output {
+        size_t value;
+        size_t lengths; /* value, or SC_NONE */
+        const char *name;
+    } *outputs;
+    size_t n_outputs;
+
+    pthread_mutex_t lock; /* guards `idle` */
+    sc_workspace *idle;
+};
+
+/* What parse and pack work with. */
+struct sc_builder {
+    sc_plan *plan;
+    const sc_tensor *tensors;
+    size_t n_tensors;
+    sc_error *error;
+};
+
+/* Zeroed memory that lives as long as the plan, 64-byte aligned; NULL when there is none. */
+void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size);
+
+/* Attributes: each fails with the layer's name when it is absent or of another kind. */
+sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, size_t min, size_t *value);
+sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
+/* One of `names` (NULL-terminated): its number. */
+sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
+                         const char *const *names, int *value);
+sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
+                             sc_activation_spec *value);
+
+/* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
+ * the tensor is missing. */
+sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);
+/* Packs columns [column, column + gates*units) of a rows x ld matrix into plan memory. */
+sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                         sc_matrix *matrix);
+/* A row of gates*units values in packed order, as one row of such a matrix. */
+sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t gates, const float **row);
+
+/* ---- Running: what an op sees ---------------------------------------------------------------------- */
+
+/* One block of rows, executed by one worker. */
+struct sc_frame {
+    const sc_plan *plan;
+    const sc_kernels *kernels;
+    size_t row;           /* number of the block's first row */
+    size_t rows;          /* rows of the graph's batch in this block */
+    size_t batch;         /* rows of the whole call: the stride of values whose batch axis is 1 */
+    const sc_shape *shapes; /* of every value, for one row */
+    void **data;          /* of every value: the block's first row (batch axis 1: the first layer's) */
+    char *scratch;        /* at least what the op asked for */
+};
+
+static inline const float *sc_in(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return i < node->n_inputs && node->inputs[i] != SC_NONE ? (const float *)frame->data[node->inputs[i]] : NULL;
+}
+
+static inline float *sc_out(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return node->outputs[i] != SC_NONE ? (float *)frame->data[node->outputs[i]] : NULL;
+}
+
+static inline const sc_shape *sc_in_shape(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return &frame->shapes[node->inputs[i]];
+}
+
+/* The lengths of the block's rows, or NULL when all rows are whole. */
+static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *frame)
+{
+    return node->n_lengths > 0 && node->lengths[0] != SC_NONE ? (const int64_t *)frame->data[node->lengths[0]] : NULL;
+}
+
+/* The product of dims [from, rank), SC_UNKNOWN when one is unknown. Never overflows: shapes are checked when inferred. */
+size_t sc_shape_size(const sc_shape *shape, size_t from);
+
+/* Reserves room for `count` elements in a scratch layout of `*bytes` so far: its offset, a multiple of 64. An op's scratch()
+ * and run() go through the same layout function, so that they cannot disagree. */
+static inline size_t sc_reserve(size_t *bytes, size_t count, size_t size)
+{
+    const size_t at = *bytes;
+    *bytes += (count * size + 63) / 64 * 64;
+    return at;
+}
+
+/* The ops, by name; NULL when there is none. */
+const sc_op *sc_op_find(const char *name);
+extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
+extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+
+/* sc_op_embedding: the number of rows of the node's table. */
+size_t sc_embedding_rows(const sc_node *node);
+
+/* run.c: frees the pooled workspaces of a plan. */
+void sc_workspaces_free(sc_plan *plan);
+
+#endif

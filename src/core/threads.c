@@ -1,0 +1,126 @@
+/* The team of workers: OpenMP where the compiler has it, else one thread. Also the mode in which they compute, and fork. */
+#include "threads.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+/* ---- Denormals ---------------------------------------------------------------------------------------- */
+
+/* A saturated forget gate decays c into denormals, which cost ten times a normal operation. */
+#if defined(__SSE2__)
+typedef unsigned sc_fp_mode;
+
+static sc_fp_mode flush_denormals(void)
+{
+    const sc_fp_mode before = _mm_getcsr();
+    _mm_setcsr(before | 0x8040); /* FTZ, DAZ */
+    return before;
+}
+
+static void restore_denormals(sc_fp_mode before)
+{
+    _mm_setcsr(before);
+}
+#elif defined(__aarch64__)
+typedef unsigned long sc_fp_mode;
+
+static sc_fp_mode flush_denormals(void)
+{
+    sc_fp_mode before;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+    __asm__ volatile("msr fpcr, %0" : : "r"(before | 1ul << 24)); /* FZ */
+    return before;
+}
+
+static void restore_denormals(sc_fp_mode before)
+{
+    __asm__ volatile("msr fpcr, %0" : : "r"(before));
+}
+#else
+typedef unsigned sc_fp_mode;
+
+static sc_fp_mode flush_denormals(void)
+{
+    return 0;
+}
+
+static void restore_denormals(sc_fp_mode before)
+{
+    (void)before;
+}
+#endif
+
+/* ---- How many threads --------------------------------------------------------------------------------- */
+
+static atomic_int default_threads; /* 0: not set yet */
+
+sc_status sc_set_num_threads(int threads, sc_error *error)
+{
+    if (threads < 1) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "threads must be 1 or more, found %d", threads);
+    }
+    atomic_store(&default_threads, threads);
+    return SC_OK;
+}
+
+int sc_get_num_threads(void)
+{
+    const int set = atomic_load(&default_threads);
+    if (set > 0) {
+        return set;
+    }
+#if defined(_OPENMP)
+    /* OMP_NUM_THREADS may be a list, one number a level; the first counts */
+    const char *text = getenv("OMP_NUM_THREADS");
+    const long asked = text != NULL ? strtol(text, NULL, 10) : 0;
+    return asked > 0 && asked < 65536 ? (int)asked : sc_cpu_info()->cores;
+#else
+    return 1;
+#endif
+}
+
+/* ---- The team ------------------------------------------------------------------------------------------- */
+
+#if defined(_OPENMP)
+/* libgomp's workers do not live in a forked child, and its first region there would wait for them for ever. Giving the team
+ * back before the fork makes parent and child start a new one. */
+static void before_fork(void)
+{
+    omp_pause_resource_all(omp_pause_soft);
+}
+
+static void watch_forks(void)
+{
+    pthread_atfork(before_fork, NULL, NULL);
+}
+#endif
+
+void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t workers), void *context)
+{
+#if defined(_OPENMP)
+    if (threads > 1) {
+        static pthread_once_t once = PTHREAD_ONCE_INIT;
+        pthread_once(&once, watch_forks);
+#pragma omp parallel num_threads(threads)
+        {
+            const sc_fp_mode before = flush_denormals();
+            work(context, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
+            restore_denormals(before);
+        }
+        return;
+    }
+#else
+    (void)threads;
+#endif
+    const sc_fp_mode before = flush_denormals();
+    work(context, 0, 1);
+    restore_denormals(before);
+}
