@@ -1,0 +1,385 @@
+/* Model files, read: safetensors that hold F32 and I64 tensors and the graph, JSON in the U8 tensor "__graph__".
+ *
+ *     u64 little-endian n | n bytes of JSON header, spaces at its end | data, contiguous, in the order of offsets
+ *
+ * Stricter than safetensors: data lies at a multiple of its element's size in the file, hence in the map, or the file
+ * is refused. A file is mapped, so that processes share one copy. It must not be truncated in place while it is open
+ * (a lost page is SIGBUS); sc_file_write never does that: it replaces files. What tensors mean is not known here. */
+#define _POSIX_C_SOURCE 200809L
+#define _FILE_OFFSET_BITS 64
+#include "modelfile.h"
+#include "text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define METADATA_NAME "__metadata__"
+
+struct sc_file {
+    void *map;
+    size_t map_bytes;
+    sc_json_document *header; /* owns the tensors' names */
+    sc_tensor *tensors;
+    size_t count;
+    const char *graph;
+    size_t graph_bytes;
+};
+
+const struct sc_element sc_elements[SC_DTYPES] = {[SC_F32] = {"F32", 4}, [SC_I64] = {"I64", 8}};
+
+bool sc_little_endian(void)
+{
+    const uint16_t one = 1;
+    unsigned char first;
+    memcpy(&first, &one, 1);
+    return first == 1;
+}
+
+bool sc_tensor_bytes(const size_t *shape, size_t rank, size_t element, size_t *bytes)
+{
+    bool empty = false;
+    size_t product = element;
+    for (size_t i = 0; i < rank; i++) {
+        empty |= shape[i] == 0;
+        if (!sc_mul(product, shape[i] == 0 ? 1 : shape[i], &product)) {
+            return false;
+        }
+    }
+    *bytes = empty ? 0 : product;
+    return true;
+}
+
+/* ---- Checking a header ---------------------------------------------------------------------------- */
+
+static sc_status bad_tensor(const char *file, const sc_json *json, const char *problem, sc_error *error)
+{
+    return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": %s", file, sc_label_of(json->key).text, problem);
+}
+
+static sc_status check_metadata(const char *file, const sc_json *json, sc_error *error)
+{
+    bool strings = json->type == SC_JSON_OBJECT;
+    for (const sc_json *member = json->child; strings && member != NULL; member = member->next) {
+        strings = member->type == SC_JSON_STRING;
+    }
+    return strings ? SC_OK
+                   : sc_fail(error, SC_BAD_FILE, "%s: %s: expected an object of strings", file, METADATA_NAME);
+}
+
+static sc_status read_dtype(const char *file, const sc_json *json, sc_entry *made, size_t *element, sc_error *error)
+{
+    const sc_json *dtype = sc_json_get(json, "dtype");
+    made->graph = strcmp(json->key, SC_GRAPH_NAME) == 0;
+    if (dtype == NULL || dtype->type != SC_JSON_STRING) {
+        return bad_tensor(file, json, "expected a dtype", error);
+    }
+    if (made->graph) {
+        *element = 1;
+        return strcmp(dtype->string, "U8") == 0 ? SC_OK : bad_tensor(file, json, "expected dtype U8", error);
+    }
+    for (size_t i = 0; i < SC_DTYPES; i++) {
+        if (strcmp(dtype->string, sc_elements[i].name) == 0) {
+            made->tensor.dtype = (sc_dtype)i;
+            *element = sc_elements[i].bytes;
+            return SC_OK;
+        }
+    }
+    return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": dtype \"%s\"; a model file holds F32 and I64", file,
+                   sc_label_of(json->key).text, sc_label_of(dtype->string).text);
+}
+
+static sc_status read_shape(const char *file, const sc_json *json, sc_entry *made, sc_error *error)
+{
+    const sc_json *shape = sc_json_get(json, "shape");
+    if (shape == NULL || shape->type != SC_JSON_ARRAY) {
+        return bad_tensor(file, json, "expected a shape", error);
+    }
+    if (shape->count > SC_MAX_RANK) {
+        return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": rank %zu; at most %d", file,
+                       sc_label_of(json->key).text, shape->count, SC_MAX_RANK);
+    }
+    for (const sc_json *axis = shape->child; axis != NULL; axis = axis->next) {
+        if (!sc_json_size(axis, &made->tensor.shape[made->tensor.rank++])) {
+            return bad_tensor(file, json, "a size in the shape is no whole number from 0 to 2^53", error);
+        }
+    }
+    return SC_OK;
+}
+
+static sc_status read_offsets(const char *file, const sc_json *json, sc_entry *made, sc_error *error)
+{
+    const sc_json *offsets = sc_json_get(json, "data_offsets");
+    if (offsets == NULL || offsets->type != SC_JSON_ARRAY || offsets->count != 2 ||
+        !sc_json_size(offsets->child, &made->begin) || !sc_json_size(offsets->child->next, &made->end) ||
+        made->begin > made->end) {
+        return bad_tensor(file, json, "expected data_offsets [begin, end], whole numbers, begin <= end", error);
+    }
+    return SC_OK;
+}
+
+static sc_status check_tensor(const char *file, const sc_json *json, size_t data_start, sc_entry *made, sc_error *error)
+{
+    size_t element = 0, bytes;
+    sc_status status;
+    made->tensor.name = json->key;
+    if (json->type != SC_JSON_OBJECT || json->count != 3) {
+        return bad_tensor(file, json, "expected an object of dtype, shape and data_offsets", error);
+    }
+    if ((status = read_dtype(file, json, made, &element, error)) != SC_OK ||
+        (status = read_shape(file, json, made, error)) != SC_OK ||
+        (status = read_offsets(file, json, made, error)) != SC_OK) {
+        return status;
+    }
+    if (!sc_tensor_bytes(made->tensor.shape, made->tensor.rank, element, &bytes)) {
+        return bad_tensor(file, json, "its shape is too large for this machine", error);
+    }
+    if (bytes != made->end - made->begin) {
+        return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": its shape needs %zu bytes, its data_offsets span %zu",
+                       file, sc_label_of(json->key).text, bytes, made->end - made->begin);
+    }
+    if ((data_start % element + made->begin % element) % element != 0) {
+        return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": misaligned, data at byte %zu after a start at %zu", file,
+                       sc_label_of(json->key).text, made->begin, data_start);
+    }
+    return SC_OK;
+}
+
+static int compare_entries(const void *left, const void *right)
+{
+    const sc_entry *a = left, *b = right;
+    if (a->begin != b->begin) {
+        return a->begin < b->begin ? -1 : 1;
+    }
+    if (a->end != b->end) {
+        return a->end < b->end ? -1 : 1;
+    }
+    return a->place < b->place ? -1 : a->place > b->place;
+}
+
+/* The data is covered exactly once, and there is a graph (two of one name are no JSON that we read). */
+static sc_status check_coverage(const char *file, sc_entries *all, size_t data_bytes, sc_error *error)
+{
+    size_t at = 0;
+    bool graph = false;
+    qsort(all->list, all->count, sizeof *all->list, compare_entries);
+    for (size_t i = 0; i < all->count; i++) {
+        const sc_entry *e = &all->list[i];
+        if (e->begin != at) {
+            return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": data begins at %zu, expected %zu (%s)", file,
+                           sc_label_of(e->tensor.name).text, e->begin, at, e->begin < at ? "overlap" : "gap");
+        }
+        at = e->end;
+        graph |= e->graph;
+    }
+    if (at != data_bytes) {
+        return sc_fail(error, SC_BAD_FILE, "%s: %s: the tensors need %zu bytes of data, the file has %zu", file,
+                       at > data_bytes ? "truncated" : "data that belongs to no tensor", at, data_bytes);
+    }
+    return graph ? SC_OK
+                 : sc_fail(error, SC_BAD_FILE, "%s: no tensor \"%s\": not a seqcore model file", file, SC_GRAPH_NAME);
+}
+
+static sc_status parse_json(const char *file, const char *part, const char *text, size_t bytes,
+                            sc_json_document **document, sc_error *error)
+{
+    char what[sizeof(sc_label) + 32];
+    snprintf(what, sizeof what, "%s: %s", file, part);
+    sc_status status = sc_json_parse(text, bytes, what, document, error);
+    if (status == SC_OK && sc_json_root(*document)->type != SC_JSON_OBJECT) {
+        sc_json_free(*document);
+        *document = NULL;
+        status = sc_fail(error, SC_BAD_FILE, "%s: expected a JSON object", what);
+    }
+    if (status == SC_OK || status == SC_NO_MEMORY) {
+        return status;
+    }
+    if (error != NULL) {
+        error->status = SC_BAD_FILE;
+    }
+    return SC_BAD_FILE;
+}
+
+sc_status sc_check_header(const char *file, const char *text, size_t bytes, size_t data_bytes, sc_entries *all,
+                              sc_error *error)
+{
+    if (bytes == 0 || text[0] != '{') {
+        return sc_fail(error, SC_BAD_FILE, "%s: not a safetensors file: its header does not begin with '{'", file);
+    }
+    sc_status status = parse_json(file, "header", text, bytes, &all->document, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    const sc_json *root = sc_json_root(all->document);
+    all->list = calloc(root->count + 1, sizeof *all->list); /* + 1: an empty object is no failed allocation */
+    if (all->list == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", file, root->count);
+    }
+    for (const sc_json *json = root->child; json != NULL; json = json->next) {
+        if (strcmp(json->key, METADATA_NAME) == 0) {
+            status = check_metadata(file, json, error);
+        } else {
+            sc_entry *made = &all->list[all->count];
+            made->place = all->count++;
+            status = check_tensor(file, json, SC_LENGTH_BYTES + bytes, made, error);
+        }
+        if (status != SC_OK) {
+            return status;
+        }
+    }
+    return check_coverage(file, all, data_bytes, error);
+}
+
+void sc_free_entries(sc_entries *all)
+{
+    sc_json_free(all->document);
+    free(all->list);
+}
+
+sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, sc_error *error)
+{
+    sc_json_document *document;
+    sc_status status = parse_json(file, "graph", graph, bytes, &document, error);
+    sc_json_free(document);
+    return status;
+}
+
+/* ---- Reading -------------------------------------------------------------------------------------- */
+
+sc_status sc_system_failure(const char *file, const char *doing, int code, sc_error *error)
+{
+    return sc_fail(error, SC_BAD_FILE, "%s: %s: %s", file, doing, sc_label_of(strerror(code)).text);
+}
+
+static sc_status map_descriptor(sc_file *file, const char *label, int descriptor, sc_error *error)
+{
+    struct stat facts;
+    if (fstat(descriptor, &facts) != 0) {
+        return sc_system_failure(label, "cannot be examined", errno, error);
+    }
+    if (!S_ISREG(facts.st_mode)) {
+        return sc_fail(error, SC_BAD_FILE, "%s: not a regular file", label);
+    }
+    if (facts.st_size < SC_LENGTH_BYTES) {
+        return sc_fail(error, SC_BAD_FILE, "%s: truncated: %lld bytes, a model file has more than 8", label,
+                       (long long)facts.st_size);
+    }
+    if ((uintmax_t)facts.st_size > PTRDIFF_MAX) {
+        return sc_fail(error, SC_BAD_FILE, "%s: %lld bytes are too many for this machine", label,
+                       (long long)facts.st_size);
+    }
+    void *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    if (map == MAP_FAILED) {
+        return sc_system_failure(label, "cannot be mapped", errno, error);
+    }
+    file->map = map;
+    file->map_bytes = (size_t)facts.st_size;
+    return SC_OK;
+}
+
+static sc_status map_path(sc_file *file, const char *path, const char *label, sc_error *error)
+{
+    /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (descriptor < 0) {
+        return sc_system_failure(label, "cannot be opened", errno, error);
+    }
+    sc_status status = map_descriptor(file, label, descriptor, error);
+    close(descriptor);
+    return status;
+}
+
+/* Fills in tensors and graph from a mapped file. */
+static sc_status read_map(sc_file *file, const char *label, sc_error *error)
+{
+    const unsigned char *bytes = file->map;
+    uint64_t length = 0;
+    for (int i = SC_LENGTH_BYTES - 1; i >= 0; i--) {
+        length = length << 8 | bytes[i];
+    }
+    size_t left = file->map_bytes - SC_LENGTH_BYTES;
+    if (length > SC_MAX_HEADER_BYTES || length > left) {
+        return sc_fail(error, SC_BAD_FILE,
+                       "%s: not a safetensors file, or truncated: a header of %llu bytes, %zu are left (limit %zu)",
+                       label, (unsigned long long)length, left, SC_MAX_HEADER_BYTES);
+    }
+    const char *header = (const char *)bytes + SC_LENGTH_BYTES, *data = header + length;
+    sc_entries all = {0};
+    sc_status status = sc_check_header(label, header, (size_t)length, left - (size_t)length, &all, error);
+    if (status == SC_OK && (file->tensors = calloc(all.count, sizeof *file->tensors)) == NULL) {
+        status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
+    }
+    if (status == SC_OK) {
+        for (size_t i = 0; i < all.count; i++) {
+            const sc_entry *e = &all.list[i];
+            if (e->graph) {
+                file->graph = data + e->begin;
+                file->graph_bytes = e->end - e->begin;
+            } else {
+                file->tensors[file->count] = e->tensor;
+                file->tensors[file->count++].data = data + e->begin;
+            }
+        }
+        file->header = all.document; /* it holds the names */
+        all.document = NULL;
+        status = sc_check_graph(label, file->graph, file->graph_bytes, error);
+    }
+    sc_free_entries(&all);
+    return status;
+}
+
+sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
+{
+    if (file == NULL || path == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "sc_file_open: path and file must not be NULL");
+    }
+    *file = NULL;
+    sc_label label = sc_label_of(path);
+    if (!sc_little_endian()) {
+        return sc_fail(error, SC_UNSUPPORTED, "%s: model files are read on little-endian machines only", label.text);
+    }
+    sc_file *made = calloc(1, sizeof *made);
+    if (made == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label.text);
+    }
+    sc_status status = map_path(made, path, label.text, error);
+    if (status == SC_OK) {
+        status = read_map(made, label.text, error);
+    }
+    if (status != SC_OK) {
+        sc_file_close(made);
+        return status;
+    }
+    *file = made;
+    return SC_OK;
+}
+
+void sc_file_close(sc_file *file)
+{
+    if (file != NULL) {
+        if (file->map != NULL) {
+            munmap(file->map, file->map_bytes);
+        }
+        sc_json_free(file->header);
+        free(file->tensors);
+        free(file);
+    }
+}
+
+const char *sc_file_graph(const sc_file *file, size_t *bytes)
+{
+    *bytes = file->graph_bytes;
+    return file->graph;
+}
+
+const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)
+{
+    *count = file->count;
+    return file->tensors;
+}
+

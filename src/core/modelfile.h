@@ -1,0 +1,50 @@
+/* Between the reader (modelfile.c) and the writer (modelfile_write.c) of model files: the element types and the check
+ * of a header, which the reader applies to a file and the writer to what it is about to write.
+ * In messages `file` is the path as sc_label_of shows it. */
+#ifndef SC_MODELFILE_H
+#define SC_MODELFILE_H
+
+#include "json.h"
+
+#define SC_GRAPH_NAME "__graph__"
+#define SC_LENGTH_BYTES 8                       /* the header's length, before the header */
+#define SC_MAX_HEADER_BYTES ((size_t)100000000) /* the limit of the safetensors package */
+#define SC_DTYPES 2
+
+extern const struct sc_element {
+    const char *name; /* in a header */
+    size_t bytes;
+} sc_elements[SC_DTYPES]; /* by sc_dtype */
+
+/* One tensor of a header; [begin, end) counts from the start of the data. */
+typedef struct sc_entry {
+    sc_tensor tensor; /* without data */
+    bool graph;
+    size_t begin, end;
+    size_t place; /* in the header; keeps the order of empty tensors */
+} sc_entry;
+
+typedef struct sc_entries {
+    sc_json_document *document;
+    sc_entry *list; /* sorted by begin */
+    size_t count;
+} sc_entries;
+
+bool sc_little_endian(void);
+
+/* Bytes of a tensor. false on overflow, also where a 0 elsewhere in the shape would hide it. */
+bool sc_tensor_bytes(const size_t *shape, size_t rank, size_t element, size_t *bytes);
+
+/* Everything that a header alone can tell; data_bytes is the size of what follows it. `all` starts as {0} and, on
+ * failure too, ends with sc_free_entries. */
+sc_status sc_check_header(const char *file, const char *text, size_t bytes, size_t data_bytes, sc_entries *all,
+                          sc_error *error);
+void sc_free_entries(sc_entries *all);
+
+/* That the graph is a JSON object; what it means is the plan's to check. */
+sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, sc_error *error);
+
+/* "<file>: <doing>: <what errno `code` means>" */
+sc_status sc_system_failure(const char *file, const char *doing, int code, sc_error *error);
+
+#endif
