@@ -1,0 +1,80 @@
+# What the binding uses of include/seqcore/seqcore.h, which documents it.
+from libc.stdint cimport int64_t
+
+cdef extern from "seqcore/seqcore.h" nogil:
+    enum: SC_MAX_RANK
+    size_t SC_UNKNOWN
+
+    ctypedef enum sc_status:
+        SC_OK
+        SC_NO_MEMORY
+        SC_BAD_ARGUMENT
+        SC_BAD_FILE
+        SC_BAD_GRAPH
+        SC_BAD_WEIGHTS
+        SC_BAD_SHAPE
+        SC_BAD_INDEX
+        SC_UNSUPPORTED
+
+    ctypedef struct sc_error:
+        sc_status status
+        char message[512]
+
+    ctypedef enum sc_dtype:
+        SC_F32
+        SC_I64
+
+    ctypedef struct sc_tensor:
+        const char *name
+        sc_dtype dtype
+        size_t rank
+        size_t shape[6]
+        const void *data
+
+    ctypedef struct sc_cpu:
+        const char *isa
+        int avx2, fma, avx512, avx512_vnni, avx512_bf16, amx_int8, amx_bf16
+        size_t l1d_bytes, l2_bytes, l3_bytes
+        int cores
+        int openmp
+
+    ctypedef struct sc_options:
+        const char *isa
+        int threads
+        int shapes_only
+
+    ctypedef struct sc_array:
+        void *data
+        size_t rank
+        size_t shape[6]
+
+    ctypedef struct sc_plan:
+        pass
+    ctypedef struct sc_file:
+        pass
+
+    const sc_cpu *sc_cpu_info()
+    size_t sc_isa_count()
+    const char *sc_isa_name(size_t index)
+    sc_status sc_set_num_threads(int threads, sc_error *error)
+    int sc_get_num_threads()
+
+    sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
+    void sc_file_close(sc_file *file)
+    const char *sc_file_graph(const sc_file *file, size_t *size)
+    const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)
+    sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
+                            size_t count, sc_error *error)
+
+    sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
+                             const sc_options *options, sc_plan **plan, sc_error *error)
+    void sc_plan_free(sc_plan *plan)
+    size_t sc_plan_inputs(const sc_plan *plan)
+    size_t sc_plan_outputs(const sc_plan *plan)
+    sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t index)
+    const char *sc_plan_isa(const sc_plan *plan)
+    size_t sc_plan_bytes(const sc_plan *plan)
+    int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time)
+    sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t *shape, sc_error *error)
+    sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error)
+    sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)
