@@ -85,11 +85,9 @@ class BuildExtension(build_ext):
         super().run()
 
 
-HEADERS = [f"src/core/{name}" for name in sorted(os.listdir("src/core")) if name.endswith(".h")]
-
-
 def library(sources: list[str]) -> dict:
-    depends = [*HEADERS, "include/seqcore/seqcore.h"]
+    headers = [f"src/core/{name}" for name in sorted(os.listdir("src/core")) if name.endswith(".h")]
+    depends = [*headers, "include/seqcore/seqcore.h"]
     return {"sources": sources, "include_dirs": INCLUDES, "obj_deps": {"": depends, **{s: depends for s in sources}}}
 
 

@@ -196,7 +196,7 @@ static rnn_layout rnn_layout_of(const rnn_params *p, size_t R, size_t T)
 {
     rnn_layout l = {0};
     const size_t row = p->row_floats + p->row_n_floats;
-    if (!p->in_registers || (R < FUSE_ROWS && T > 1)) {
+    if (R > 0 && (!p->in_registers || (R < FUSE_ROWS && T > 1))) {
         const size_t fits = HOIST_BYTES / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
     }
