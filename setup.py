@@ -85,9 +85,12 @@ class BuildExtension(build_ext):
         super().run()
 
 
+def core_files(ending: str) -> list[str]:
+    return [f"src/core/{name}" for name in sorted(os.listdir("src/core")) if name.endswith(ending)]
+
+
 def library(sources: list[str]) -> dict:
-    headers = [f"src/core/{name}" for name in sorted(os.listdir("src/core")) if name.endswith(".h")]
-    depends = [*headers, "include/seqcore/seqcore.h"]
+    depends = [*core_files(".h"), "include/seqcore/seqcore.h"]
     return {"sources": sources, "include_dirs": INCLUDES, "obj_deps": {"": depends, **{s: depends for s in sources}}}
 
 
@@ -100,7 +103,8 @@ def extension() -> Extension:
         include_dirs=[*INCLUDES, numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-g0", "-std=c11", "-fvisibility=hidden"],
-        depends=["include/seqcore/seqcore.h"],
+        # the libraries are linked in: whatever changes them makes another extension
+        depends=["include/seqcore/seqcore.h", *core_files(".c"), *core_files(".h")],
     )
 
 

@@ -69,15 +69,21 @@ size_t sc_embedding_rows(const sc_node *node)
     return ((const embedding_params *)node->params)->rows;
 }
 
-/* y[i] = W[id_i]; sc_plan_run has checked every id */
+/* y[i] = W[id_i]; sc_plan_run has checked every id up to the rows' ends, and past them stand zeros */
 static void embedding_run(const sc_node *node, sc_frame *frame)
 {
     const embedding_params *p = node->params;
-    const size_t n = frame->rows * sc_shape_size(sc_in_shape(node, frame, 0), 0);
+    const sc_shape *shape = sc_in_shape(node, frame, 0);
+    const int64_t *lengths = sc_lengths(node, frame);
+    const size_t rows = frame->rows * shape->dim[0], size = sc_shape_size(shape, 1), bytes = p->units * sizeof(float);
     const int64_t *ids = (const int64_t *)(const void *)sc_in(node, frame, 0);
     float *y = sc_out(node, frame, 0);
-    for (size_t i = 0; i < n; i++) {
-        memcpy(y + i * p->units, p->table + (size_t)ids[i] * p->units, p->units * sizeof(float));
+    for (size_t m = 0; m < rows; m++, ids += size, y += size * p->units) {
+        const size_t end = lengths != NULL ? (size_t)lengths[m] * sc_shape_size(shape, 2) : size;
+        for (size_t i = 0; i < end; i++) {
+            memcpy(y + i * p->units, p->table + (size_t)ids[i] * p->units, bytes);
+        }
+        memset(y + end * p->units, 0, (size - end) * bytes);
     }
 }
 

@@ -24,7 +24,7 @@ struct sc_workspace {
     size_t *offsets;         /* per value: bytes into a worker's memory, or SC_NONE when it lies elsewhere */
     size_t block_bytes;      /* of a worker: values, then scratch */
     size_t scratch;          /* its offset */
-    bool *present;           /* per value: lengths that this call has */
+    size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
     void **data;             /* per worker and value */
     size_t data_workers;
     char *memory;
@@ -50,7 +50,7 @@ static void workspace_free(sc_workspace *space)
     sc_aligned_free(space->shapes);
     sc_aligned_free(space->inputs);
     sc_aligned_free(space->offsets);
-    sc_aligned_free(space->present);
+    sc_aligned_free(space->ends);
     sc_aligned_free(space->data);
     sc_aligned_free(space->memory);
     sc_aligned_free(space);
@@ -85,9 +85,9 @@ static sc_workspace *workspace_new(const sc_plan *plan)
     space->shapes = sc_aligned_alloc(plan->n_values * sizeof *space->shapes);
     space->inputs = sc_aligned_alloc(most * sizeof *space->inputs);
     space->offsets = sc_aligned_alloc(plan->n_values * sizeof *space->offsets);
-    space->present = sc_aligned_alloc(plan->n_values * sizeof *space->present);
+    space->ends = sc_aligned_alloc(plan->n_values * sizeof *space->ends);
     if (space->key == NULL || space->shapes == NULL || space->inputs == NULL || space->offsets == NULL ||
-        space->present == NULL) {
+        space->ends == NULL) {
         workspace_free(space);
         return NULL;
     }
@@ -351,38 +351,73 @@ static bool same_lengths(const sc_plan *plan, const sc_array *inputs, size_t bat
            memcmp(inputs[one].data, inputs[other].data, batch * sizeof(int64_t)) == 0;
 }
 
-/* Which lengths this call has, and that every node can serve them. */
-static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch,
-                                sc_error *error)
+/* Lengths count frames of a value's second axis, one number a row of the batch: a graph from a file may claim that of any
+ * value, and a kernel would believe it. */
+static bool lengths_fit(const sc_workspace *space, size_t lengths, size_t value)
 {
-    memset(space->present, 0, plan->n_values * sizeof *space->present);
-    for (size_t i = 0; i < plan->n_inputs; i++) {
-        space->present[plan->inputs[i]] = plan->values[plan->inputs[i]].kind == SC_LENGTHS && inputs[i].data != NULL;
-    }
-    for (size_t n = 0; n < plan->n_nodes; n++) {
-        const sc_node *node = &plan->nodes[n];
-        const bool given = node->n_lengths > 0 && node->lengths[0] != SC_NONE && space->present[node->lengths[0]];
-        if (node->lengths_out != SC_NONE) {
-            space->present[node->lengths_out] = given;
+    const sc_shape *shape = &space->shapes[value];
+    return shape->rank >= 2 && shape->dim[0] == 1 && shape->dim[1] == space->ends[lengths];
+}
+
+static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *space, const sc_node *node,
+                                    const sc_array *inputs, size_t batch, sc_error *error)
+{
+    const bool given = node->n_lengths > 0 && node->lengths[0] != SC_NONE && space->ends[node->lengths[0]] != SC_NONE;
+    for (size_t i = 0; i < node->n_lengths; i++) {
+        const size_t lengths = node->lengths[i];
+        const bool other = lengths != SC_NONE && space->ends[lengths] != SC_NONE;
+        if (other && node->refuses_lengths) {
+            return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s) cannot take rows of different lengths", node->layer,
+                           node->op->name);
         }
-        for (size_t i = 0; i < node->n_lengths; i++) {
-            const size_t lengths = node->lengths[i];
-            const bool other = lengths != SC_NONE && space->present[lengths];
-            if (other && node->refuses_lengths) {
-                return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s) cannot take rows of different lengths", node->layer,
-                               node->op->name);
-            }
-            if (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[0], lengths))) {
-                return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs 1 and %zu differ",
-                               node->layer, node->op->name, i + 1);
-            }
+        if (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[0], lengths))) {
+            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs 1 and %zu differ",
+                           node->layer, node->op->name, i + 1);
+        }
+        if (other && node->op->run != NULL && (i >= node->n_inputs || !lengths_fit(space, lengths, node->inputs[i]))) {
+            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths '%s' are not those of its input",
+                           node->layer, node->op->name, plan->values[lengths].name);
         }
     }
     return SC_OK;
 }
 
-/* Ids travel from an input to a table through views alone, so that the input can be checked before anything runs. */
-static sc_status check_ids(const sc_plan *plan, const sc_array *inputs, sc_error *error)
+/* Which lengths this call has, and that every node can serve them. */
+static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch,
+                                sc_error *error)
+{
+    for (size_t v = 0; v < plan->n_values; v++) {
+        space->ends[v] = SC_NONE;
+    }
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const sc_value *value = &plan->values[plan->inputs[i]];
+        if (value->kind == SC_LENGTHS && inputs[i].data != NULL) {
+            space->ends[plan->inputs[i]] = space->shapes[value->of].dim[1];
+        }
+    }
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        const sc_node *node = &plan->nodes[n];
+        const sc_status status = check_node_lengths(plan, space, node, inputs, batch, error);
+        if (status != SC_OK) {
+            return status;
+        }
+        if (node->lengths_out != SC_NONE && space->ends[node->lengths[0]] != SC_NONE) {
+            space->ends[node->lengths_out] = space->shapes[node->outputs[0]].dim[1];
+        }
+    }
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const size_t lengths = plan->outputs[i].lengths;
+        if (lengths != SC_NONE && space->ends[lengths] != SC_NONE && !lengths_fit(space, lengths, plan->outputs[i].value)) {
+            return sc_fail(error, SC_BAD_SHAPE, "output '%s': the lengths '%s' are not its own", plan->outputs[i].name,
+                           plan->values[lengths].name);
+        }
+    }
+    return SC_OK;
+}
+
+/* Ids travel from an input to a table through views alone, so that the input can be checked before anything runs. Ids past a
+ * row's end are not read, here as in the layer. */
+static sc_status check_ids(const sc_plan *plan, const sc_array *inputs, size_t batch, sc_error *error)
 {
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
@@ -390,16 +425,23 @@ static sc_status check_ids(const sc_plan *plan, const sc_array *inputs, sc_error
             continue;
         }
         const sc_array *input = &inputs[plan->values[plan->values[node->inputs[0]].root].input];
+        const size_t given = node->n_lengths > 0 && node->lengths[0] != SC_NONE
+                                 ? plan->values[plan->values[node->lengths[0]].root].input : SC_NONE;
+        const int64_t *lengths = given != SC_NONE ? inputs[given].data : NULL;
         const uint64_t rows = sc_embedding_rows(node);
-        size_t count = 1;
-        for (size_t d = 0; d < input->rank; d++) {
-            count *= input->shape[d];
+        size_t size = 1, frame = 1; /* ids of a row, and of a frame */
+        for (size_t d = 1; d < input->rank; d++) {
+            size *= input->shape[d];
+            frame *= d > 1 ? input->shape[d] : 1;
         }
-        const int64_t *ids = input->data;
-        for (size_t i = 0; i < count; i++) {
-            if ((uint64_t)ids[i] >= rows) { /* negative ones too */
-                return sc_fail(error, SC_BAD_INDEX, "layer '%s' (embedding): id %lld at position %zu, expected 0 to %llu",
-                               node->layer, (long long)ids[i], i, (unsigned long long)(rows - 1));
+        for (size_t m = 0; m < batch; m++) {
+            const int64_t *ids = (const int64_t *)input->data + m * size;
+            const size_t end = lengths != NULL ? (size_t)lengths[m] * frame : size;
+            for (size_t i = 0; i < end; i++) {
+                if ((uint64_t)ids[i] >= rows) { /* negative ones too */
+                    return sc_fail(error, SC_BAD_INDEX, "layer '%s' (embedding): id %lld in row %zu, expected 0 to %llu",
+                                   node->layer, (long long)ids[i], m, (unsigned long long)(rows - 1));
+                }
             }
         }
     }
@@ -467,7 +509,7 @@ static void bind(const call *c, sc_frame *frame, char *memory)
             frame->data[v] = frame->data[value->root];
             continue;
         }
-        if (value->kind == SC_LENGTHS && !space->present[v]) {
+        if (value->kind == SC_LENGTHS && space->ends[v] == SC_NONE) {
             frame->data[v] = NULL;
             continue;
         }
@@ -589,7 +631,7 @@ static sc_status run_call(call *c, sc_error *error)
         status = follow_lengths(plan, c->space, c->inputs, c->batch, error);
     }
     if (status == SC_OK) {
-        status = check_ids(plan, c->inputs, error);
+        status = check_ids(plan, c->inputs, c->batch, error);
     }
     if (status == SC_OK && c->batch > 0) {
         status = reserve(plan, c->space, threads, error);
