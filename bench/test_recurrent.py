@@ -1,0 +1,38 @@
+"""Times one recurrent layer in every runner, after comparing its numbers: speed alone is nothing.
+
+What is timed is one warm call, from input ready in memory to output ready in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from cases import Array, Case
+from peers import RUNNERS, naive
+
+# Two float32 evaluations of the same layer, in different orders of summation and with different
+# approximations of tanh and sigmoid; states are within [-1, 1]. Largest seen over the cases: 8e-7.
+TOLERANCE = 5e-6
+
+
+@lru_cache(maxsize=1)  # a case's runners follow each other
+def _ours(case: Case) -> Array:
+    with RUNNERS["seqcore"].prepare(case) as prepared:
+        return prepared.to_array(prepared.call())
+
+
+def test_recurrent_layer(benchmark: Any, case: Case, runner: str) -> None:
+    is_ours = runner == "seqcore"
+    expected = naive(case, case.input(), case.weights()) if is_ours else _ours(case)
+    with RUNNERS[runner].prepare(case) as prepared:
+        found = prepared.to_array(prepared.call())
+        np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE, strict=True)
+        benchmark.extra_info.update(case=case.label, threads=case.threads, runner=runner)
+        wall, cpu = time.perf_counter(), time.process_time()
+        benchmark(prepared.call)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        # Below `threads` by much: the runner waits for itself, or another program has the cores.
+        benchmark.extra_info["cpu_share"] = cpu / wall

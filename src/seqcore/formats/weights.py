@@ -1,0 +1,222 @@
+"""Opens a file, finds out by its first bytes what it is, and reads its arrays.
+
+The readers beside this file get bytes and know no paths; here their errors get the file's name.
+Extensions are never looked at. A file that no reader takes is told what it seems to be.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ModelFileError, OptionError
+from .arrays import Budget
+from .numpy_files import NPY_MAGIC, parse_npy, read_npz
+from .numpy_pickles import load_pickle
+from .safetensors_files import looks_like_safetensors, read_safetensors
+from .torch_archive import load_torch
+from .values import flatten, settle
+from .zips import MAGIC as ZIP_MAGIC
+from .zips import Archive
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+# Weights hardly compress: a file that unpacks to far more than its size is a bomb, or pruned.
+_FLOOR_BYTES = 256 << 20
+_RATIO = 16
+
+# The pickled magic number with which torch.save began before torch 1.6.
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+_FOREIGN = (
+    (ZIP_MAGIC[:2] + b"\x05\x06", "an empty zip archive"),
+    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
+    (b"BZh", "compressed by bzip2; unpack it first"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
+    (b"version https://git-lfs", "a Git LFS pointer; the file itself was not fetched"),
+    (b"GGUF", "a GGUF file, which is not supported"),
+    (b"\x7fELF", "a program or a shared library"),
+    (b"<", "HTML or XML, perhaps a web page saved in place of the file"),
+    (b"{", "JSON, which holds no arrays"),
+    (b"\x08", "a protocol buffer, perhaps ONNX or a TensorFlow graph, which is not supported"),
+)
+
+
+def read_weights(
+    path: str | os.PathLike[str], *, max_bytes: int | None = None
+) -> dict[str, np.ndarray]:
+    """Reads the weights of a file that another framework wrote. Nothing in it is executed.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A torch ``.pt``, ``.pth`` or ``.ckpt`` (a state_dict, or nested dicts, as torch.save writes
+        them since torch 1.6), ``.safetensors``, ``.npz``, ``.npy``, a pickle of NumPy arrays, or
+        HDF5. The kind is found by content, not by extension.
+    max_bytes : int, optional
+        The most bytes that the file may unpack to, what is read on the way included. Default:
+        256 MiB and 16 times its size. HDF5 has bounds of its own.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Nested dicts are flattened with ``'.'``, nothing is stripped from a name, and what is no
+        tensor is left out. HDF5 names are the file's own paths; a lone array is named by the file's
+        stem. The arrays are C-contiguous, in native byte order, writable, and own their memory.
+        bfloat16 becomes float32; every other dtype stays as it was.
+
+    Raises
+    ------
+    ModelFileError
+        The file is truncated, hostile, contradicts itself, or is of a kind that is not supported.
+    MissingExtraError
+        The kind needs a package that is not installed (safetensors, or h5py for HDF5).
+    OSError
+        The file is missing or cannot be read.
+
+    Examples
+    --------
+    >>> weights = read_weights("model.pt")                      # doctest: +SKIP
+    >>> weights["encoder.lstm.weight_ih_l0"].shape              # doctest: +SKIP
+    (512, 64)
+    """
+    with _reading(path) as (file, size):
+        head = file.read(64)
+        if not head.startswith(_HDF5_MAGIC):
+            return _read(Path(os.fsdecode(path)), file, head, size, _budget(size, max_bytes))
+    # Opened again by h5py, and errors name the file already. Imported late: h5py is an extra.
+    from .hdf5 import read_h5_arrays
+
+    return read_h5_arrays(path)
+
+
+def read_pickle(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
+    """Reads a pickle of plain data, such as a vocabulary. Nothing in it is executed.
+
+    Parameters
+    ----------
+    path : str or path-like
+    max_bytes : int, optional
+        As for `read_weights`.
+
+    Returns
+    -------
+    object
+        None, bool, int, float, str, bytes, list, tuple, dict and NumPy arrays, nested. NumPy
+        scalars become Python numbers; OrderedDict, defaultdict and Counter become dict.
+
+    Raises
+    ------
+    ModelFileError
+        It is no pickle of protocol 2 to 5, is truncated or hostile, or needs any other class.
+    OSError
+        The file is missing or cannot be read.
+    """
+    with _reading(path) as (file, size):
+        budget = _budget(size, max_bytes)
+        return settle(load_pickle(_whole(file, size, budget), budget), keep_stubs=False)
+
+
+def _budget(size: int, max_bytes: int | None) -> Budget:
+    if max_bytes is None:
+        return Budget(_FLOOR_BYTES + _RATIO * size)
+    if type(max_bytes) is not int or max_bytes < 1:
+        raise OptionError(f"max_bytes: expected a positive integer, found {max_bytes!r}")
+    return Budget(max_bytes)
+
+
+@contextmanager
+def _reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """Opens a regular file and puts its name before the message of every ModelFileError."""
+    name = os.fsdecode(path)
+    try:
+        if os.path.isdir(path):
+            saved = os.path.exists(os.path.join(path, "saved_model.pb"))
+            kind = "a TensorFlow SavedModel, which is not supported" if saved else "a folder"
+            raise ModelFileError(f"this is {kind}")
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelFileError("this is not a regular file")
+            yield file, status.st_size
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}: {error}") from error
+
+
+def _whole(file: BinaryIO, size: int, budget: Budget) -> bytes:
+    budget.charge(size, "the file")
+    file.seek(0)
+    return file.read(size)
+
+
+def _read(
+    path: Path, file: BinaryIO, head: bytes, size: int, budget: Budget
+) -> dict[str, np.ndarray]:
+    if head.startswith(ZIP_MAGIC):
+        return _read_zip(path, Archive(file, budget), budget)
+    if head.startswith(NPY_MAGIC):
+        array = parse_npy(_whole(file, size, budget), f"array {path.stem!r}", budget)
+        if array is None:
+            raise ModelFileError("the array holds text or dates instead of numbers")
+        return {path.stem: array}
+    if looks_like_safetensors(head, size):
+        return read_safetensors(_whole(file, size, budget), budget)
+    if head.startswith(_LEGACY_TORCH):
+        raise ModelFileError(
+            "this was saved by torch before 1.6 (or with the old format asked for), which is not "
+            "supported yet; load it in torch and save the state_dict() again"
+        )
+    if head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05":
+        loaded = load_pickle(_whole(file, size, budget), budget)
+        return flatten(settle(loaded, keep_stubs=True), path.stem, budget)
+    raise ModelFileError(_describe(head, size))
+
+
+def _read_zip(path: Path, archive: Archive, budget: Budget) -> dict[str, np.ndarray]:
+    names = archive.names
+    if names and all(name.endswith(".npy") for name in names):
+        return read_npz(archive, budget)
+    if "config.json" in archive and "model.weights.h5" in archive:
+        raise ModelFileError("this is a .keras archive, which is not supported yet; save as .h5")
+    roots = {name.split("/")[0] for name in names if "/" in name}
+    if len(roots) == 1:
+        (root,) = roots
+        if f"{root}/constants.pkl" in archive or any(n.startswith(f"{root}/code/") for n in names):
+            raise ModelFileError(
+                "this is a TorchScript archive, which is not supported yet; "
+                "save the module's state_dict() with torch.save"
+            )
+        if f"{root}/archive_format" in archive or f"{root}/models/model.json" in archive:
+            raise ModelFileError(
+                "this is a torch.export archive (.pt2), which is not supported yet; "
+                "save the module's state_dict() with torch.save"
+            )
+        if f"{root}/data.pkl" in archive:
+            return flatten(
+                settle(load_torch(archive, root, budget), keep_stubs=True), path.stem, budget
+            )
+    some = ", ".join(repr(name[:60]) for name in names[:4])
+    raise ModelFileError(f"a zip archive, yet neither of torch.save nor of NumPy; it holds {some}")
+
+
+def _describe(head: bytes, size: int) -> str:
+    if size == 0:
+        return "the file is empty"
+    for magic, kind in _FOREIGN:
+        if head.startswith(magic):
+            return f"this seems to be {kind}"
+    if head[4:8] == b"TFL3":
+        return "this seems to be a TensorFlow Lite model, which is not supported"
+    return (
+        f"not a file of weights that is known (it begins with {head[:8].hex(' ')}): expected "
+        "torch, safetensors, NumPy (.npz, .npy), a pickle of protocol 2 to 5, or HDF5"
+    )

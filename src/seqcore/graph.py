@@ -1,0 +1,347 @@
+"""The lowered graph: the one vocabulary of Python, C and the model file.
+
+Here are `ActivationSpec`, `Graph` (a checked, immutable document with its tensors) and
+`GraphBuilder`, through which layers lower themselves. The builder decides where lengths go and
+which names values get. Nothing here knows layers, infers shapes or looks into an array.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from .errors import GraphError, ModelFileError, OptionError
+
+__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Site", "Value"]
+
+Array = NDArray[Any]
+
+# ---- Activations --------------------------------------------------------------------------------
+
+# Keras 3's (alpha, beta) of the kinds that have any.
+_PARAMETERS = {"hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0)}
+_USES_BETA = frozenset(["hard_sigmoid"])
+_KINDS = frozenset([
+    "linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "exponential",
+    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "softmax",
+])  # fmt: skip
+_ALIASES = {"swish": "silu"}
+
+
+@dataclass(frozen=True)
+class ActivationSpec:
+    """An activation with its constants; docs/design.md, "Activations", defines the kinds.
+
+    Parameters
+    ----------
+    kind : str
+        linear, tanh, sigmoid, relu, hard_sigmoid, softplus, softsign, exponential, silu,
+        leaky_relu, elu, selu, gelu, gelu_tanh or softmax.
+    alpha, beta : float, optional
+        The slope and offset of hard_sigmoid, the factor (alpha) of leaky_relu and elu. Left out
+        they are Keras 3's: hard_sigmoid 1/6 and 0.5, leaky_relu 0.2, elu 1.
+
+    Raises
+    ------
+    OptionError
+        For an unknown kind, a constant that is no finite number, or a constant of a kind that has
+        none.
+    """
+
+    kind: str
+    alpha: float = None  # type: ignore[assignment]  # a float once constructed
+    beta: float = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, str) or _ALIASES.get(self.kind, self.kind) not in _KINDS:
+            known = ", ".join(sorted(_KINDS))
+            raise OptionError(f"activation: expected one of {known}; found {self.kind!r}")
+        kind = _ALIASES.get(self.kind, self.kind)
+        defaults = _PARAMETERS.get(kind, (0.0, 0.0))
+        object.__setattr__(self, "kind", kind)
+        object.__setattr__(self, "alpha", self._constant("alpha", defaults[0], kind in _PARAMETERS))
+        object.__setattr__(self, "beta", self._constant("beta", defaults[1], kind in _USES_BETA))
+
+    def _constant(self, which: str, default: float, used: bool) -> float:
+        value = getattr(self, which)
+        if value is None:
+            return default
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+        ):
+            raise OptionError(
+                f"activation {self.kind}: {which} is a finite number; found {value!r}"
+            )
+        if value and not used:
+            raise OptionError(f"activation {self.kind} has no {which}; found {value!r}")
+        return float(value)
+
+    @classmethod
+    def of(cls, value: ActivationSpec | str | None, option: str) -> ActivationSpec:
+        """Return what an option means: None is linear, a string is as in Keras 3."""
+        if isinstance(value, ActivationSpec):
+            return value
+        if value is None:
+            return cls("linear")
+        if not isinstance(value, str):
+            raise OptionError(
+                f"{option}: expected the name of an activation, an ActivationSpec or None; found "
+                f"{value!r}"
+            )
+        try:
+            return cls(value)
+        except OptionError as error:
+            raise OptionError(f"{option}: {error}") from None
+
+    def attr(self) -> list[str | float]:
+        """Return the form that a graph holds, ``[kind, alpha, beta]``."""
+        return [self.kind, self.alpha, self.beta]
+
+
+# ---- The graph ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A lowered graph: its JSON as Python objects, not to be changed, and its tensors by name."""
+
+    document: Mapping[str, Any]
+    tensors: Mapping[str, Array]
+
+    def to_json(self) -> bytes:
+        """Return the document as UTF-8 text; the same graph always gives the same bytes."""
+        text = json.dumps(self.document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, tensors: Mapping[str, Array], source: str) -> Graph:
+        """Read a graph that a plan has accepted; check the list of layers, which plans ignore.
+
+        Raises
+        ------
+        ModelFileError
+            Naming `source`.
+        """
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ModelFileError(f"{source}: the graph is not readable ({error})") from None
+        values = {spec["name"] for spec in document["inputs"]}
+        values.update(name for node in document["nodes"] for name in node["outputs"])
+        layers = document.setdefault("layers", [])
+        if not isinstance(layers, list):
+            raise ModelFileError(f"{source}: the graph's layers are no list")
+        for layer in layers:
+            if not isinstance(layer, dict):
+                raise ModelFileError(f"{source}: a layer in the graph's list is no object")
+            name, kind, value = (layer.get(key) for key in ("name", "class", "value"))
+            count = layer.get("parameters")
+            if (
+                not all(isinstance(text, str) for text in (name, kind, value))
+                or value not in values
+            ):
+                raise ModelFileError(
+                    f"{source}: layer {name!r}: expected a name, a class and the name of a value; "
+                    f"found class {kind!r} and value {value!r}"
+                )
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise ModelFileError(f"{source}: layer {name!r} has {count!r} parameters")
+        return cls(document, tensors)
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value of a graph in the making: its name, its dtype, the name of its lengths or None."""
+
+    name: str
+    dtype: str = "float32"
+    lengths: str | None = None
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where in the graph a layer lowers itself.
+
+    Attributes
+    ----------
+    layer : str
+        The user's name of the layer, for messages.
+    value : str
+        The name of its result; what else it makes has this name and a part behind a colon.
+    tensor : str
+        What the names of its weights begin with. A layer that is called twice has two values and
+        one tensor.
+    states : tuple of Value, or None
+        Initial states that the call was given; empty, and they become inputs of the graph; None
+        inside TimeDistributed, where a row is a frame and nobody could give any.
+    """
+
+    layer: str
+    value: str
+    tensor: str
+    states: tuple[Value, ...] | None = ()
+
+    def inner(self, part: str, states: tuple[Value, ...] | None = ()) -> Site:
+        """Return the place of a layer inside of this one."""
+        return Site(self.layer, f"{self.value}:{part}", f"{self.tensor}.{part}", states)
+
+
+# Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
+# input.
+_MERGES = frozenset(["concat", "add", "multiply", "average"])
+
+
+@dataclass
+class GraphBuilder:
+    """Collects inputs, nodes, weights and outputs in order of execution for a `Graph`."""
+
+    _inputs: list[dict[str, Any]] = field(default_factory=list)
+    _nodes: list[dict[str, Any]] = field(default_factory=list)
+    _outputs: list[dict[str, Any]] = field(default_factory=list)
+    _layers: list[dict[str, Any]] = field(default_factory=list)
+    _tensors: dict[str, Array | None] = field(default_factory=dict)
+
+    def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
+        """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
+        self._inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)})
+        if len(shape) < (1 if dtype == "int64" else 2):
+            return Value(name, dtype)
+        lengths = f"{name}:lengths"
+        self._inputs.append({"name": lengths, "kind": "lengths", "of": name})
+        return Value(name, dtype, lengths)
+
+    def state_input(self, name: str, shape: Sequence[int], batch_axis: int = 0) -> Value:
+        """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""
+        entry = {"name": name, "kind": "state", "shape": list(shape)}
+        self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
+        return Value(name)
+
+    def node(
+        self,
+        op: str,
+        site: Site,
+        inputs: Sequence[Value | None],
+        *,
+        outputs: Sequence[str | None] | None = None,
+        weights: Mapping[str, Array | None] | None = None,
+        attrs: Mapping[str, Any] | None = None,
+        time: str = "kept",
+    ) -> list[Value]:
+        """Add a node and return its outputs, of which only the first has lengths.
+
+        Parameters
+        ----------
+        op, attrs
+            As in docs/design.md.
+        site : Site
+        inputs : sequence of Value or None
+            None for an absent state.
+        outputs : sequence of (str or None), optional
+            Names; None for one that nobody wants. Left out: one, the site's value.
+        weights : mapping of str to (array or None), optional
+            By their names in docs/design.md; None for weights that do not exist yet.
+        time : "kept", "mapped" or "gone"
+            What the op does to the time axis, hence to lengths.
+        """
+        wanted = "int64" if op == "embedding" else "float32"
+        for value in inputs:
+            if value is not None and value.dtype != wanted and op != "fold":
+                hint = ' (Input(..., dtype="int64"))' if wanted == "int64" else ""
+                raise GraphError(
+                    f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
+                    f"found {value.dtype} from {value.name!r}"
+                )
+        outputs = [site.value] if outputs is None else outputs
+        node: dict[str, Any] = {"op": op, "layer": site.layer}
+        node["inputs"] = [None if value is None else value.name for value in inputs]
+        given = [None if value is None else value.lengths for value in inputs]
+        lengths = next((name for name in given if name is not None), None)
+        if lengths is not None:
+            node["lengths"] = given if op in _MERGES else lengths
+        if lengths is not None and time == "mapped":
+            lengths = node["lengths_out"] = f"{outputs[0]}:lengths"
+        node["outputs"] = list(outputs)
+        node["weights"] = {
+            name: self._tensor(f"{site.tensor}.{name}", array, site)
+            for name, array in (weights or {}).items()
+        }
+        node["attrs"] = dict(attrs or {})
+        self._nodes.append(node)
+        dtype = inputs[0].dtype if op == "fold" and inputs[0] is not None else "float32"
+        first, *rest = (name for name in outputs)
+        results = [Value(first or "", dtype, None if time == "gone" else lengths)]
+        return results + [Value(name or "") for name in rest]
+
+    def _tensor(self, name: str, array: Array | None, site: Site) -> str:
+        """Name a weight. The same array comes again under its name when a layer is called twice."""
+        if name in self._tensors and self._tensors[name] is not array:
+            raise GraphError(
+                f"layer {site.layer!r}: another layer's weights are named {name!r} too"
+            )
+        self._tensors[name] = array
+        return name
+
+    def layer(self, name: str, kind: str, value: Value, parameters: int | None) -> None:
+        """Note a layer as the user knows it; `parameters` is None for one without weights."""
+        entry = {"name": name, "class": kind, "value": value.name, "parameters": parameters}
+        self._layers.append(entry)
+
+    def output(self, value: Value) -> None:
+        """Make a value an output of the graph."""
+        entry = {"name": value.name, "value": value.name}
+        if value.lengths is not None:
+            entry["lengths"] = value.lengths
+        self._outputs.append(entry)
+
+    def finish(self) -> Graph:
+        """Return the graph. Weights that do not exist are named by nodes alone."""
+        document = {
+            "format": "seqcore",
+            "version": 1,
+            "inputs": self._inputs,
+            "nodes": self._nodes,
+            "outputs": self._outputs,
+            "layers": self._layers,
+        }
+        tensors = {name: array for name, array in self._tensors.items() if array is not None}
+        return Graph(document, tensors)
+
+
+def unique_names(wanted: Iterable[tuple[str | None, str]]) -> list[str]:
+    """Give every item a name: its own, or else a stem, numbered from its second use on.
+
+    Parameters
+    ----------
+    wanted : iterable of (name or None, stem)
+
+    Raises
+    ------
+    GraphError
+        Two items have the same own name.
+    """
+    items = list(wanted)
+    taken: set[str] = set()
+    for name, _ in items:
+        if name in taken:
+            raise GraphError(f"two layers or inputs of one graph are named {name!r}")
+        if name is not None:
+            taken.add(name)
+    names = []
+    counters: dict[str, int] = {}
+    for name, stem in items:
+        while name is None:
+            count = counters.get(stem, 0)
+            counters[stem] = count + 1
+            candidate = f"{stem}_{count}" if count else stem
+            if candidate not in taken:
+                name = candidate
+                taken.add(name)
+        names.append(name)
+    return names

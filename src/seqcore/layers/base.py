@@ -1,0 +1,271 @@
+"""What every layer shares: symbols, calls on them, and the checking of options.
+
+Calling a layer on symbols computes nothing. It records a `Call`; `Model` gathers the calls behind
+its outputs and lets each layer lower itself into nodes (layers/lowering.py). Shapes are inferred by
+the core, not here.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import GraphError, OptionError
+from ..graph import GraphBuilder, Site, Value
+
+__all__ = ["Call", "Input", "Layer", "Symbol"]
+
+Array = NDArray[Any]
+Shape = tuple[int | None, ...]
+
+_MAX_RANK = 6  # SC_MAX_RANK, the batch included
+_MAX_SIZE = 2**31 - 1
+
+# ---- Options ------------------------------------------------------------------------------------
+
+
+def whole(value: Any, layer: str, option: str, least: int = 1) -> int:
+    """Return an option that is a whole number, or a sequence of one, of at least `least`."""
+    if isinstance(value, (tuple, list)) and len(value) == 1:
+        (value,) = value
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, (bool, np.bool_)) or not least <= number <= _MAX_SIZE:
+        raise OptionError(
+            f"{layer}: {option} is a whole number from {least} to {_MAX_SIZE}; found {value!r}"
+        )
+    return number
+
+
+def flag(value: Any, layer: str, option: str) -> bool:
+    """Return an option that is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise OptionError(f"{layer}: {option} is True or False; found {value!r}")
+    return bool(value)
+
+
+def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -> Any:
+    """Return an option that is one of `choices`."""
+    if not (value is None or isinstance(value, str)) or value not in choices:
+        listed = ", ".join(repr(known) for known in choices)
+        raise OptionError(f"{layer}: {option} is one of {listed}; found {value!r}")
+    return value
+
+
+def is_size(value: Any) -> bool:
+    """Tell a constructor's size (Keras's form) from an array of weights."""
+    return np.ndim(value) == 0
+
+
+def checked_name(name: Any) -> str | None:
+    """Return the name of a layer or input, or None for one that the model will name."""
+    if name is None:
+        return None
+    if not isinstance(name, str) or not 0 < len(name) <= 200 or ":" in name:
+        raise OptionError(
+            f"a name is a string of 1 to 200 characters without a colon; found {name!r:.80}"
+        )
+    if not name.isprintable():
+        raise OptionError(f"a name has printable characters only; found {name!r}")
+    return name
+
+
+# ---- Symbols ------------------------------------------------------------------------------------
+
+
+class Symbol:
+    """A value that a model will compute: an `Input`, or an output of a layer called on symbols."""
+
+    __slots__ = ("call", "index")
+
+    def __init__(self, call: Call | None, index: int = 0) -> None:
+        self.call = call
+        self.index = index
+
+    def __repr__(self) -> str:
+        return f"<output {self.index} of {self.call.layer!r}>" if self.call else "<input>"
+
+
+class Input(Symbol):
+    """An input of a model.
+
+    Parameters
+    ----------
+    shape : tuple of (int or None)
+        Without the batch: ``(None, 64)`` for sequences of 64 features of any length, ``(None,)``
+        for token ids.
+    dtype : "float32", "int64" or "int32"
+        Integers are token ids; both kinds are int64 inside.
+    name : str, optional
+        For ``model({name: array})``. Left out, the model chooses ``input``, ``input_1`` ...
+
+    Raises
+    ------
+    OptionError
+
+    Examples
+    --------
+    >>> import seqcore as sc
+    >>> x = sc.Input((None, 8))
+    >>> model = sc.Model(x, sc.Dense(1)(sc.LSTM(16)(x)))
+    >>> model.layers[0].output_shape
+    (None, 16)
+    """
+
+    __slots__ = ("dtype", "name", "shape")
+
+    def __init__(
+        self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None
+    ) -> None:
+        super().__init__(None)
+        if not isinstance(shape, (tuple, list)) or not 1 <= len(shape) < _MAX_RANK:
+            raise OptionError(
+                f"Input: shape is a tuple of 1 to {_MAX_RANK - 1} sizes, without the batch; "
+                f"found {shape!r}"
+            )
+        self.shape: Shape = tuple(
+            None if size is None else whole(size, "Input", "a size in shape") for size in shape
+        )
+        choice(dtype, "Input", "dtype", ("float32", "int64", "int32"))
+        self.dtype = "float32" if dtype == "float32" else "int64"
+        self.name = checked_name(name)
+
+    def __repr__(self) -> str:
+        return f"Input({self.shape}, {self.dtype!r}, name={self.name!r})"
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A layer applied to symbols. `states` are initial states, () when no symbols give them."""
+
+    layer: Layer
+    inputs: tuple[Symbol, ...]
+    states: tuple[Symbol, ...]
+
+
+def _symbols(values: Iterable[Any], label: str) -> tuple[Symbol, ...]:
+    """Flatten symbols and lists of them; everything else is an error."""
+    flat: list[Symbol] = []
+    for value in values:
+        if isinstance(value, Symbol):
+            flat.append(value)
+        elif isinstance(value, (tuple, list)):
+            flat.extend(_symbols(value, label))
+        else:
+            raise GraphError(
+                f"{label}: a layer is called on Input(...) or on what another layer returned; "
+                f"found {type(value).__name__} (arrays go to a Model)"
+            )
+    return tuple(flat)
+
+
+# ---- Layers -------------------------------------------------------------------------------------
+
+
+class Layer:
+    """Base of all layers. A layer is immutable, and shares its weights wherever it is called.
+
+    Attributes
+    ----------
+    name : str or None
+        None for a layer that its model names.
+    built : bool
+        Whether it has all its weights.
+    """
+
+    inputs = (1, 1)  # fewest and most values that a call takes
+    framewise = False  # it treats each frame alone already: TimeDistributed changes nothing
+
+    def __init__(self, name: str | None = None) -> None:
+        self.name = checked_name(name)
+
+    # What a kind of layer says about itself.
+
+    @property
+    def kind(self) -> str:
+        """The name of its class."""
+        return type(self).__name__
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return self.name or self.kind
+
+    @property
+    def built(self) -> bool:
+        return True
+
+    @property
+    def states(self) -> int:
+        """How many initial states a call takes."""
+        return 0
+
+    @property
+    def outputs(self) -> int:
+        """How many values a call returns."""
+        return 1
+
+    def input_spec(self) -> tuple[Shape, str] | None:
+        """Return shape and dtype of the `Input` that this layer implies, or None."""
+        return None
+
+    def parameters(self, shape: Shape) -> int:  # noqa: ARG002
+        """Count parameters as the framework that the layer comes from.
+
+        Parameters
+        ----------
+        shape : tuple of (int or None)
+            Of the layer's first input, batch included; read only by a layer without weights.
+        """
+        return 0
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        """Add this layer's nodes to a graph and return its outputs."""
+        raise NotImplementedError
+
+    # What all layers do.
+
+    @property
+    def stem(self) -> str:
+        """What the names that models give it begin with: its class in snake_case."""
+        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.kind)
+        return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+
+    def __call__(self, *inputs: Any, initial_state: Any = None) -> Any:
+        """Apply the layer to symbols.
+
+        Parameters
+        ----------
+        *inputs : Symbol, or list of Symbol
+        initial_state : Symbol or list of Symbol, optional
+            Of a recurrent layer: h, or [h, c]; of Bidirectional forward's, then backward's.
+
+        Returns
+        -------
+        Symbol, or tuple of Symbol
+            A tuple when the layer has several outputs (return_state).
+        """
+        symbols = _symbols(inputs, self.label)
+        least, most = self.inputs
+        if not least <= len(symbols) <= most:
+            expected = str(least) if least == most else f"{least} or more"
+            raise GraphError(f"{self.label}: expected {expected} inputs, found {len(symbols)}")
+        given = () if initial_state is None else _symbols([initial_state], self.label)
+        if initial_state is not None and len(given) != self.states:
+            raise GraphError(
+                f"{self.label}: expected {self.states} initial states, found {len(given)}"
+            )
+        call = Call(self, symbols, given)
+        made = tuple(Symbol(call, index) for index in range(self.outputs))
+        return made[0] if len(made) == 1 else made
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} {self.name!r}>" if self.name else f"<{self.kind}>"

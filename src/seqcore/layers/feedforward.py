@@ -1,0 +1,447 @@
+"""Layers without a state: Embedding, Dense, Conv1D, pooling, Flatten, merges, Dropout, Activation.
+
+Each has Keras's constructor, or takes its weights as arrays in place of its sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .. import layouts
+from ..errors import OptionError, WeightsError
+from ..graph import ActivationSpec, GraphBuilder, Site, Value
+from .base import Array, Layer, Shape, choice, flag, is_size, whole
+
+__all__ = [
+    "Activation",
+    "Add",
+    "Concatenate",
+    "Conv1D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
+    "MaxPooling1D",
+    "Multiply",
+]
+
+ActivationLike = ActivationSpec | str | None
+
+
+def _features(size: int | None, label: str) -> int:
+    """Return the number of input features that a shape tells, of a layer without weights."""
+    if size is None:
+        raise OptionError(f"{label}: the number of input features is not known")
+    return size
+
+
+def _zeros(size: int) -> Array:
+    bias = np.zeros(size, np.float32)
+    bias.flags.writeable = False
+    return bias
+
+
+class _Affine(Layer):
+    """A kernel whose last axis is the units, and a bias: what Dense and Conv1D share."""
+
+    W: Array | None = None
+    b: Array | None = None
+
+    def _take(self, kernel: ArrayLike, bias: ArrayLike | None, use_bias: bool, rank: int) -> int:
+        """Keep the weights given to a constructor and return the number of units."""
+        self.W = layouts.weight(kernel, self.label, "kernel", (None,) * rank)
+        units = int(self.W.shape[-1])
+        self.use_bias = flag(use_bias, self.label, "use_bias") and bias is not None
+        if bias is None:
+            self.b = _zeros(units)
+        elif not use_bias:
+            raise OptionError(f"{self.label}: a bias is given and use_bias is False")
+        else:
+            self.b = layouts.weight(bias, self.label, "bias", (units,))
+        return units
+
+    def _size(self, units: Any, bias: Any, use_bias: bool, option: str) -> int:
+        """Check the sizes given to a constructor instead."""
+        if bias is not None:
+            raise OptionError(f"{self.label}: a bias needs a kernel in place of {option}")
+        self.use_bias = flag(use_bias, self.label, "use_bias")
+        return whole(units, self.label, option)
+
+    @property
+    def built(self) -> bool:
+        return self.W is not None
+
+
+class Dense(_Affine):
+    """``activation(x @ W + b)`` over the last axis.
+
+    Parameters
+    ----------
+    units : int or array (I, N)
+        The number of units, or the kernel W.
+    bias : array (N,), optional
+        With a kernel. Left out, there is no bias.
+    activation : str, ActivationSpec or None
+    use_bias : bool
+    name : str, optional
+
+    Raises
+    ------
+    OptionError, WeightsError, DtypeError
+
+    Examples
+    --------
+    >>> import numpy as np, seqcore as sc
+    >>> model = sc.Sequential([sc.Dense(np.ones((3, 2)), np.zeros(2))])
+    >>> model(np.array([[1, 2, 3]])).tolist()
+    [[6.0, 6.0]]
+    """
+
+    framewise = True
+
+    def __init__(
+        self,
+        units: int | ArrayLike,
+        bias: ArrayLike | None = None,
+        *,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.activation = ActivationSpec.of(activation, f"{self.label}: activation")
+        if is_size(units):
+            self.units = self._size(units, bias, use_bias, "units")
+        else:
+            self.units = self._take(units, bias, use_bias, rank=2)
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Dense:
+        """Make the layer from a Keras Dense's ``get_weights()``, with the constructor's options."""
+        if len(arrays) not in (1, 2):
+            raise WeightsError(
+                f"Dense: expected kernel and perhaps bias; found {len(arrays)} arrays"
+            )
+        return cls(*arrays, **options)
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Any
+    ) -> Dense:
+        """Make the layer from an nn.Linear's ``<prefix>.weight`` and ``<prefix>.bias``."""
+        return cls(*layouts.torch_dense(weights, prefix, options.get("name") or "Dense"), **options)
+
+    def input_spec(self) -> tuple[Shape, str] | None:
+        return None if self.W is None else ((self.W.shape[0],), "float32")
+
+    def parameters(self, shape: Shape) -> int:
+        features = _features(shape[-1], self.label) if self.W is None else self.W.shape[0]
+        return self.units * (features + self.use_bias)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"units": self.units, "activation": self.activation.attr()}
+        return graph.node("dense", site, inputs, weights={"W": self.W, "b": self.b}, attrs=attrs)
+
+
+class Embedding(Layer):
+    """A row of a table for each token id, (B, ...) int64 to (B, ..., D).
+
+    Parameters
+    ----------
+    input_dim : int or array (rows, D)
+        The size of the vocabulary, or the table.
+    output_dim : int, optional
+        D; left out when the table is given.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError, WeightsError, DtypeError
+        And at a call IdRangeError for an id below 0 or not below the vocabulary's size.
+    """
+
+    framewise = True
+
+    def __init__(
+        self,
+        input_dim: int | ArrayLike,
+        output_dim: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.W: Array | None = None
+        if is_size(input_dim):
+            self.input_dim = whole(input_dim, self.label, "input_dim")
+            self.output_dim = whole(output_dim, self.label, "output_dim")
+        elif output_dim is not None:
+            raise OptionError(f"{self.label}: a table is given; it tells output_dim itself")
+        else:
+            self.W = layouts.weight(input_dim, self.label, "table", (None, None), "(rows, units)")
+            self.input_dim, self.output_dim = self.W.shape
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Embedding:
+        """Make the layer from a Keras Embedding's ``get_weights()``."""
+        if len(arrays) != 1:
+            raise WeightsError(f"Embedding: expected one array, found {len(arrays)}")
+        return cls(arrays[0], **options)
+
+    @classmethod
+    def from_torch(
+        cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Any
+    ) -> Embedding:
+        """Make the layer from an nn.Embedding's ``<prefix>.weight``."""
+        name = options.get("name") or "Embedding"
+        return cls(layouts.torch_embedding(weights, prefix, name), **options)
+
+    @property
+    def built(self) -> bool:
+        return self.W is not None
+
+    def input_spec(self) -> tuple[Shape, str]:
+        return (None,), "int64"
+
+    def parameters(self, shape: Shape) -> int:  # noqa: ARG002
+        return self.input_dim * self.output_dim
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"rows": self.input_dim, "units": self.output_dim}
+        return graph.node("embedding", site, inputs, weights={"W": self.W}, attrs=attrs)
+
+
+class Conv1D(_Affine):
+    """Convolution over time as in Keras (the kernel is not flipped), (B, T, C) to (B, T', F).
+
+    Parameters
+    ----------
+    filters : int or array (k, C/groups, F)
+        The number of filters F, or the kernel.
+    kernel_size : int or array (F,), optional
+        With a number of filters: frames in a window. With a kernel: the bias, if there is one.
+    strides, dilation_rate, groups : int
+    padding : "valid", "same" or "causal"
+    activation : str, ActivationSpec or None
+    use_bias : bool
+    name : str, optional
+
+    Raises
+    ------
+    OptionError, WeightsError, DtypeError
+    """
+
+    def __init__(
+        self,
+        filters: int | ArrayLike,
+        kernel_size: int | ArrayLike | None = None,
+        *,
+        strides: int = 1,
+        padding: str = "valid",
+        dilation_rate: int = 1,
+        groups: int = 1,
+        activation: ActivationLike = None,
+        use_bias: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.strides = whole(strides, self.label, "strides")
+        self.dilation_rate = whole(dilation_rate, self.label, "dilation_rate")
+        self.groups = whole(groups, self.label, "groups")
+        self.padding = choice(padding, self.label, "padding", ("valid", "same", "causal"))
+        self.activation = ActivationSpec.of(activation, f"{self.label}: activation")
+        if is_size(filters):
+            self.kernel_size = whole(kernel_size, self.label, "kernel_size")
+            self.filters = self._size(filters, None, use_bias, "filters")
+        else:
+            self.filters = self._take(filters, kernel_size, use_bias, rank=3)
+            assert self.W is not None
+            self.kernel_size = self.W.shape[0]
+        if self.filters % self.groups:
+            raise OptionError(
+                f"{self.label}: {self.filters} filters do not divide into {self.groups} groups"
+            )
+
+    def input_spec(self) -> tuple[Shape, str] | None:
+        return None if self.W is None else ((None, self.W.shape[1] * self.groups), "float32")
+
+    def parameters(self, shape: Shape) -> int:
+        if self.W is None:
+            kernel = self.kernel_size * (_features(shape[-1], self.label) // self.groups)
+        else:
+            kernel = self.kernel_size * self.W.shape[1]
+        return self.filters * (kernel + self.use_bias)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "dilation": self.dilation_rate,
+            "groups": self.groups,
+            "padding": self.padding,
+            "activation": self.activation.attr(),
+        }
+        weights = {"W": self.W, "b": self.b}
+        return graph.node("conv1d", site, inputs, weights=weights, attrs=attrs, time="mapped")
+
+
+class MaxPooling1D(Layer):
+    """The maximum of each window over time, (B, T, C) to (B, T', C).
+
+    Parameters
+    ----------
+    pool_size : int
+    strides : int, optional
+        Left out: pool_size.
+    padding : "valid" or "same"
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        *,
+        strides: int | None = None,
+        padding: str = "valid",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        self.pool_size = whole(pool_size, self.label, "pool_size")
+        self.strides = self.pool_size if strides is None else whole(strides, self.label, "strides")
+        self.padding = choice(padding, self.label, "padding", ("valid", "same"))
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
+        return graph.node("max_pool1d", site, inputs, attrs=attrs, time="mapped")
+
+
+class _Plain(Layer):
+    """A layer that is one op without weights or options."""
+
+    op: str
+    time = "gone"
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node(self.op, site, inputs, time=self.time)
+
+
+class GlobalAveragePooling1D(_Plain):
+    """The mean over time, (B, T, C) to (B, C); with lengths, over each row's own frames."""
+
+    op = "global_avg_pool1d"
+
+
+class GlobalMaxPooling1D(_Plain):
+    """The maximum over time, (B, T, C) to (B, C); with lengths, over each row's own frames."""
+
+    op = "global_max_pool1d"
+
+
+class Flatten(_Plain):
+    """All axes but the batch in one, (B, ...) to (B, n). Refuses lengths at a call."""
+
+    op = "flatten"
+
+
+class _Merge(_Plain):
+    inputs = (2, 2**31 - 1)
+    time = "kept"
+
+
+class Add(_Merge):
+    """The sum of two or more values of one rank; an axis of size 1 is broadcast, but the batch."""
+
+    op = "add"
+
+
+class Multiply(_Merge):
+    """The product of two or more values of one rank, broadcast as in `Add`."""
+
+    op = "multiply"
+
+
+class Concatenate(Layer):
+    """Two or more values joined along one axis.
+
+    Parameters
+    ----------
+    axis : int
+        As in Keras: 1 is the axis after the batch, -1 the last. Never the batch.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    inputs = _Merge.inputs
+
+    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis = whole(axis, self.label, "axis", least=-5)
+        if self.axis == 0:
+            raise OptionError(f"{self.label}: axis 0 is the batch, whose rows stay apart")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("concat", site, inputs, attrs={"axis": self.axis})
+
+
+class Activation(Layer):
+    """An activation alone, of any shape.
+
+    Parameters
+    ----------
+    activation : str, ActivationSpec or None
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    framewise = True
+
+    def __init__(self, activation: ActivationLike, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.activation = ActivationSpec.of(activation, f"{self.label}: activation")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("activation", site, inputs, attrs={"activation": self.activation.attr()})
+
+
+class Dropout(Layer):
+    """Nothing, when a trained network runs; a model can be written as it was trained.
+
+    Parameters
+    ----------
+    rate : float
+        From 0 to 1; read by nobody.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    framewise = True
+
+    def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
+        super().__init__(name)
+        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
+        if not number or not math.isfinite(rate) or not 0 <= rate <= 1:
+            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {rate!r}")
+        self.rate = float(rate)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:  # noqa: ARG002
+        return list(inputs)

@@ -1,0 +1,163 @@
+"""Bidirectional and TimeDistributed: layers around a layer, which lower to its nodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from ..errors import OptionError
+from ..graph import GraphBuilder, Site, Value
+from .base import Layer, Shape, choice
+from .recurrent import Recurrent
+
+__all__ = ["Bidirectional", "TimeDistributed"]
+
+_MERGE_OPS = {"sum": "add", "mul": "multiply", "ave": "average"}
+
+
+class Bidirectional(Layer):
+    """A recurrent layer forward in time and another one backward.
+
+    Parameters
+    ----------
+    layer : SimpleRNN, LSTM or GRU
+        The forward direction.
+    backward_layer : SimpleRNN, LSTM or GRU, optional
+        With go_backwards=True. Left out, it is made like `layer`, which then has no weights yet.
+    merge_mode : "concat", "sum", "mul", "ave" or None
+        How the two outputs become one; None gives both. The backward output stands at the frames
+        that made it.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+
+    Notes
+    -----
+    With return_state, the forward states follow the output, then the backward ones.
+    """
+
+    def __init__(
+        self,
+        layer: Recurrent,
+        backward_layer: Recurrent | None = None,
+        *,
+        merge_mode: str | None = "concat",
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        choices = ("concat", "sum", "mul", "ave", None)
+        self.merge_mode = choice(merge_mode, self.label, "merge_mode", choices)
+        if not isinstance(layer, Recurrent):
+            raise OptionError(
+                f"{self.label}: expected a SimpleRNN, an LSTM or a GRU; found {layer!r:.80}"
+            )
+        if layer.go_backwards:
+            raise OptionError(f"{self.label}: the forward layer has go_backwards=True")
+        if backward_layer is None:
+            backward_layer = self._mirrored(layer)
+        elif not isinstance(backward_layer, Recurrent) or not backward_layer.go_backwards:
+            raise OptionError(
+                f"{self.label}: backward_layer is a recurrent layer with go_backwards=True; "
+                f"found {backward_layer!r:.80}"
+            )
+        for option in ("return_sequences", "return_state"):
+            if getattr(layer, option) != getattr(backward_layer, option):
+                raise OptionError(f"{self.label}: the two directions differ in {option}")
+        self.forward, self.backward = layer, backward_layer
+
+    def _mirrored(self, layer: Recurrent) -> Recurrent:
+        if layer.built:
+            raise OptionError(
+                f"{self.label}: a layer with weights needs a backward_layer with its own"
+            )
+        mirrored = copy.copy(layer)
+        mirrored.go_backwards = True
+        return mirrored
+
+    @property
+    def built(self) -> bool:
+        return self.forward.built and self.backward.built
+
+    @property
+    def states(self) -> int:
+        return self.forward.states + self.backward.states
+
+    @property
+    def outputs(self) -> int:
+        merged = 2 if self.merge_mode is None else 1
+        return merged + self.states * self.forward.return_state
+
+    def input_spec(self) -> tuple[Shape, str] | None:
+        return self.forward.input_spec()
+
+    def parameters(self, shape: Shape) -> int:
+        return self.forward.parameters(shape) + self.backward.parameters(shape)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        results: list[Value] = []
+        finals: list[Value] = []
+        for part, layer in (("forward", self.forward), ("backward", self.backward)):
+            first = 0 if part == "forward" else self.forward.states
+            own = site.states and site.states[first : first + layer.states]
+            made = layer.run(
+                graph,
+                site.inner(part, own),
+                inputs[0],
+                reverse=layer.go_backwards,
+                realign=layer.go_backwards and layer.return_sequences,
+                return_sequences=layer.return_sequences,
+                return_state=layer.return_state,
+            )
+            results.append(made[0])
+            finals += made[1:]
+        if self.merge_mode == "concat":
+            results = graph.node("concat", site, results, attrs={"axis": -1})
+        elif self.merge_mode is not None:
+            results = graph.node(_MERGE_OPS[self.merge_mode], site, results)
+        return results + finals
+
+
+class TimeDistributed(Layer):
+    """A layer applied to every frame by itself, (B, T, ...) to (B, T, ...).
+
+    Parameters
+    ----------
+    layer : Layer
+        With one input and one output.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    def __init__(self, layer: Layer, *, name: str | None = None) -> None:
+        super().__init__(name)
+        if not isinstance(layer, Layer) or layer.inputs != (1, 1) or layer.outputs != 1:
+            raise OptionError(
+                f"{self.label}: expected a layer with one input and one output; found {layer!r:.80}"
+            )
+        self.layer = layer
+        self.framewise = layer.framewise
+
+    @property
+    def built(self) -> bool:
+        return self.layer.built
+
+    def input_spec(self) -> tuple[Shape, str] | None:
+        spec = self.layer.input_spec()
+        return None if spec is None else ((None, *spec[0]), spec[1])
+
+    def parameters(self, shape: Shape) -> int:
+        return self.layer.parameters(shape[:1] + shape[2:])
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        if self.layer.framewise:
+            return self.layer.lower(graph, site, inputs)
+        (x,) = inputs
+        inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
+        (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
+        (y,) = self.layer.lower(graph, inside, [folded])
+        return graph.node("unfold", site, [y, x])

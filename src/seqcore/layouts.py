@@ -1,0 +1,288 @@
+"""Gate orders and layouts of the frameworks: named or listed arrays in, canonical arrays out.
+
+Canonical (docs/design.md, "Canonical weights"): LSTM gates i,f,g,o; GRU gates r,z,n; W (I, G*H), U
+(H, G*H), b (G*H,), and (2, 3H) for a reset-after GRU, whose row 1 is the recurrent bias. Pure
+functions; no layers, no files.
+
+    Keras   matrices (in, G*H)   LSTM i f c o   GRU z r h   bias (G*H,); reset_after (2, 3H)
+    torch   matrices (G*H, in)   LSTM i f g o   GRU r z n   bias_ih (G*H,) and bias_hh (G*H,)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .errors import DtypeError, UnsupportedLayerError, WeightsError
+
+__all__ = ["Cell", "keras_recurrent", "torch_dense", "torch_recurrent", "weight"]
+
+Array = NDArray[Any]
+
+# Of each kind: how many gates, and where each canonical gate stands in Keras's order.
+GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU": 3}
+_KERAS_ORDER = {"SimpleRNN": [0], "LSTM": [0, 1, 2, 3], "GRU": [1, 0, 2]}
+
+
+class Cell(NamedTuple):
+    """Canonical weights of one direction, and the parameters that its framework counts."""
+
+    W: Array
+    U: Array
+    b: Array | None
+    parameters: int
+
+
+def weight(
+    array: ArrayLike, layer: str, name: str, shape: Sequence[int | None], meaning: str = ""
+) -> Array:
+    """Return a weight as a read-only, C-contiguous float32 array.
+
+    An array that is all of that already is kept; everything else is copied, so that the caller's
+    later changes do not reach the layer.
+
+    Parameters
+    ----------
+    array : array_like of float or integer
+    layer, name : str
+        For messages.
+    shape : sequence of (int or None)
+        Expected; None for any size of at least 1.
+    meaning : str, optional
+        What the expected shape stands for, such as "(units, 4*units)".
+
+    Raises
+    ------
+    WeightsError, DtypeError
+    """
+    given = np.asarray(array)
+    if given.dtype.kind not in "fiu":
+        raise DtypeError(f"layer {layer!r}, weight {name}: expected floats; found {given.dtype}")
+    fits = given.ndim == len(shape) and all(
+        found == size or (size is None and found > 0)
+        for found, size in zip(given.shape, shape, strict=True)
+    )
+    if not fits:
+        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape)
+        expected += (",)" if len(shape) == 1 else ")") + (f" = {meaning}" if meaning else "")
+        raise WeightsError(
+            f"layer {layer!r}, weight {name}: expected shape {expected}, found {given.shape}"
+        )
+    flags = given.flags
+    if given.dtype == np.float32 and flags.c_contiguous and flags.aligned and not flags.writeable:
+        return given
+    try:
+        with np.errstate(over="raise"):
+            converted = np.array(given, np.float32, order="C", copy=True)
+    except FloatingPointError:
+        raise WeightsError(
+            f"layer {layer!r}, weight {name}: a value is outside of float32's range"
+        ) from None
+    converted.flags.writeable = False
+    return converted
+
+
+def reorder_gates(array: Array, order: Sequence[int]) -> Array:
+    """Reorder the blocks of the last axis: block k of the result is block ``order[k]`` here."""
+    blocks = np.split(array, len(order), axis=-1)
+    return np.concatenate([blocks[k] for k in order], axis=-1)
+
+
+# ---- Keras --------------------------------------------------------------------------------------
+
+
+def keras_recurrent(kind: str, arrays: Sequence[ArrayLike], layer: str) -> Cell:
+    """Return a Keras recurrent layer's ``get_weights()`` in canonical order.
+
+    Parameters
+    ----------
+    kind : "SimpleRNN", "LSTM" or "GRU"
+    arrays : sequence of two or three arrays
+        kernel (I, G*H), recurrent_kernel (H, G*H) and, unless use_bias is False, bias (G*H,) or,
+        for a GRU with reset_after, (2, 3H).
+    layer : str
+        For messages.
+
+    Raises
+    ------
+    WeightsError
+        For another number of arrays, or shapes that do not belong together; CuDNN's bias (8H,) or
+        (6H,) among them.
+    """
+    gates = GATES[kind]
+    if not 2 <= len(arrays) <= 3:
+        raise WeightsError(
+            f"layer {layer!r}: expected kernel, recurrent_kernel and perhaps bias; found "
+            f"{len(arrays)} arrays"
+        )
+    units = np.shape(arrays[1])[0] if np.ndim(arrays[1]) == 2 else None
+    width = None if units is None else gates * units
+    kernel = weight(arrays[0], layer, "kernel", (None, width), f"(features, {gates}*units)")
+    recurrent = weight(
+        arrays[1], layer, "recurrent_kernel", (units, width), f"(units, {gates}*units)"
+    )
+    order = _KERAS_ORDER[kind]
+    matrices = [reorder_gates(kernel, order), reorder_gates(recurrent, order)]
+    bias = None
+    if len(arrays) == 3:
+        if width is not None and np.shape(arrays[2]) == (2 * width,) and kind != "SimpleRNN":
+            raise WeightsError(
+                f"layer {layer!r}, weight bias: ({2 * width},) is the layout of CuDNN{kind}, "
+                "which is not supported"
+            )
+        double = kind == "GRU" and np.ndim(arrays[2]) == 2
+        shape = (2, width) if double else (width,)
+        bias = reorder_gates(weight(arrays[2], layer, "bias", shape), order)
+    parameters = sum(int(np.size(array)) for array in arrays)
+    return Cell(matrices[0], matrices[1], bias, parameters)
+
+
+# ---- torch --------------------------------------------------------------------------------------
+
+_RECURRENT_NAME = re.compile(
+    r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(\d+)(_reverse)?)?"
+)
+_TORCH_NAMES = {"SimpleRNN": "nn.RNN", "LSTM": "nn.LSTM", "GRU": "nn.GRU"}
+
+
+def _below(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> dict[str, ArrayLike]:
+    """Return the weights below `prefix`, which a dot follows, by the rest of their names."""
+    if not isinstance(weights, Mapping):
+        raise WeightsError(
+            f"layer {layer!r}: expected a mapping of names to arrays; found "
+            f"{type(weights).__name__}"
+        )
+    if not isinstance(prefix, str):
+        raise WeightsError(f"layer {layer!r}: a prefix is a string; found {prefix!r}")
+    if prefix and not prefix.endswith("."):
+        prefix += "."
+    found = {name[len(prefix) :]: weights[name] for name in weights if name.startswith(prefix)}
+    if not found:
+        some = ", ".join(repr(name) for name in list(weights)[:8])
+        raise WeightsError(f"layer {layer!r}: no weight begins with {prefix!r}; there are {some}")
+    return found
+
+
+def torch_dense(
+    weights: Mapping[str, ArrayLike], prefix: str, layer: str
+) -> tuple[Array, Array | None]:
+    """Return W (I, N) and b (N,) or None of the nn.Linear at `prefix`."""
+    own = _below(weights, prefix, layer)
+    if "weight" not in own:
+        raise WeightsError(f"layer {layer!r}: {prefix!r} has no weight; it has {sorted(own)}")
+    matrix = weight(own["weight"], layer, "weight", (None, None), "(out, in)")
+    if "bias" not in own:
+        return matrix.T, None
+    return matrix.T, weight(own["bias"], layer, "bias", (len(matrix),), "(out,)")
+
+
+def torch_embedding(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> ArrayLike:
+    """Return the table (rows, D) of the nn.Embedding at `prefix`."""
+    own = _below(weights, prefix, layer)
+    if "weight" not in own:
+        raise WeightsError(f"layer {layer!r}: {prefix!r} has no weight; it has {sorted(own)}")
+    return own["weight"]
+
+
+def torch_recurrent(
+    kind: str, weights: Mapping[str, ArrayLike], prefix: str, layer: str
+) -> list[list[Cell]]:
+    """Return all layers and directions of the nn.RNN, nn.LSTM or nn.GRU at `prefix`.
+
+    Parameters
+    ----------
+    kind : "SimpleRNN", "LSTM" or "GRU"
+    weights : mapping of str to array
+        Named as in a state_dict: ``weight_ih_l0``, ``bias_hh_l1_reverse`` ...; or without ``_l0``,
+        as a cell has it.
+    prefix : str
+        With or without the trailing dot; "" for the root.
+    layer : str
+        For messages.
+
+    Returns
+    -------
+    list of list of Cell
+        By layer, then forward and perhaps backward. A GRU's b is (2, 3H).
+
+    Raises
+    ------
+    WeightsError
+        A weight is missing, left over, or of a shape that another kind of network has.
+    UnsupportedLayerError
+        For a projection (``proj_size``).
+    """
+    own = _below(weights, prefix, layer)
+    slots: dict[tuple[int, bool], dict[str, ArrayLike]] = {}
+    for name, array in own.items():
+        if match := _RECURRENT_NAME.fullmatch(name):
+            slot = (int(match[2] or 0), bool(match[3]))
+            if match[1] in slots.setdefault(slot, {}):
+                raise WeightsError(f"layer {layer!r}: {match[1]} is there with and without _l0")
+            slots[slot][match[1]] = array
+    if not slots:
+        raise WeightsError(
+            f"layer {layer!r}: {prefix!r} holds no recurrent weights (weight_ih_l0 ...); it has "
+            f"{sorted(own)[:8]}"
+        )
+    if any("weight_hr" in arrays for arrays in slots.values()):
+        raise UnsupportedLayerError([(layer, "proj_size (weight_hr) is not supported")])
+    depth = max(index for index, _ in slots) + 1
+    directions = 2 if any(backward for _, backward in slots) else 1
+    cells: list[list[Cell]] = []
+    for index in range(min(depth, len(slots))):
+        features = sum(len(cell.U) for cell in cells[-1]) if cells else None
+        row = []
+        for backward in (False, True)[:directions]:
+            suffix = f"_l{index}" + "_reverse" * backward
+            arrays = slots.get((index, backward), {})
+            row.append(_torch_cell(kind, arrays, suffix, features, layer))
+            features = len(row[0].W)
+        cells.append(row)
+    if len(cells) < depth:
+        raise WeightsError(
+            f"layer {layer!r}: layer {depth - 1} is there, layer {len(cells)} is not"
+        )
+    return cells
+
+
+def _torch_cell(
+    kind: str, arrays: Mapping[str, ArrayLike], suffix: str, features: int | None, layer: str
+) -> Cell:
+    """Return one direction of one layer; its input has `features`, where that is known."""
+    biases = [name for name in ("bias_ih", "bias_hh") if name in arrays]
+    missing = [name for name in ("weight_ih", "weight_hh") if name not in arrays]
+    if len(biases) == 1:
+        missing += {"bias_ih", "bias_hh"} - set(biases)
+    if missing:
+        raise WeightsError(
+            f"layer {layer!r}: {', '.join(name + suffix for name in missing)} missing"
+        )
+    gates = GATES[kind]
+    shape = np.shape(arrays["weight_hh"])
+    if len(shape) != 2 or shape[1] == 0 or shape[0] != gates * shape[1]:
+        others = [
+            _TORCH_NAMES[other]
+            for other, count in GATES.items()
+            if len(shape) == 2 and shape[0] == count * shape[1]
+        ]
+        hint = f", as {others[0]} has" if others else ""
+        raise WeightsError(
+            f"layer {layer!r}, weight_hh{suffix}: expected shape ({gates}*units, units) of "
+            f"{_TORCH_NAMES[kind]}, "
+            f"found {shape}{hint}"
+        )
+    width = shape[0]
+    W = weight(arrays["weight_ih"], layer, "weight_ih" + suffix, (width, features))
+    U = weight(arrays["weight_hh"], layer, "weight_hh" + suffix, shape)
+    b: Array | None = None
+    if biases:
+        both = [weight(arrays[name], layer, name + suffix, (width,)) for name in biases]
+        # Only a GRU's n keeps its recurrent bias apart; the sum of the others is rounded once.
+        b = np.stack(both) if kind == "GRU" else both[0].astype(np.float64) + both[1]
+    parameters = W.size + U.size + len(biases) * width
+    return Cell(W.T, U.T, b, parameters)

@@ -1,0 +1,603 @@
+"""Model and Sequential: a graph with its plan, called on arrays; and `load`.
+
+The only module that knows both `Graph` and the compiled core. Arrays are converted and checked here
+as far as NumPy must do it (dtype, order, overlap, lengths); shapes and ids are checked by the plan,
+which knows the layers.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._binding import Plan, cpu_info, get_num_threads, read_model_file, write_model_file
+from .errors import (
+    DtypeError,
+    GraphError,
+    ModelFileError,
+    NotBuiltError,
+    OptionError,
+    ShapeError,
+    WeightsError,
+)
+from .graph import Graph
+from .layers.base import Input, Layer, Symbol, whole
+from .layers.lowering import lower
+
+__all__ = ["LayerInfo", "Model", "Sequential", "load"]
+
+Array = NDArray[Any]
+
+_FLOAT, _IDS = np.dtype(np.float32), np.dtype(np.int64)
+_READY = (
+    0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED: the core can read the array where it is
+)
+
+
+class LayerInfo(NamedTuple):
+    """A layer of a model, as `Model.layers` and `Model.summary` tell of it.
+
+    Attributes
+    ----------
+    name, kind : str
+        The layer's name, and the name of its class.
+    output_shape : tuple of (int or None)
+        None for the batch and for axes whose size is known at a call.
+    parameters : int
+        Counted as the framework does in which the layer was trained.
+    """
+
+    name: str
+    kind: str
+    output_shape: tuple[int | None, ...]
+    parameters: int
+
+
+# ---- Arguments of a call ------------------------------------------------------------------------
+
+
+def _is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Tell whether the core can read a value where it is."""
+    return type(value) is np.ndarray and value.dtype == dtype and value.flags.num & _READY == _READY
+
+
+def _array(value: Any, what: str) -> Array:
+    """Return any array_like as an array, of whatever dtype it has."""
+    if isinstance(value, Symbol):
+        raise GraphError(f"{what}: a model is called on arrays; found {value!r}")
+    if isinstance(value, np.ma.MaskedArray):
+        raise DtypeError(f"{what}: a masked array's mask would be lost; give lengths=")
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise ShapeError(f"{what}: rows of different shapes make no array ({error})") from None
+
+
+def _floats(value: Any, what: str) -> Array:
+    """Return features or states as the core reads them; every real number converts."""
+    if _is_ready(value, _FLOAT):
+        return cast(Array, value)
+    array = _array(value, what)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(f"{what}: expected real numbers; found {array.dtype}")
+    return np.require(array, _FLOAT, ["C", "A"])
+
+
+def _integers(value: Any, what: str) -> Array:
+    """Return ids or lengths as the core reads them. Floats are refused: 3.7 is no token."""
+    if _is_ready(value, _IDS):
+        return cast(Array, value)
+    array = _array(value, what)
+    if array.dtype.kind not in "iu" and array.size:
+        raise DtypeError(f"{what}: expected integers; found {array.dtype}")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise DtypeError(f"{what}: {array.max()} does not fit in int64")
+    return np.require(array, _IDS, ["C", "A"])
+
+
+def _unfit_out(name: str, result: Any) -> ShapeError | DtypeError:
+    """Return the error for an ``out=`` that the core cannot write into where it is."""
+    if not isinstance(result, np.ndarray) or result.dtype != _FLOAT:
+        found = getattr(result, "dtype", type(result).__name__)
+        return DtypeError(f"out for {name!r}: expected a float32 ndarray; found {found}")
+    return ShapeError(f"out for {name!r}: expected a writeable, aligned, C-contiguous ndarray")
+
+
+class _DataInput(NamedTuple):
+    """A required input: its place in the plan's list, its lengths' place, how it is read."""
+
+    name: str
+    place: int
+    lengths: int | None
+    convert: Callable[[Any, str], Array]
+
+
+def _data_inputs(specs: Sequence[Mapping[str, Any]]) -> list[_DataInput]:
+    lengths = {spec["of"]: k for k, spec in enumerate(specs) if spec["kind"] == "lengths"}
+    return [
+        _DataInput(
+            spec["name"],
+            index,
+            lengths.get(spec["name"]),
+            _integers if spec["dtype"] == "int64" else _floats,
+        )
+        for index, spec in enumerate(specs)
+        if spec["kind"] == "data"
+    ]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (tuple, list)) else [value]
+
+
+# ---- Models -------------------------------------------------------------------------------------
+
+
+class Model:
+    """A network ready to run: immutable, and free to be called from any number of threads.
+
+    Parameters
+    ----------
+    inputs : Input or list of Input
+    outputs : Symbol or list of Symbol
+        What layers returned.
+
+    Raises
+    ------
+    GraphError
+        Outputs do not come from these inputs, or two layers have one name.
+    ShapeError, WeightsError
+        Layers do not fit together.
+
+    Examples
+    --------
+    >>> import numpy as np, seqcore as sc
+    >>> x = sc.Input((None, 2), name="x")
+    >>> rnn = sc.SimpleRNN(np.eye(2), np.zeros((2, 2)), activation=None)
+    >>> model = sc.Model(x, rnn(x))
+    >>> model(np.array([[[1, 2], [3, 4]]])).tolist()
+    [[3.0, 4.0]]
+    >>> model(np.array([[[1, 2], [3, 4]]]), lengths=[1]).tolist()
+    [[1.0, 2.0]]
+    """
+
+    def __init__(self, inputs: Input | Sequence[Input], outputs: Symbol | Sequence[Symbol]) -> None:
+        graph, unbuilt = lower(_listed(inputs), _listed(outputs))
+        tensors = dict(graph.tensors)
+        plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))
+        self._set_up(plan, graph, unbuilt, isa=None, threads=0)
+
+    def _set_up(
+        self,
+        plan: Plan,
+        graph: Graph,
+        unbuilt: Mapping[str, tuple[Layer, str]],
+        isa: str | None,
+        threads: int,
+    ) -> None:
+        """Work out once what every call needs. `isa` and `threads` are what was asked for."""
+        self._plan = plan
+        self._graph, self._unbuilt, self._isa, self._threads = graph, unbuilt, isa, threads
+        specs = graph.document["inputs"]
+        self._data = _data_inputs(specs)
+        self._states = [
+            (spec["name"], k) for k, spec in enumerate(specs) if spec["kind"] == "state"
+        ]
+        self._outputs = tuple(output["name"] for output in graph.document["outputs"])
+        # A call's arguments start as a copy of this list.
+        self._absent: list[Array | None] = [None] * len(specs)
+        first = self._data[0]
+        self._first = first.place
+        self._dtype = _IDS if first.convert is _integers else _FLOAT
+        self._is_simple = len(self._data) == 1 and len(self._outputs) == 1 and not unbuilt
+        self._run = plan.run
+
+    # -- calling --
+
+    def __call__(
+        self,
+        *inputs: Any,
+        lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        initial_state: Sequence[ArrayLike | None] | None = None,
+        out: Array | Sequence[Array] | None = None,
+    ) -> Any:
+        """Run the network.
+
+        Parameters
+        ----------
+        *inputs : array_like, or one dict of array_like by input name
+            (batch, ...) with the shapes of the model's inputs. Features of any real dtype convert
+            to float32; ids must be integers. A list is one array.
+        lengths : (B,) integers, or a dict of them by input name, optional
+            Frames of each row, 0..T; of the first input. Row i comes out as if it were ``x[i:i+1,
+            :lengths[i]]``, and outputs with a time axis are 0 past its end.
+        initial_state : sequence of array_like, optional
+            One for each name in `states`, (B, units) floats; None for zeros.
+        out : ndarray, or tuple of them, optional
+            Where results go: C-contiguous float32 of exactly the shape, overlapping no input.
+
+        Returns
+        -------
+        ndarray, or tuple of ndarray
+            float32, in the order of `outputs`; `out` itself where it is given.
+
+        Raises
+        ------
+        ShapeError, DtypeError, IdRangeError, OptionError
+        NotBuiltError
+            Layers have no weights.
+        """
+        if self._is_simple and len(inputs) == 1:
+            x = inputs[0]
+            if (
+                lengths is None
+                and initial_state is None
+                and out is None
+                and _is_ready(x, self._dtype)
+            ):
+                arrays = self._absent.copy()
+                arrays[self._first] = x
+                return self._run(arrays)[0]
+        return self._call(inputs, lengths, initial_state, out)
+
+    def _call(self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any, out: Any) -> Any:
+        """Run with any arguments: convert, check, run."""
+        if self._unbuilt:
+            names = ", ".join(repr(name) for name in self._unbuilt)
+            raise NotBuiltError(f"layers without weights: {names}; this model gives summary() only")
+        arrays = self._absent.copy()
+        given = self._by_input(inputs)
+        for data, value in zip(self._data, given, strict=True):
+            arrays[data.place] = data.convert(value, f"input {data.name!r}")
+        if lengths is not None:
+            self._set_lengths(arrays, lengths)
+        if initial_state is not None:
+            self._set_states(arrays, initial_state)
+        if out is None:
+            results = self._run(arrays)
+        else:
+            results = self._checked_out(out, arrays, given)
+            self._run(arrays, results)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _by_input(self, inputs: tuple[Any, ...]) -> Sequence[Any]:
+        """Return the data arguments in the graph's order."""
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            named = inputs[0]
+            if set(named) != set(self.inputs):
+                raise ShapeError(
+                    f"expected the inputs {list(self.inputs)}, found {sorted(map(str, named))}"
+                )
+            return [named[name] for name in self.inputs]
+        if len(inputs) != len(self._data):
+            raise ShapeError(
+                f"expected {len(self._data)} inputs {list(self.inputs)}, found {len(inputs)}"
+            )
+        return inputs
+
+    def _set_lengths(self, arrays: list[Array | None], lengths: Any) -> None:
+        """Put checked lengths among the arguments."""
+        by_name = lengths if isinstance(lengths, Mapping) else {self._data[0].name: lengths}
+        known = {data.name: data for data in self._data}
+        for name, value in by_name.items():
+            if name not in known:
+                raise ShapeError(f"lengths: {name!r} is none of the inputs {list(self.inputs)}")
+            data = known[name]
+            if data.lengths is None:
+                raise ShapeError(f"lengths: input {name!r} has no time axis")
+            ends = _integers(value, f"lengths of {name!r}")
+            x = arrays[data.place]
+            assert x is not None
+            if x.ndim < 2 or ends.shape != x.shape[:1]:
+                raise ShapeError(
+                    f"lengths of {name!r}: expected shape ({len(x) if x.ndim else 1},), one for "
+                    "each "
+                    f"row; found {ends.shape}"
+                )
+            if ends.size and not (ends.min() >= 0 and ends.max() <= x.shape[1]):
+                raise ShapeError(
+                    f"lengths of {name!r}: expected 0 to {x.shape[1]}, found {ends.min()} to "
+                    f"{ends.max()}"
+                )
+            arrays[data.lengths] = ends
+
+    def _set_states(self, arrays: list[Array | None], states: Any) -> None:
+        """Put initial states among the arguments."""
+        if not isinstance(states, (tuple, list)) or len(states) != len(self._states):
+            found = len(states) if isinstance(states, (tuple, list)) else type(states).__name__
+            raise ShapeError(
+                f"initial_state: expected a tuple of {len(self._states)} arrays "
+                f"{list(self.states)}; "
+                f"found {found}"
+            )
+        for (name, index), value in zip(self._states, states, strict=True):
+            if value is not None:
+                arrays[index] = _floats(value, f"initial state {name!r}")
+
+    def _checked_out(
+        self, out: Any, arrays: Sequence[Array | None], given: Sequence[Any]
+    ) -> list[Array]:
+        """Return the caller's outputs as a list; their shapes are checked by the plan.
+
+        `arrays` are the plan's arguments, `given` the caller's, of which some were converted.
+        """
+        arguments = {id(a): a for a in (*arrays, *given) if isinstance(a, np.ndarray)}
+        results = _listed(out)
+        if len(results) != len(self._outputs):
+            raise ShapeError(
+                f"out: expected {len(self._outputs)} arrays {list(self._outputs)}, found "
+                f"{len(results)}"
+            )
+        for k, result in enumerate(results):
+            if (
+                not isinstance(result, np.ndarray)
+                or result.dtype != _FLOAT
+                or result.flags.num & _READY != _READY
+                or not result.flags.writeable
+            ):
+                raise _unfit_out(self._outputs[k], result)
+            for other in (*arguments.values(), *results[:k]):
+                if np.may_share_memory(result, other) and np.shares_memory(result, other):
+                    raise ShapeError(f"out for {self._outputs[k]!r} overlaps an input or an output")
+        return results
+
+    # -- what it is --
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order of a call's arguments."""
+        return tuple(data.name for data in self._data)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs, in the order in which a call returns them."""
+        return self._outputs
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of the initial states, in the order of ``initial_state=``."""
+        return tuple(name for name, _ in self._states)
+
+    @property
+    def layers(self) -> tuple[LayerInfo, ...]:
+        """The layers in order of execution."""
+        infos = []
+        for entry in self._graph.document["layers"]:
+            count = entry["parameters"]
+            if count is None:
+                layer, value = self._unbuilt[entry["name"]]
+                count = layer.parameters(self._plan.value_shape(value))
+            shape = tuple(self._plan.value_shape(entry["value"]))
+            infos.append(LayerInfo(entry["name"], entry["class"], shape, count))
+        return tuple(infos)
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What was chosen: ``isa``, the most ``threads`` of a call, ``bytes`` of packed weights."""
+        threads = self._threads or get_num_threads()
+        return {"isa": self._plan.isa, "threads": threads, "bytes": self._plan.nbytes}
+
+    def summary(self) -> str:
+        """Return a table of the layers: output shapes and numbers of parameters."""
+        layers = self.layers
+        rows = [("Layer (type)", "Output shape", "Parameters")]
+        rows += [
+            (f"{info.name} ({info.kind})", str(info.output_shape), f"{info.parameters:,}")
+            for info in layers
+        ]
+        first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
+        lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
+        rule = "-" * len(lines[0])
+        total = sum(info.parameters for info in layers)
+        return "\n".join([lines[0], rule, *lines[1:], rule, f"Total parameters: {total:,}"])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} of {len(self._graph.document['layers'])} layers>"
+
+    # -- what becomes of it --
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a model file (safetensors, the graph inside), which `load` and the C library read.
+
+        Raises
+        ------
+        NotBuiltError
+            Layers have no weights.
+        OSError, ModelFileError
+            The file cannot be written. What was there before is then still there.
+        """
+        if self._unbuilt:
+            names = ", ".join(repr(name) for name in self._unbuilt)
+            raise NotBuiltError(f"layers without weights: {names}; there is nothing to save")
+        write_model_file(os.fspath(path), self._graph.to_json(), dict(self._graph.tensors))
+
+    def with_options(
+        self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
+    ) -> Model:
+        """Return the same model with another plan.
+
+        Parameters
+        ----------
+        isa : str, optional
+            One of ``cpu_info()["isas"]``. Left out, as it is.
+        threads : int, optional
+            The most threads that a call uses; 0 for what `set_num_threads` says. Left out, as it
+            is.
+        precision : "float32"
+
+        Raises
+        ------
+        OptionError
+        """
+        isa, threads = _checked_options(isa, threads, precision)
+        isa = self._isa if isa is None else isa
+        threads = self._threads if threads is None else threads
+        unbuilt, tensors = self._unbuilt, dict(self._graph.tensors)
+        plan = Plan(
+            self._graph.to_json(), tensors, isa=isa, threads=threads, shapes_only=bool(unbuilt)
+        )
+        model = object.__new__(Model)
+        model._set_up(plan, self._graph, unbuilt, isa, threads)
+        return model
+
+
+def _checked_options(isa: Any, threads: Any, precision: Any) -> tuple[str | None, int | None]:
+    if precision != "float32":
+        raise OptionError(f"precision: only 'float32' is available; found {precision!r}")
+    known = list(cpu_info()["isas"])
+    if isa is not None and (not isinstance(isa, str) or isa not in known):
+        raise OptionError(f"isa: this processor has {known}; found {isa!r}")
+    return isa, None if threads is None else whole(threads, "options", "threads", least=0)
+
+
+class Sequential(Model):
+    """A model whose layers form a chain.
+
+    Parameters
+    ----------
+    layers : sequence of Layer
+        An `Input` may come first. Left out, it follows from the first layer: token ids (None,) for
+        Embedding, (None, features) for a recurrent layer or Conv1D with weights, (features,) for
+        Dense with weights.
+
+    Raises
+    ------
+    GraphError
+        No layers, something else among them, a layer with several outputs before the last, or an
+        input that cannot be told.
+    ShapeError, WeightsError
+        Layers do not fit together.
+
+    Examples
+    --------
+    >>> import seqcore as sc
+    >>> model = sc.Sequential([sc.Input((10, 32)), sc.Bidirectional(sc.LSTM(64)), sc.Dense(1)])
+    >>> sum(layer.parameters for layer in model.layers)
+    49793
+    """
+
+    def __init__(self, layers: Sequence[Layer | Input]) -> None:
+        chain = list(layers)
+        first = chain[0] if chain else None
+        if isinstance(first, Layer):
+            spec = first.input_spec()
+            if spec is None:
+                raise GraphError(
+                    f"Sequential: {first.label} does not tell its input's shape; begin with "
+                    "Input(shape)"
+                )
+            chain.insert(0, Input(*spec))
+        if len(chain) < 2 or not isinstance(chain[0], Input):
+            raise GraphError("Sequential: expected a list of layers, perhaps after an Input")
+        value: Any = chain[0]
+        for layer in chain[1:]:
+            if not isinstance(layer, Layer):
+                raise GraphError(f"Sequential: expected a layer, found {layer!r:.80}")
+            if isinstance(value, tuple):
+                raise GraphError(
+                    f"Sequential: {layer.label} follows a layer with {len(value)} outputs; use "
+                    "Model"
+                )
+            value = layer(value)
+        super().__init__(chain[0], value)
+
+
+# ---- Files --------------------------------------------------------------------------------------
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    isa: str | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Model:
+    """Load a model: a file that `Model.save` wrote, or a whole Keras model in HDF5 (.h5).
+
+    The kind of file follows from its content, never from its name.
+
+    Parameters
+    ----------
+    path : str or path-like
+    isa, threads, precision
+        As in `Model.with_options`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ModelFileError
+        It is damaged, or holds no model that can be loaded.
+    UnsupportedLayerError
+        Naming every layer that is not supported.
+    MissingExtraError
+        h5py is needed and not installed.
+    """
+    checked_isa, checked_threads = _checked_options(isa, threads, precision)
+    name = os.fspath(path)
+    if not stat.S_ISREG(os.stat(name).st_mode):  # before opening: a FIFO would wait for ever
+        raise ModelFileError(f"{name}: not a regular file")
+    with open(name, "rb") as file:
+        head = file.read(8)
+        if head == _HDF5 or _has_user_block(file):
+            from .importers.keras import load_h5  # imports this module
+
+            model = load_h5(path)
+            if checked_isa is None and checked_threads is None:
+                return model
+            return model.with_options(isa=checked_isa, threads=checked_threads)
+    _refuse_foreign(name, head)
+    text, tensors = read_model_file(name)
+    # The plan checks the text first, in C and strictly; only then does Python's reader see it.
+    most = checked_threads or 0
+    try:
+        plan = Plan(text, tensors, isa=checked_isa, threads=most)
+    except (GraphError, ShapeError, WeightsError) as error:
+        raise ModelFileError(f"{name}: {error}") from None
+    model = object.__new__(Model)
+    model._set_up(plan, Graph.from_json(text, tensors, name), {}, checked_isa, most)
+    return model
+
+
+def _has_user_block(file: Any) -> bool:
+    """Tell whether HDF5 begins behind a block of 512, 1024, 2048 ... other bytes."""
+    for exponent in range(9, 21):
+        file.seek(1 << exponent)
+        if file.read(8) == _HDF5:
+            return True
+    return False
+
+
+def _refuse_foreign(name: str, head: bytes) -> None:
+    """Tell the user of a known kind of file what to do with it instead."""
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(name) as archive:
+                members = archive.namelist()
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
+        if "config.json" in members:
+            raise ModelFileError(
+                f"{name}: a .keras archive, which is not supported; save it as .h5"
+            )
+        if any(member.endswith("data.pkl") for member in members):
+            head = b"\x80"
+        else:
+            raise ModelFileError(
+                f"{name}: a zip archive that holds no model (read_weights reads .npz)"
+            )
+    if head.startswith(b"\x80"):
+        raise ModelFileError(
+            f"{name}: a torch checkpoint holds weights and no network; use read_weights and, for "
+            "example, LSTM.from_torch(weights, prefix)"
+        )
+    if head.startswith(b"\x93NUMPY"):
+        raise ModelFileError(f"{name}: a NumPy array, not a model")

@@ -1,0 +1,334 @@
+/* Every kernel of every instruction set, between guard pages: each buffer ends where an unmapped page begins (mode END) or
+ * begins where one ends (mode START), so that one byte read or written outside is a fault. Sizes run over 1..97 and so
+ * straddle every vector width; buffers that end at a page begin at every odd offset. The results are compared with plain
+ * double arithmetic. */
+#define _GNU_SOURCE
+#include "check.h"
+
+#include "kernels.h"
+
+#include <math.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define SLOTS 96
+#define SLOT_BYTES ((size_t)1 << 19)
+#define MAX_ROWS 13
+
+enum mode { END, START };
+
+static char *slots[SLOTS];
+static size_t used;
+static enum mode mode;
+static unsigned next_value;
+
+static void map_slots(void)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (size_t i = 0; i < SLOTS; i++) {
+        char *memory = mmap(NULL, SLOT_BYTES + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(memory != MAP_FAILED, "mmap");
+        slots[i] = memory + page;
+        CHECK(mprotect(slots[i], SLOT_BYTES, PROT_READ | PROT_WRITE) == 0, "mprotect");
+    }
+}
+
+/* A buffer of exactly n floats; values repeat every 251, so that swapped blocks cannot hide. */
+static float *buffer(size_t n)
+{
+    CHECK(used < SLOTS && n * sizeof(float) <= SLOT_BYTES, "%zu floats", n);
+    char *slot = slots[used++];
+    float *memory = (float *)(void *)(mode == END ? slot + SLOT_BYTES - n * sizeof(float) : slot);
+    for (size_t i = 0; i < n; i++) {
+        memory[i] = (float)(int)(next_value++ % 251) / 500.0f - 0.25f;
+    }
+    return memory;
+}
+
+static void rows_of(float **rows, size_t M, size_t n)
+{
+    for (size_t m = 0; m < M; m++) {
+        rows[m] = buffer(n);
+    }
+}
+
+static void near(double expected, float found, const char *what, const char *isa, size_t M, size_t K, size_t N)
+{
+    CHECK(fabs(expected - (double)found) <= 2e-5 * (1 + fabs(expected)), "%s %s rows %zu K %zu N %zu: expected %.9g, found %.9g",
+          isa, what, M, K, N, expected, (double)found);
+}
+
+/* ---- Packed matrices and what they mean ------------------------------------------------------------------- */
+
+typedef struct test_matrix {
+    float *source; /* K x (G*N) */
+    sc_matrix packed;
+} test_matrix;
+
+static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G)
+{
+    test_matrix t;
+    t.source = buffer(K * G * N);
+    float *data = buffer(k->packed_floats(K, N, G));
+    k->pack(data, t.source, G * N, K, N, G);
+    t.packed = (sc_matrix){.data = data, .rows = K, .units = N, .gates = G};
+    return t;
+}
+
+/* A row of G*N values in packed order, and the same values in plain order. */
+static float *packed_row(const sc_kernels *k, float *plain, size_t N, size_t G)
+{
+    float *row = buffer(k->packed_floats(1, N, G));
+    k->pack(row, plain, G * N, 1, N, G);
+    return row;
+}
+
+static size_t packed_place(const sc_kernels *k, size_t n, size_t g, size_t G)
+{
+    const size_t V = k->width;
+    return G == 1 ? n : (n / V * G + g) * V + n % V;
+}
+
+/* sum over k of a[k] * w[k][column] */
+static double dot(const float *a, const test_matrix *w, size_t column)
+{
+    const size_t ld = w->packed.gates * w->packed.units;
+    double sum = 0;
+    for (size_t i = 0; i < w->packed.rows; i++) {
+        sum += (double)a[i] * (double)w->source[i * ld + column];
+    }
+    return sum;
+}
+
+static double sigmoid(double x)
+{
+    return 1 / (1 + exp(-x));
+}
+
+/* ---- Kernels -------------------------------------------------------------------------------------------------- */
+
+static void test_matmul(const sc_kernels *k, size_t M, size_t K, size_t N, size_t G, bool exact)
+{
+    used = 0;
+    const test_matrix w = matrix(k, K, N, G);
+    float *plain = buffer(G * N), *a[MAX_ROWS], *out[MAX_ROWS], *init[MAX_ROWS];
+    const float *bias = packed_row(k, plain, N, G);
+    const size_t packed = k->packed_floats(1, N, G);
+    rows_of(a, M, K);
+    rows_of(out, M, exact ? N : packed);
+    rows_of(init, M, packed);
+    sc_matmul call = {.rows = M, .a = (const float *const *)a, .w = &w.packed, .bias = bias, .out = out, .exact = exact};
+    for (int with_init = 0; with_init < 2; with_init++) {
+        call.init = with_init ? (const float *const *)init : NULL;
+        k->matmul(&call);
+        for (size_t m = 0; m < M; m++) {
+            for (size_t c = 0; c < G * N; c++) {
+                const size_t place = packed_place(k, c % N, c / N, G);
+                const double start = (double)(with_init ? init[m][place] : plain[c]);
+                near(start + dot(a[m], &w, c), out[m][place], "matmul", k->isa, M, K, N);
+            }
+        }
+    }
+}
+
+/* x.W + b + h.U of gate g and unit n, the input's share first */
+typedef struct sums {
+    const test_matrix *w, *u;
+    const float *b, *x, *h;
+} sums;
+
+static double input_sum(const sums *s, size_t g, size_t n)
+{
+    const size_t column = g * s->w->packed.units + n;
+    return (double)s->b[column] + dot(s->x, s->w, column);
+}
+
+static double sum_of(const sums *s, size_t g, size_t n)
+{
+    return input_sum(s, g, n) + dot(s->h, s->u, g * s->w->packed.units + n);
+}
+
+enum cell { LSTM, GRU, RNN };
+
+/* A step, fused from x and again from hoisted sums: both must give the same bits. */
+static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, size_t H)
+{
+    used = 0;
+    const size_t G = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
+    const size_t packed = k->packed_floats(1, H, G), padded = k->packed_floats(1, H, 1);
+    const test_matrix w = matrix(k, I, H, G), u = matrix(k, H, H, G);
+    float *b = buffer(G * H), *bn = buffer(H);
+    const float *bias = packed_row(k, b, H, G), *recurrent_bias = packed_row(k, bn, H, 1);
+    float *x[MAX_ROWS], *h[MAX_ROWS], *next[MAX_ROWS], *again[MAX_ROWS], *c[MAX_ROWS], *xw[MAX_ROWS];
+    rows_of(x, M, I);
+    rows_of(h, M, H);
+    rows_of(next, M, H);
+    rows_of(again, M, H);
+    rows_of(c, M, padded);
+    rows_of(xw, M, packed);
+    float before[MAX_ROWS][128];
+    for (size_t m = 0; m < M; m++) {
+        memcpy(before[m], c[m], padded * sizeof(float));
+    }
+    sc_step step = {.rows = M, .x = (const float *const *)x, .w = &w.packed, .bias = bias, .h = (const float *const *)h,
+                    .u = &u.packed, .recurrent_bias = recurrent_bias, .h_next = next, .c = c,
+                    .activation = {.kind = SC_TANH}};
+    void (*run)(const sc_step *) = cell == LSTM ? k->lstm_step : cell == GRU ? k->gru_step : k->rnn_step;
+    run(&step);
+    for (size_t m = 0; m < M; m++) {
+        const sums s = {.w = &w, .u = &u, .b = b, .x = x[m], .h = h[m]};
+        for (size_t n = 0; n < H; n++) {
+            double expected = tanh(sum_of(&s, 0, n));
+            if (cell == LSTM) {
+                const double state = sigmoid(sum_of(&s, 1, n)) * (double)before[m][n] +
+                                     sigmoid(sum_of(&s, 0, n)) * tanh(sum_of(&s, 2, n));
+                near(state, c[m][n], "lstm c", k->isa, M, I, H);
+                expected = sigmoid(sum_of(&s, 3, n)) * tanh(state);
+            } else if (cell == GRU) {
+                const double z = sigmoid(sum_of(&s, 1, n));
+                const double hidden = (double)bn[n] + dot(h[m], &u, 2 * H + n);
+                const double candidate = tanh(input_sum(&s, 2, n) + sigmoid(sum_of(&s, 0, n)) * hidden);
+                expected = (1 - z) * candidate + z * (double)h[m][n];
+            }
+            near(expected, next[m][n], "step h", k->isa, M, I, H);
+        }
+        memcpy(c[m], before[m], padded * sizeof(float));
+    }
+    k->matmul(&(sc_matmul){.rows = M, .a = (const float *const *)x, .w = &w.packed, .bias = bias, .out = xw});
+    step.xw = (const float *const *)xw;
+    step.x = NULL;
+    step.h_next = again;
+    run(&step);
+    for (size_t m = 0; m < M; m++) {
+        CHECK(memcmp(next[m], again[m], H * sizeof(float)) == 0, "%s: fused and hoisted differ, H %zu", k->isa, H);
+    }
+}
+
+/* The cells for any activations, here with the default ones: their results are known from the double formulas. */
+static void test_cell(const sc_kernels *k, enum cell cell, size_t M, size_t H)
+{
+    used = 0;
+    const size_t G = cell == LSTM ? 4 : 3;
+    const size_t packed = k->packed_floats(1, H, G), padded = k->packed_floats(1, H, 1);
+    float *z[MAX_ROWS], *xw[MAX_ROWS], *h[MAX_ROWS], *next[MAX_ROWS], *c[MAX_ROWS];
+    float sums_before[MAX_ROWS][4 * 128], c_before[MAX_ROWS][128];
+    rows_of(z, M, packed);
+    rows_of(xw, M, packed);
+    rows_of(h, M, H);
+    rows_of(next, M, H);
+    rows_of(c, M, padded);
+    for (size_t m = 0; m < M; m++) {
+        memcpy(sums_before[m], z[m], packed * sizeof(float));
+        memcpy(c_before[m], c[m], padded * sizeof(float));
+    }
+    const sc_cell call = {.rows = M, .units = H, .z = z, .xw = (const float *const *)xw, .h = (const float *const *)h,
+                          .h_next = next, .c = c, .activation = {.kind = SC_TANH},
+                          .recurrent_activation = {.kind = SC_SIGMOID}, .scratch = buffer(padded)};
+    (cell == LSTM ? k->lstm_cell : k->gru_cell)(&call);
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < H; n++) {
+            double s[4], x[4];
+            for (size_t g = 0; g < G; g++) {
+                s[g] = (double)sums_before[m][packed_place(k, n, g, G)];
+                x[g] = (double)xw[m][packed_place(k, n, g, G)];
+            }
+            if (cell == LSTM) {
+                const double state = sigmoid(s[1]) * (double)c_before[m][n] + sigmoid(s[0]) * tanh(s[2]);
+                near(state, c[m][n], "lstm_cell c", k->isa, M, 0, H);
+                near(sigmoid(s[3]) * tanh(state), next[m][n], "lstm_cell h", k->isa, M, 0, H);
+            } else {
+                const double u = sigmoid(s[1] + x[1]), candidate = tanh(x[2] + sigmoid(s[0] + x[0]) * s[2]);
+                near((1 - u) * candidate + u * (double)h[m][n], next[m][n], "gru_cell h", k->isa, M, 0, H);
+            }
+        }
+    }
+}
+
+static void test_reset_before(const sc_kernels *k, size_t M, size_t H)
+{
+    used = 0;
+    const size_t padded = k->packed_floats(1, H, 1);
+    float *gates[MAX_ROWS], *candidate[MAX_ROWS], *h[MAX_ROWS], *reset_h[MAX_ROWS], *next[MAX_ROWS];
+    float sums_before[MAX_ROWS][2 * 128], candidate_before[MAX_ROWS][128];
+    rows_of(gates, M, k->packed_floats(1, H, 2));
+    rows_of(candidate, M, padded);
+    rows_of(h, M, H);
+    rows_of(reset_h, M, H);
+    rows_of(next, M, H);
+    for (size_t m = 0; m < M; m++) {
+        memcpy(sums_before[m], gates[m], k->packed_floats(1, H, 2) * sizeof(float));
+        memcpy(candidate_before[m], candidate[m], padded * sizeof(float));
+    }
+    const sc_reset_before call = {.rows = M, .units = H, .gates = gates, .candidate = candidate,
+                                  .h = (const float *const *)h, .reset_h = reset_h, .h_next = next,
+                                  .activation = {.kind = SC_TANH}, .recurrent_activation = {.kind = SC_SIGMOID},
+                                  .scratch = buffer(padded)};
+    k->reset_before_gates(&call);
+    k->reset_before_state(&call);
+    for (size_t m = 0; m < M; m++) {
+        for (size_t n = 0; n < H; n++) {
+            const double r = sigmoid((double)sums_before[m][packed_place(k, n, 0, 2)]);
+            const double u = sigmoid((double)sums_before[m][packed_place(k, n, 1, 2)]);
+            near(r * (double)h[m][n], reset_h[m][n], "reset_before r*h", k->isa, M, 0, H);
+            near((1 - u) * tanh((double)candidate_before[m][n]) + u * (double)h[m][n], next[m][n], "reset_before h", k->isa,
+                 M, 0, H);
+        }
+    }
+}
+
+/* Every activation: in bounds, and each element as it is alone (softmax: sums to 1 and keeps the order). */
+static void test_activate(const sc_kernels *k, size_t n)
+{
+    for (int kind = 0; kind < SC_ACTIVATIONS; kind++) {
+        used = 0;
+        const sc_activation_spec activation = {.kind = (enum sc_activation)kind, .alpha = 0.3f, .beta = 0.5f};
+        float *x = buffer(n), *single = buffer(1);
+        float before[128];
+        memcpy(before, x, n * sizeof(float));
+        k->activate(activation, x, n);
+        double total = 0;
+        for (size_t i = 0; i < n; i++) {
+            total += (double)x[i];
+            *single = before[i];
+            k->activate(activation, single, 1);
+            CHECK(kind == SC_SOFTMAX || memcmp(single, &x[i], sizeof(float)) == 0, "%s: activation %d, element %zu of %zu",
+                  k->isa, kind, i, n);
+            CHECK(kind != SC_SOFTMAX || i == 0 || (x[i] > x[i - 1]) == (before[i] > before[i - 1]), "softmax's order");
+        }
+        if (kind == SC_SOFTMAX) {
+            near(1, (float)total, "softmax", k->isa, 1, 0, n);
+        }
+    }
+}
+
+int main(void)
+{
+    static const size_t some_rows[] = {1, 2, 3, 5, 6, 7, MAX_ROWS}, some_inputs[] = {1, 7, 33};
+    map_slots();
+    for (size_t i = 0; i < sc_isa_count(); i++) {
+        const sc_kernels *k = sc_kernels_find(sc_isa_name(i));
+        for (mode = END; mode <= START; mode++) {
+            for (size_t n = 1; n <= 97; n++) {
+                const size_t M = some_rows[n % 7], I = some_inputs[n % 3];
+                for (size_t G = 1; G <= 4; G++) {
+                    test_matmul(k, M, I, n, G, false);
+                    test_matmul(k, 1, n, n % 13 + 1, G, false);
+                }
+                test_matmul(k, M, I, n, 1, true);
+                test_matmul(k, 1, I, n, 1, true);
+                for (int cell = LSTM; cell <= RNN; cell++) {
+                    test_step(k, (enum cell)cell, 1, I, n);
+                    test_step(k, (enum cell)cell, M, I, n);
+                    test_step(k, (enum cell)cell, some_rows[(n + 3) % 7], n, 97 - n + 1);
+                }
+                test_cell(k, LSTM, M, n);
+                test_cell(k, GRU, M, n);
+                test_reset_before(k, M, n);
+                test_activate(k, n);
+            }
+        }
+        printf("%s: kernels stay in bounds\n", k->isa);
+    }
+    printf("test_kernels: all passed\n");
+    return 0;
+}

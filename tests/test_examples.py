@@ -1,0 +1,82 @@
+"""Every example as a user runs it: from a shell, with and without arguments."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import seqcore as sc
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+sys.path.insert(0, str(EXAMPLES))
+
+from model_files import model_file  # noqa: E402
+
+SENTENCE = "然而，他红了20年以后，他竟退出了大家的视线。"
+READ = (
+    "ran2 er2 ， ta1 hong2 le5 20 nian2 yi3 hou4 ， "
+    "ta1 jing4 tui4 chu1 le5 da4 jia1 de5 shi4 xian4 。"
+)
+SPELT = "AE2 K T IH0 V EY1 SH AH0 N IH0 S T"
+
+
+def run(name, *arguments):
+    """Return exit code, stdout and stderr."""
+    environment = os.environ | {
+        "PYTHONPATH": str(Path(sc.__file__).parents[1]),
+        "PYTHONIOENCODING": "utf-8",  # also where the locale is C
+    }
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / name, *arguments], env=environment, capture_output=True,
+        encoding="utf-8", check=False,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        (
+            "classify_domains.py",
+            ["MICROSOFT.com", "vlurgpeddygdy.com"],
+            r"Total parameters: 103,745\n\nMICROSOFT\.com +0\.0005085  genuine\n"
+            r"vlurgpeddygdy\.com +0\.976009\d  machine-made\n$",
+        ),
+        ("spell_words.py", ["activationist"], f"^activationist +{SPELT}\n$"),
+        ("spell_words.py", ["", "x" * 40], r"^ +.*\nx+ .*\n$"),
+        ("pronounce_chinese.py", [SENTENCE], f"^{SENTENCE}\n{READ}\n\n$"),
+        ("pronounce_chinese.py", ["", "abc"], r"^\n\n\nabc\nabc\n\n$"),
+    ],
+)  # fmt: skip
+def test_example_says_what_is_expected(name, arguments, expected):
+    code, out, err = run(name, *arguments)
+    assert (code, err) == (0, "")
+    assert re.search(expected, out), out
+
+
+def test_there_are_examples_with_defaults_for_all_arguments():
+    names = sorted(path.name for path in EXAMPLES.glob("*.py"))
+    assert names == [
+        "classify_domains.py", "model_files.py", "pronounce_chinese.py", "spell_words.py",
+    ]  # fmt: skip
+    for name in names:
+        code, out, err = run(name)
+        assert (code, err) == (0, "")
+        assert out or name == "model_files.py"
+
+
+def test_too_long_domain_is_refused():
+    code, out, err = run("classify_domains.py", "a" * 83)
+    assert code == 1
+    assert "83 characters; the model takes 82" in err
+    assert "genuine" not in out
+
+
+def test_missing_package_is_named():
+    with pytest.raises(SystemExit, match=r"pip install --no-deps absent==1\.0"):
+        model_file("no_such_package", "model.h5", "absent==1.0")
