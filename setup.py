@@ -17,7 +17,8 @@ from setuptools.command.build_ext import build_ext
 CORE_SOURCES = [
     f"src/core/{name}.c"
     for name in (
-        "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops", "plan", "recurrent", "run", "threads"
+        "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops", "plan", "recurrent",
+        "run", "threads", "workspace"
     )
 ]  # fmt: skip
 INCLUDES = ["include", "src/core"]

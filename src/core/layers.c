@@ -7,16 +7,6 @@
 
 #define CHUNK 128 /* rows that one matmul call gets: its pointers lie on the stack */
 
-static sc_status no_memory(sc_builder *builder)
-{
-    return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
-}
-
-static void *new_params(sc_builder *builder, sc_node *node, size_t size)
-{
-    return node->params = sc_plan_alloc(builder->plan, 1, size);
-}
-
 /* ---- Embedding -------------------------------------------------------------------------------------- */
 
 typedef struct embedding_params {
@@ -26,9 +16,9 @@ typedef struct embedding_params {
 
 static sc_status embedding_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    embedding_params *p = new_params(builder, node, sizeof *p);
+    embedding_params *p = sc_new_params(builder, node, sizeof *p);
     if (p == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     const sc_status status = sc_attr_size(builder, node, attributes, "rows", 1, &p->rows);
     return status == SC_OK ? sc_attr_size(builder, node, attributes, "units", 1, &p->units) : status;
@@ -56,7 +46,7 @@ static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_sha
     }
     float *table = sc_plan_alloc(builder->plan, p->rows * p->units, sizeof(float));
     if (table == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     memcpy(table, source, p->rows * p->units * sizeof(float));
     p->table = table;
@@ -102,9 +92,9 @@ typedef struct dense_params {
 
 static sc_status dense_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    dense_params *p = new_params(builder, node, sizeof *p);
+    dense_params *p = sc_new_params(builder, node, sizeof *p);
     if (p == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     const sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
     return status == SC_OK ? sc_attr_activation(builder, node, attributes, "activation", &p->activation) : status;
@@ -281,9 +271,9 @@ typedef struct conv1d_params {
 
 static sc_status conv1d_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    conv1d_params *p = new_params(builder, node, sizeof *p);
+    conv1d_params *p = sc_new_params(builder, node, sizeof *p);
     if (p == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     sc_status status = window_parse(builder, node, attributes, "kernel_size", &p->window);
     if (status == SC_OK) {
@@ -337,7 +327,7 @@ static sc_status conv1d_pack(sc_builder *builder, sc_node *node, const sc_shape 
     sc_matrix *matrices = sc_plan_alloc(builder->plan, p->groups, sizeof *matrices);
     p->bias = sc_plan_alloc(builder->plan, p->groups, sizeof *p->bias);
     if (matrices == NULL || p->bias == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     for (size_t g = 0; g < p->groups && status == SC_OK; g++) {
         status = sc_pack_matrix(builder, w + g * units, F, k * per_group, units, 1, &matrices[g]);
@@ -417,9 +407,9 @@ const sc_op sc_op_conv1d = {.name = "conv1d", .min_inputs = 1, .max_inputs = 1, 
 
 static sc_status max_pool1d_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    window *w = new_params(builder, node, sizeof *w);
+    window *w = sc_new_params(builder, node, sizeof *w);
     if (w == NULL) {
-        return no_memory(builder);
+        return sc_no_memory(builder);
     }
     w->dilation = 1;
     return window_parse(builder, node, attributes, "pool_size", w);

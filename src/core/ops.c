@@ -121,11 +121,10 @@ typedef struct concat_params {
 
 static sc_status concat_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    concat_params *params = sc_plan_alloc(builder->plan, 1, sizeof *params);
+    concat_params *params = sc_new_params(builder, node, sizeof *params);
     if (params == NULL) {
-        return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+        return sc_no_memory(builder);
     }
-    node->params = params;
     const sc_json *axis = sc_json_get(attributes, "axis");
     const size_t rank = builder->plan->shapes[node->inputs[0]].rank;
     const double number = axis != NULL && axis->type == SC_JSON_NUMBER ? axis->number : 0;
@@ -288,11 +287,10 @@ static void average_run(const sc_node *node, sc_frame *frame)
 
 static sc_status activation_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    sc_activation_spec *params = sc_plan_alloc(builder->plan, 1, sizeof *params);
+    sc_activation_spec *params = sc_new_params(builder, node, sizeof *params);
     if (params == NULL) {
-        return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+        return sc_no_memory(builder);
     }
-    node->params = params;
     return sc_attr_activation(builder, node, attributes, "activation", params);
 }
 
@@ -325,11 +323,10 @@ typedef struct select_params {
 
 static sc_status select_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    select_params *params = sc_plan_alloc(builder->plan, 1, sizeof *params);
+    select_params *params = sc_new_params(builder, node, sizeof *params);
     if (params == NULL) {
-        return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+        return sc_no_memory(builder);
     }
-    node->params = params;
     return sc_attr_size(builder, node, attributes, "index", 0, &params->index);
 }
 

@@ -119,6 +119,14 @@ struct sc_builder {
 /* Zeroed memory that lives as long as the plan, 64-byte aligned; NULL when there is none. */
 void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size);
 
+/* ---- Building: what an op asks of its node (attributes.c) ---- */
+
+sc_status sc_no_memory(sc_builder *);
+/* node->params, zeroed; NULL when there is no memory. */
+void *sc_new_params(sc_builder *, sc_node *, size_t size);
+/* The number of `text` in a NULL-terminated list, or -1. */
+int sc_index_of(const char *text, const char *const *names);
+
 /* Attributes: each fails with the layer's name when it is absent or of another kind. */
 sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, size_t min, size_t *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);

@@ -34,9 +34,9 @@ typedef struct rnn_params {
 
 static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *attributes, enum cell cell)
 {
-    rnn_params *p = node->params = sc_plan_alloc(builder->plan, 1, sizeof *p);
+    rnn_params *p = sc_new_params(builder, node, sizeof *p);
     if (p == NULL) {
-        return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+        return sc_no_memory(builder);
     }
     p->cell = cell;
     sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
@@ -132,7 +132,7 @@ static sc_status pack_recurrent_bias(sc_builder *builder, rnn_params *p, const f
     }
     float *row = sc_plan_alloc(builder->plan, 3 * H, sizeof(float));
     if (row == NULL) {
-        return sc_fail(builder->error, SC_NO_MEMORY, "out of memory while the plan was built");
+        return sc_no_memory(builder);
     }
     memcpy(row + 2 * H, bn, H * sizeof(float));
     return sc_pack_row(builder, row, H, 3, &p->recurrent_row);

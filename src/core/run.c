@@ -1,35 +1,12 @@
-/* Executes a plan. Each worker takes a range of the batch's rows and runs the whole list of nodes for them, block by block:
- * nothing is shared between rows, so that no barrier is needed and a block's values stay in the worker's own cache.
- *
- * A workspace holds the shapes and offsets for one set of input shapes, and memory for the workers. Workspaces are pooled on
- * the plan; a call whose shapes are those of the last one neither infers nor allocates. */
-#include "plan.h"
+/* Executes a plan: checks the call's arguments, then each worker takes a range of the batch's rows and runs the whole list
+ * of nodes for them, block by block. Nothing is shared between rows, so that no barrier is needed and a block's values stay
+ * in the worker's own cache. Where the values lie is workspace.c's business. */
 #include "threads.h"
+#include "workspace.h"
 
 #include <string.h>
 
-#define BLOCK_ROWS 256                   /* rows of a block at most: past that the tiles gain nothing */
-#define BLOCK_MIN_ROWS 32                /* and at least, so that weights are read for many rows at once */
-#define BLOCK_BYTES ((size_t)16 << 20)   /* of a block's values, where BLOCK_MIN_ROWS allows */
-#define WORK_PER_THREAD 4e5              /* multiply-adds that pay for waking one more worker: bench/threads.py */
-#define IDLE_WORKSPACES 64               /* kept per plan */
-
-struct sc_workspace {
-    sc_workspace *next;
-    bool ready;              /* the layout below belongs to `key` */
-    size_t *key;             /* per input: present, then its dims for one row; then the block's rows */
-    size_t block_rows;
-    sc_shape *shapes;        /* per value, for one row */
-    sc_shape *inputs;        /* of one node */
-    size_t *offsets;         /* per value: bytes into a worker's memory, or SC_NONE when it lies elsewhere */
-    size_t block_bytes;      /* of a worker: values, then scratch */
-    size_t scratch;          /* its offset */
-    size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
-    void **data;             /* per worker and value */
-    size_t data_workers;
-    char *memory;
-    size_t memory_bytes;
-};
+#define WORK_PER_THREAD 4e5 /* multiply-adds that pay for waking one more worker: docs/experiments.md */
 
 /* What the workers of one call share. */
 typedef struct call {
@@ -39,96 +16,7 @@ typedef struct call {
     size_t batch;
 } call;
 
-/* ---- The pool ------------------------------------------------------------------------------------------- */
-
-static void workspace_free(sc_workspace *space)
-{
-    if (space == NULL) {
-        return;
-    }
-    sc_aligned_free(space->key);
-    sc_aligned_free(space->shapes);
-    sc_aligned_free(space->inputs);
-    sc_aligned_free(space->offsets);
-    sc_aligned_free(space->ends);
-    sc_aligned_free(space->data);
-    sc_aligned_free(space->memory);
-    sc_aligned_free(space);
-}
-
-void sc_workspaces_free(sc_plan *plan)
-{
-    while (plan->idle != NULL) {
-        sc_workspace *next = plan->idle->next;
-        workspace_free(plan->idle);
-        plan->idle = next;
-    }
-}
-
-static size_t key_size(const sc_plan *plan)
-{
-    return plan->n_inputs * (SC_MAX_RANK + 1) + 1;
-}
-
-static sc_workspace *workspace_new(const sc_plan *plan)
-{
-    sc_workspace *space = sc_aligned_alloc(sizeof *space);
-    if (space == NULL) {
-        return NULL;
-    }
-    memset(space, 0, sizeof *space);
-    size_t most = 1;
-    for (size_t i = 0; i < plan->n_nodes; i++) {
-        most = plan->nodes[i].n_inputs > most ? plan->nodes[i].n_inputs : most;
-    }
-    space->key = sc_aligned_alloc(key_size(plan) * sizeof *space->key);
-    space->shapes = sc_aligned_alloc(plan->n_values * sizeof *space->shapes);
-    space->inputs = sc_aligned_alloc(most * sizeof *space->inputs);
-    space->offsets = sc_aligned_alloc(plan->n_values * sizeof *space->offsets);
-    space->ends = sc_aligned_alloc(plan->n_values * sizeof *space->ends);
-    if (space->key == NULL || space->shapes == NULL || space->inputs == NULL || space->offsets == NULL ||
-        space->ends == NULL) {
-        workspace_free(space);
-        return NULL;
-    }
-    return space;
-}
-
-static sc_workspace *workspace_take(const sc_plan *plan)
-{
-    sc_plan *pool = (sc_plan *)plan; /* the pool is the one part of a plan that changes */
-    pthread_mutex_lock(&pool->lock);
-    sc_workspace *space = pool->idle;
-    if (space != NULL) {
-        pool->idle = space->next;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    return space != NULL ? space : workspace_new(plan);
-}
-
-static void workspace_give(const sc_plan *plan, sc_workspace *space)
-{
-    sc_plan *pool = (sc_plan *)plan;
-    size_t idle = 0;
-    pthread_mutex_lock(&pool->lock);
-    for (const sc_workspace *w = pool->idle; w != NULL; w = w->next) {
-        idle++;
-    }
-    if (idle < IDLE_WORKSPACES) {
-        space->next = pool->idle;
-        pool->idle = space;
-        space = NULL;
-    }
-    pthread_mutex_unlock(&pool->lock);
-    workspace_free(space);
-}
-
-/* ---- The call's shapes ------------------------------------------------------------------------------------ */
-
-static size_t element_bytes(const sc_value *value)
-{
-    return value->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
-}
+/* ---- The call's arguments ----------------------------------------------------------------------------------- */
 
 /* Checks every input against the graph and finds the batch. */
 static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_t *batch, sc_error *error)
@@ -140,6 +28,9 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
         const sc_array *found = &inputs[i];
         if (found->data == NULL && value->kind != SC_DATA) {
             continue;
+        }
+        if (found->data == NULL) {
+            return sc_fail(error, SC_BAD_SHAPE, "input '%s' is missing", value->name);
         }
         if (found->rank != expected->rank) {
             return sc_fail(error, SC_BAD_SHAPE, "input '%s' must have %zu axes (batch included), found %zu", value->name,
@@ -159,155 +50,6 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
         }
     }
     return *batch != SC_UNKNOWN ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "the graph has no input with data");
-}
-
-static bool same_key(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t block_rows, bool write)
-{
-    size_t *key = space->key;
-    bool same = true;
-#define SC_KEY(item) \
-    do { \
-        const size_t item_ = (item); \
-        same = same && *key == item_; \
-        if (write) { \
-            *key = item_; \
-        } \
-        key++; \
-    } while (0)
-    for (size_t i = 0; i < plan->n_inputs; i++) {
-        SC_KEY(inputs[i].data != NULL);
-        for (size_t d = 0; d < SC_MAX_RANK; d++) {
-            const bool used = d < inputs[i].rank && d != plan->values[plan->inputs[i]].batch_axis && inputs[i].data != NULL;
-            SC_KEY(used ? inputs[i].shape[d] : 0);
-        }
-    }
-    SC_KEY(block_rows);
-#undef SC_KEY
-    return same;
-}
-
-/* Shapes of all values for one row. Products are checked here, once for all that is computed from them later: with every
- * size of 0 taken as 1, the bytes of `batch` rows must be addressable with room to spare. */
-static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error)
-{
-    for (size_t i = 0; i < plan->n_inputs; i++) {
-        const size_t number = plan->inputs[i];
-        space->shapes[number] = plan->shapes[number];
-        if (inputs[i].data != NULL || plan->values[number].kind == SC_DATA) {
-            memcpy(space->shapes[number].dim, inputs[i].shape, sizeof inputs[i].shape);
-            space->shapes[number].dim[plan->values[number].batch_axis] = 1;
-        }
-    }
-    for (size_t n = 0; n < plan->n_nodes; n++) {
-        const sc_node *node = &plan->nodes[n];
-        for (size_t i = 0; i < node->n_inputs; i++) {
-            space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
-            size_t bytes = 64 * (batch > 0 ? batch : 1);
-            for (size_t d = 0; d < space->inputs[i].rank; d++) {
-                const size_t dim = space->inputs[i].dim[d];
-                if (!sc_mul(bytes, dim > 0 ? dim : 1, &bytes)) {
-                    return sc_fail(error, SC_BAD_SHAPE, "layer '%s': its input is too large", node->layer);
-                }
-            }
-        }
-        sc_shape outputs[3] = {{0}, {0}, {0}};
-        const sc_status status = node->op->infer(node, space->inputs, outputs, error);
-        if (status != SC_OK) {
-            return status;
-        }
-        for (size_t i = 0; i < 3; i++) {
-            if (node->outputs[i] != SC_NONE) {
-                space->shapes[node->outputs[i]] = outputs[i];
-            }
-        }
-        if (node->lengths_out != SC_NONE) {
-            space->shapes[node->lengths_out] = (sc_shape){.rank = 1, .dim = {1}};
-        }
-    }
-    return SC_OK;
-}
-
-static bool in_block_memory(const sc_plan *plan, size_t v)
-{
-    const sc_value *value = &plan->values[v];
-    return value->producer != SC_NONE && value->root == v && value->output == SC_NONE;
-}
-
-static size_t last_node_of(const sc_value *value)
-{
-    return value->last_use == SC_NONE ? value->producer : value->last_use;
-}
-
-/* Gives every value that lives in block memory the lowest offset that no value alive at the same time has. */
-static sc_status place_values(const sc_plan *plan, sc_workspace *space, size_t rows, sc_error *error)
-{
-    size_t end = 0;
-    for (size_t v = 0; v < plan->n_values; v++) {
-        space->offsets[v] = SC_NONE;
-        if (!in_block_memory(plan, v)) {
-            continue;
-        }
-        const sc_value *value = &plan->values[v];
-        const size_t bytes = (rows * sc_shape_size(&space->shapes[v], 0) * element_bytes(value) + 63) / 64 * 64;
-        size_t offset = 0;
-        for (size_t u = 0; u < v; u++) {
-            if (space->offsets[u] == SC_NONE || last_node_of(&plan->values[u]) < value->producer) {
-                continue; /* values are numbered as they are made: u was made no later than v */
-            }
-            const size_t other =
-                (rows * sc_shape_size(&space->shapes[u], 0) * element_bytes(&plan->values[u]) + 63) / 64 * 64;
-            if (offset < space->offsets[u] + other && space->offsets[u] < offset + bytes) {
-                offset = space->offsets[u] + other;
-                u = SC_NONE; /* from the start again: the new place may collide with an earlier one */
-            }
-        }
-        space->offsets[v] = offset;
-        end = offset + bytes > end ? offset + bytes : end;
-    }
-    size_t scratch = 0;
-    for (size_t n = 0; n < plan->n_nodes; n++) {
-        const sc_node *node = &plan->nodes[n];
-        for (size_t i = 0; i < node->n_inputs; i++) {
-            space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
-        }
-        const size_t bytes = node->op->scratch != NULL ? node->op->scratch(node, space->inputs, rows) : 0;
-        scratch = bytes > scratch ? bytes : scratch;
-    }
-    space->scratch = end;
-    space->block_rows = rows;
-    return sc_add(end, scratch, &space->block_bytes) ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "the inputs are too large");
-}
-
-/* Rows that a worker takes at a time. */
-static size_t choose_block_rows(const sc_plan *plan, const sc_workspace *space, size_t rows)
-{
-    size_t per_row = 1;
-    for (size_t v = 0; v < plan->n_values; v++) {
-        per_row += in_block_memory(plan, v) ? sc_shape_size(&space->shapes[v], 0) * sizeof(float) : 0;
-    }
-    size_t most = BLOCK_BYTES / per_row;
-    most = most < BLOCK_MIN_ROWS ? BLOCK_MIN_ROWS : most > BLOCK_ROWS ? BLOCK_ROWS : most;
-    const size_t blocks = (rows + most - 1) / most;
-    return blocks > 0 ? (rows + blocks - 1) / blocks : 0;
-}
-
-/* The layout for these inputs; `rows`: of the worker with the most. */
-static sc_status prepare(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, size_t rows,
-                         sc_error *error)
-{
-    if (space->ready && same_key(plan, space, inputs, rows, false)) {
-        return SC_OK;
-    }
-    space->ready = false;
-    sc_status status = infer_shapes(plan, space, inputs, batch, error);
-    if (status == SC_OK) {
-        status = place_values(plan, space, choose_block_rows(plan, space, rows), error);
-    }
-    if (status == SC_OK) {
-        same_key(plan, space, inputs, rows, true);
-        space->ready = true;
-    }
-    return status;
 }
 
 static void output_shape(const sc_plan *plan, const sc_workspace *space, size_t i, size_t batch, sc_array *output)
@@ -480,7 +222,7 @@ static sc_status check_outputs(const call *c, sc_error *error)
         for (size_t k = 0; k < plan->n_inputs; k++) {
             const sc_array *input = &c->inputs[k];
             if (input->data != NULL &&
-                overlap(found, bytes, input, array_bytes(input, element_bytes(&plan->values[plan->inputs[k]])))) {
+                overlap(found, bytes, input, array_bytes(input, sc_element_bytes(&plan->values[plan->inputs[k]])))) {
                 return sc_fail(error, SC_BAD_ARGUMENT, "output '%s' overlaps input '%s'", plan->outputs[i].name,
                                plan->values[plan->inputs[k]].name);
             }
@@ -519,7 +261,7 @@ static void bind(const call *c, sc_frame *frame, char *memory)
         }
         base = value->input != SC_NONE ? c->inputs[value->input].data : c->outputs[value->output].data;
         if (base != NULL && value->batch_axis == 0) {
-            base += frame->row * sc_shape_size(&space->shapes[v], 0) * element_bytes(value);
+            base += frame->row * sc_shape_size(&space->shapes[v], 0) * sc_element_bytes(value);
         }
         frame->data[v] = base;
     }
@@ -573,28 +315,6 @@ static void run_worker(void *context, size_t worker, size_t workers)
     }
 }
 
-static sc_status reserve(const sc_plan *plan, sc_workspace *space, size_t workers, sc_error *error)
-{
-    size_t bytes = 0;
-    if (!sc_mul(workers, space->block_bytes, &bytes)) {
-        return sc_fail(error, SC_NO_MEMORY, "the inputs are too large");
-    }
-    if (bytes > space->memory_bytes || space->memory == NULL) {
-        sc_aligned_free(space->memory);
-        space->memory_bytes = 0;
-        space->memory = sc_aligned_alloc(bytes);
-        space->memory_bytes = space->memory != NULL ? bytes : 0;
-    }
-    if (workers > space->data_workers) {
-        sc_aligned_free(space->data);
-        space->data = sc_aligned_alloc(workers * plan->n_values * sizeof *space->data);
-        space->data_workers = space->data != NULL ? workers : 0;
-    }
-    return space->memory != NULL && space->data != NULL
-               ? SC_OK
-               : sc_fail(error, SC_NO_MEMORY, "out of memory: %zu bytes of scratch", bytes);
-}
-
 /* Rows are whole to a worker, and a worker must be worth waking. */
 int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time)
 {
@@ -620,7 +340,7 @@ static sc_status run_call(call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
     const size_t threads = (size_t)sc_plan_threads(plan, c->batch, call_time(plan, c->inputs));
-    sc_status status = prepare(plan, c->space, c->inputs, c->batch, (c->batch + threads - 1) / threads, error);
+    sc_status status = sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + threads - 1) / threads, error);
     if (status == SC_OK) {
         status = check_outputs(c, error);
     }
@@ -634,7 +354,7 @@ static sc_status run_call(call *c, sc_error *error)
         status = check_ids(plan, c->inputs, c->batch, error);
     }
     if (status == SC_OK && c->batch > 0) {
-        status = reserve(plan, c->space, threads, error);
+        status = sc_workspace_reserve(plan, c->space, threads, error);
         if (status == SC_OK) {
             sc_parallel((int)threads, run_worker, c);
         }
@@ -652,7 +372,7 @@ static sc_status begin(const sc_plan *plan, const sc_array *inputs, const sc_arr
     if (status != SC_OK) {
         return status;
     }
-    c->space = workspace_take(plan);
+    c->space = sc_workspace_take(plan);
     return c->space != NULL ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
 }
 
@@ -664,11 +384,11 @@ sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_
         return status;
     }
     const size_t threads = (size_t)sc_plan_threads(plan, c.batch, call_time(plan, inputs));
-    status = prepare(plan, c.space, inputs, c.batch, (c.batch + threads - 1) / threads, error);
+    status = sc_workspace_prepare(plan, c.space, inputs, c.batch, (c.batch + threads - 1) / threads, error);
     for (size_t i = 0; status == SC_OK && i < plan->n_outputs; i++) {
         output_shape(plan, c.space, i, c.batch, &outputs[i]);
     }
-    workspace_give(plan, c.space);
+    sc_workspace_give(plan, c.space);
     return status;
 }
 
@@ -683,6 +403,6 @@ sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_arra
         return status;
     }
     status = run_call(&c, error);
-    workspace_give(plan, c.space);
+    sc_workspace_give(plan, c.space);
     return status;
 }

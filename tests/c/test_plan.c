@@ -71,6 +71,10 @@ static void test_bad_calls(const sc_plan *plan)
     CHECK(sc_plan_run(NULL, in, &out, &error) == SC_BAD_ARGUMENT, "NULL plan");
     CHECK(sc_plan_run(plan, NULL, &out, &error) == SC_BAD_ARGUMENT, "NULL inputs");
     CHECK(sc_plan_run(plan, in, &out, NULL) == SC_OK, "no error is asked for");
+    in[0].data = NULL;
+    CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "NULL data");
+    check_message(&error, "input 'x' is missing");
+    in[0].data = x;
     in[1] = (sc_array){.data = lengths, .rank = 1, .shape = {2}};
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "a length past the end");
     check_message(&error, "row 1 has length 4, expected 0 to 3");

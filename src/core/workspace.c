@@ -1,0 +1,268 @@
+/* Workspaces: pooled on the plan, so that a call whose shapes are those of the last one neither infers nor allocates.
+ *
+ * A worker takes its rows in blocks that bound its memory. Within a block, values that are never alive together share
+ * memory; the same offsets serve every block and every worker. */
+#include "workspace.h"
+
+#include <string.h>
+
+#define BLOCK_ROWS 256                   /* rows of a block at most: past that the tiles gain nothing */
+#define BLOCK_MIN_ROWS 32                /* and at least, so that weights are read for many rows at once */
+#define BLOCK_BYTES ((size_t)16 << 20)   /* of a block's values, where BLOCK_MIN_ROWS allows */
+#define IDLE_WORKSPACES 64               /* kept per plan */
+
+/* ---- The pool ------------------------------------------------------------------------------------------- */
+
+static void workspace_free(sc_workspace *space)
+{
+    if (space == NULL) {
+        return;
+    }
+    sc_aligned_free(space->key);
+    sc_aligned_free(space->shapes);
+    sc_aligned_free(space->inputs);
+    sc_aligned_free(space->offsets);
+    sc_aligned_free(space->ends);
+    sc_aligned_free(space->data);
+    sc_aligned_free(space->memory);
+    sc_aligned_free(space);
+}
+
+void sc_workspaces_free(sc_plan *plan)
+{
+    while (plan->idle != NULL) {
+        sc_workspace *next = plan->idle->next;
+        workspace_free(plan->idle);
+        plan->idle = next;
+    }
+}
+
+static size_t key_size(const sc_plan *plan)
+{
+    return plan->n_inputs * (SC_MAX_RANK + 1) + 1;
+}
+
+static sc_workspace *workspace_new(const sc_plan *plan)
+{
+    sc_workspace *space = sc_aligned_alloc(sizeof *space);
+    if (space == NULL) {
+        return NULL;
+    }
+    memset(space, 0, sizeof *space);
+    size_t most = 1;
+    for (size_t i = 0; i < plan->n_nodes; i++) {
+        most = plan->nodes[i].n_inputs > most ? plan->nodes[i].n_inputs : most;
+    }
+    space->key = sc_aligned_alloc(key_size(plan) * sizeof *space->key);
+    space->shapes = sc_aligned_alloc(plan->n_values * sizeof *space->shapes);
+    space->inputs = sc_aligned_alloc(most * sizeof *space->inputs);
+    space->offsets = sc_aligned_alloc(plan->n_values * sizeof *space->offsets);
+    space->ends = sc_aligned_alloc(plan->n_values * sizeof *space->ends);
+    if (space->key == NULL || space->shapes == NULL || space->inputs == NULL || space->offsets == NULL ||
+        space->ends == NULL) {
+        workspace_free(space);
+        return NULL;
+    }
+    return space;
+}
+
+sc_workspace *sc_workspace_take(const sc_plan *plan)
+{
+    sc_plan *pool = (sc_plan *)plan; /* the pool is the one part of a plan that changes */
+    pthread_mutex_lock(&pool->lock);
+    sc_workspace *space = pool->idle;
+    if (space != NULL) {
+        pool->idle = space->next;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return space != NULL ? space : workspace_new(plan);
+}
+
+void sc_workspace_give(const sc_plan *plan, sc_workspace *space)
+{
+    sc_plan *pool = (sc_plan *)plan;
+    size_t idle = 0;
+    pthread_mutex_lock(&pool->lock);
+    for (const sc_workspace *w = pool->idle; w != NULL; w = w->next) {
+        idle++;
+    }
+    if (idle < IDLE_WORKSPACES) {
+        space->next = pool->idle;
+        pool->idle = space;
+        space = NULL;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    workspace_free(space);
+}
+
+/* ---- Shapes and places ------------------------------------------------------------------------------------- */
+
+static bool same_key(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t block_rows, bool write)
+{
+    size_t *key = space->key;
+    bool same = true;
+#define SC_KEY(item) \
+    do { \
+        const size_t item_ = (item); \
+        same = same && *key == item_; \
+        if (write) { \
+            *key = item_; \
+        } \
+        key++; \
+    } while (0)
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        SC_KEY(inputs[i].data != NULL);
+        for (size_t d = 0; d < SC_MAX_RANK; d++) {
+            const bool used = d < inputs[i].rank && d != plan->values[plan->inputs[i]].batch_axis && inputs[i].data != NULL;
+            SC_KEY(used ? inputs[i].shape[d] : 0);
+        }
+    }
+    SC_KEY(block_rows);
+#undef SC_KEY
+    return same;
+}
+
+/* Shapes of all values for one row. Products are checked here, once for all that is computed from them later: with every
+ * size of 0 taken as 1, the bytes of `batch` rows must be addressable with room to spare. */
+static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const size_t number = plan->inputs[i];
+        space->shapes[number] = plan->shapes[number];
+        if (inputs[i].data != NULL || plan->values[number].kind == SC_DATA) {
+            memcpy(space->shapes[number].dim, inputs[i].shape, sizeof inputs[i].shape);
+            space->shapes[number].dim[plan->values[number].batch_axis] = 1;
+        }
+    }
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        const sc_node *node = &plan->nodes[n];
+        for (size_t i = 0; i < node->n_inputs; i++) {
+            space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
+            size_t bytes = 64 * (batch > 0 ? batch : 1);
+            for (size_t d = 0; d < space->inputs[i].rank; d++) {
+                const size_t dim = space->inputs[i].dim[d];
+                if (!sc_mul(bytes, dim > 0 ? dim : 1, &bytes)) {
+                    return sc_fail(error, SC_BAD_SHAPE, "layer '%s': its input is too large", node->layer);
+                }
+            }
+        }
+        sc_shape outputs[3] = {{0}, {0}, {0}};
+        const sc_status status = node->op->infer(node, space->inputs, outputs, error);
+        if (status != SC_OK) {
+            return status;
+        }
+        for (size_t i = 0; i < 3; i++) {
+            if (node->outputs[i] != SC_NONE) {
+                space->shapes[node->outputs[i]] = outputs[i];
+            }
+        }
+        if (node->lengths_out != SC_NONE) {
+            space->shapes[node->lengths_out] = (sc_shape){.rank = 1, .dim = {1}};
+        }
+    }
+    return SC_OK;
+}
+
+static bool in_block_memory(const sc_plan *plan, size_t v)
+{
+    const sc_value *value = &plan->values[v];
+    return value->producer != SC_NONE && value->root == v && value->output == SC_NONE;
+}
+
+static size_t last_node_of(const sc_value *value)
+{
+    return value->last_use == SC_NONE ? value->producer : value->last_use;
+}
+
+/* Gives every value that lives in block memory the lowest offset that no value alive at the same time has. */
+static sc_status place_values(const sc_plan *plan, sc_workspace *space, size_t rows, sc_error *error)
+{
+    size_t end = 0;
+    for (size_t v = 0; v < plan->n_values; v++) {
+        space->offsets[v] = SC_NONE;
+        if (!in_block_memory(plan, v)) {
+            continue;
+        }
+        const sc_value *value = &plan->values[v];
+        const size_t bytes = (rows * sc_shape_size(&space->shapes[v], 0) * sc_element_bytes(value) + 63) / 64 * 64;
+        size_t offset = 0;
+        for (size_t u = 0; u < v; u++) {
+            if (space->offsets[u] == SC_NONE || last_node_of(&plan->values[u]) < value->producer) {
+                continue; /* values are numbered as they are made: u was made no later than v */
+            }
+            const size_t other =
+                (rows * sc_shape_size(&space->shapes[u], 0) * sc_element_bytes(&plan->values[u]) + 63) / 64 * 64;
+            if (offset < space->offsets[u] + other && space->offsets[u] < offset + bytes) {
+                offset = space->offsets[u] + other;
+                u = SC_NONE; /* from the start again: the new place may collide with an earlier one */
+            }
+        }
+        space->offsets[v] = offset;
+        end = offset + bytes > end ? offset + bytes : end;
+    }
+    size_t scratch = 0;
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        const sc_node *node = &plan->nodes[n];
+        for (size_t i = 0; i < node->n_inputs; i++) {
+            space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
+        }
+        const size_t bytes = node->op->scratch != NULL ? node->op->scratch(node, space->inputs, rows) : 0;
+        scratch = bytes > scratch ? bytes : scratch;
+    }
+    space->scratch = end;
+    space->block_rows = rows;
+    return sc_add(end, scratch, &space->block_bytes) ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "the inputs are too large");
+}
+
+/* Rows that a worker takes at a time. */
+static size_t choose_block_rows(const sc_plan *plan, const sc_workspace *space, size_t rows)
+{
+    size_t per_row = 1;
+    for (size_t v = 0; v < plan->n_values; v++) {
+        per_row += in_block_memory(plan, v) ? sc_shape_size(&space->shapes[v], 0) * sizeof(float) : 0;
+    }
+    size_t most = BLOCK_BYTES / per_row;
+    most = most < BLOCK_MIN_ROWS ? BLOCK_MIN_ROWS : most > BLOCK_ROWS ? BLOCK_ROWS : most;
+    const size_t blocks = (rows + most - 1) / most;
+    return blocks > 0 ? (rows + blocks - 1) / blocks : 0;
+}
+
+sc_status sc_workspace_prepare(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, size_t rows,
+                         sc_error *error)
+{
+    if (space->ready && same_key(plan, space, inputs, rows, false)) {
+        return SC_OK;
+    }
+    space->ready = false;
+    sc_status status = infer_shapes(plan, space, inputs, batch, error);
+    if (status == SC_OK) {
+        status = place_values(plan, space, choose_block_rows(plan, space, rows), error);
+    }
+    if (status == SC_OK) {
+        same_key(plan, space, inputs, rows, true);
+        space->ready = true;
+    }
+    return status;
+}
+
+sc_status sc_workspace_reserve(const sc_plan *plan, sc_workspace *space, size_t workers, sc_error *error)
+{
+    size_t bytes = 0;
+    if (!sc_mul(workers, space->block_bytes, &bytes)) {
+        return sc_fail(error, SC_NO_MEMORY, "the inputs are too large");
+    }
+    if (bytes > space->memory_bytes || space->memory == NULL) {
+        sc_aligned_free(space->memory);
+        space->memory_bytes = 0;
+        space->memory = sc_aligned_alloc(bytes);
+        space->memory_bytes = space->memory != NULL ? bytes : 0;
+    }
+    if (workers > space->data_workers) {
+        sc_aligned_free(space->data);
+        space->data = sc_aligned_alloc(workers * plan->n_values * sizeof *space->data);
+        space->data_workers = space->data != NULL ? workers : 0;
+    }
+    return space->memory != NULL && space->data != NULL
+               ? SC_OK
+               : sc_fail(error, SC_NO_MEMORY, "out of memory: %zu bytes of scratch", bytes);
+}

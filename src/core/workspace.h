@@ -1,0 +1,40 @@
+/* What a call works in: the shapes of all values for its inputs' shapes, where each value lies, and the workers' memory. */
+#ifndef SC_WORKSPACE_H
+#define SC_WORKSPACE_H
+
+#include "plan.h"
+
+struct sc_workspace {
+    sc_workspace *next;
+    bool ready;              /* the layout below belongs to `key` */
+    size_t *key;             /* per input: present, then its dims for one row; then the block's rows */
+    size_t block_rows;
+    sc_shape *shapes;        /* per value, for one row */
+    sc_shape *inputs;        /* of one node */
+    size_t *offsets;         /* per value: bytes into a worker's memory, or SC_NONE when it lies elsewhere */
+    size_t block_bytes;      /* of a worker: values, then scratch */
+    size_t scratch;          /* its offset */
+    size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
+    void **data;             /* per worker and value */
+    size_t data_workers;
+    char *memory;
+    size_t memory_bytes;
+};
+
+/* A workspace from the plan's pool, or a new one; NULL when there is no memory. */
+sc_workspace *sc_workspace_take(const sc_plan *plan);
+void sc_workspace_give(const sc_plan *plan, sc_workspace *space);
+
+/* Makes the layout for these inputs, if it is not the one that the workspace has. `rows`: of the worker with the most. */
+sc_status sc_workspace_prepare(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, size_t rows,
+                               sc_error *error);
+
+/* Memory for so many workers, kept for the next call. */
+sc_status sc_workspace_reserve(const sc_plan *plan, sc_workspace *space, size_t workers, sc_error *error);
+
+static inline size_t sc_element_bytes(const sc_value *value)
+{
+    return value->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
+}
+
+#endif
