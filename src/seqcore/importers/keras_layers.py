@@ -490,8 +490,13 @@ def _arranged(
     if sorted(named) == sorted(roles):
         return [found[named.index(role)] for role in roles]
     leaves = [re.sub("^(forward|backward)_", "", role) for role in roles]
-    if named == leaves or (len(found) == len(roles) and not set(named) & {*leaves, *roles}):
-        return list(found)
+    if len(found) == len(roles):
+        # The two layers of a Bidirectional need not be called forward_ and backward_ something.
+        in_order = all(
+            n in (role, leaf) for n, role, leaf in zip(named, roles, leaves, strict=True)
+        )
+        if in_order or not set(named) & {*leaves, *roles}:
+            return list(found)
     missing = [role for role in roles if role not in named]
     left_over = [path for (path, _), role in zip(found, named, strict=True) if role not in roles]
     raise WeightsError(
