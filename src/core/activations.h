@@ -6,11 +6,11 @@
  *
  *                   scalar   avx2   avx512
  *   vf_expm1_neg      1.2     1.2     1.2     x <= 0; elu and selu multiply it by a constant: one ulp more
- *   vf_softplus       2.0     2.0     2.0
+ *   vf_softplus       2.2     2.0     2.0
  *   vf_softsign       1.5     1.5     1.5
  *   vf_silu           3.0     3.0     2.2
- *   vf_gelu           6.0     5.0     5.0
- *   vf_gelu_tanh      3.0     3.0     2.5
+ *   vf_gelu           7.5     6.5     6.5
+ *   vf_gelu_tanh      3.2     3.2     2.7
  *
  * linear, relu, leaky_relu and hard_sigmoid are their formula, rounded once per operation. */
 #ifndef SC_ACTIVATIONS_H

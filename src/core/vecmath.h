@@ -6,7 +6,7 @@
  *               scalar   avx2   avx512
  *   vf_exp        1.0     1.0     1.0
  *   vf_tanh       1.4     1.4     1.4
- *   vf_sigmoid    2.4     2.4     1.7     the worst near -16.5, where 1 + 2^24 is no longer exact
+ *   vf_sigmoid    2.6     2.6     1.7     the worst near -16.5, where 1 + 2^24 is no longer exact
  *
  * NaN gives NaN; tanh is odd and within -1..1, sigmoid within 0..1, both with their limits at infinity; exp overflows
  * to infinity where it must. A lane's result depends on that lane alone. Coefficients: tests/golden/fit_vecmath.py. */
