@@ -26,10 +26,12 @@ B, T, IN, H = 5, 9, 6, 7
 def keras_in_float64(monkeypatch):
     """Keras over torch computes some ops in float32, whatever the dtype, unless told so."""
     monkeypatch.setitem(keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE, "float64", "float64")
-    before = keras.config.floatx()
+    before = keras.config.floatx(), keras.config.dtype_policy()
     keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
     yield
-    keras.config.set_floatx(before)
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
 
 
 @pytest.fixture

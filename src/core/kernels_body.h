@@ -56,18 +56,18 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
 
 /* ---- The register tile -------------------------------------------------------------------------- */
 
-/* acc[p][m][v] += sum over k of a[m][k] * panel_p[k][v], k ascending: `rows` rows by `panels` panels (one of the two is 1)
- * of `vectors` vectors. The last vector of a panel goes to accumulator `last`, the others to their own number: a GRU keeps
- * n's recurrent part apart from its input part. */
-SC_INLINE void sweep(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors, const int last,
-                     const float *const *a, size_t K, const float *panel, size_t stride)
+/* acc[p + m][v] += sum over k in [from, to) of a[m][k] * panel_p[k][v], k ascending: `rows` rows by `panels` panels (one of
+ * the two is 1) of `vectors` vectors. */
+SC_INLINE void sweep(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
+                     const float *const *a, size_t from, size_t to, const float *panel, size_t stride)
 {
     const float *row[SC_TILE];
     SC_UNROLL for (int m = 0; m < rows; m++) {
         row[m] = a[m];
     }
     const size_t step = (size_t)vectors * SC_V;
-    for (size_t k = 0; k < K; k++, panel += step) {
+    panel += from * step;
+    for (size_t k = from; k < to; k++, panel += step) {
         SC_UNROLL for (int p = 0; p < panels; p++) {
             vf b[SC_GATES];
             SC_UNROLL for (int v = 0; v < vectors; v++) {
@@ -76,26 +76,74 @@ SC_INLINE void sweep(vf acc[SC_TILE][SC_GATES], const int rows, const int panels
             SC_UNROLL for (int m = 0; m < rows; m++) {
                 const vf s = vf_bcast(row[m] + k);
                 SC_UNROLL for (int v = 0; v < vectors; v++) {
-                    const int slot = v == vectors - 1 ? last : v;
-                    acc[p + m][slot] = vf_fma(s, b[v], acc[p + m][slot]);
+                    acc[p + m][v] = vf_fma(s, b[v], acc[p + m][v]);
                 }
             }
         }
     }
 }
 
-/* acc = the rows' start values: `init` rows in packed order, or else the bias for every row. */
-SC_INLINE void start(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
-                     const float *const *init, const float *bias, size_t offset)
+SC_INLINE void clear(vf acc[SC_TILE][SC_GATES], const int count, const int vectors)
+{
+    SC_UNROLL for (int n = 0; n < count; n++) {
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            acc[n][v] = vf_set(0.0f);
+        }
+    }
+}
+
+/* acc = the sum over all k, as two chains, k < ceil(K/2) and the others, that are added at the end. Half the length is half
+ * the wait of a few accumulators on the FMA's latency, and less than half the rounding error. A small tile runs both chains
+ * at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. */
+SC_INLINE void sweep_halves(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
+                            const float *const *a, size_t K, const float *panel, size_t stride)
+{
+    const size_t half = (K + 1) / 2;
+    const int count = rows * panels;
+    clear(acc, count, vectors);
+    if (2 * count * vectors <= SC_TILE_ROWS * SC_GATES || count == 1) {
+        vf other[SC_TILE][SC_GATES];
+        clear(other, count, vectors);
+        for (size_t k = 0; k < K - half; k++) {
+            sweep(acc, rows, panels, vectors, a, k, k + 1, panel, stride);
+            sweep(other, rows, panels, vectors, a, half + k, half + k + 1, panel, stride);
+        }
+        sweep(acc, rows, panels, vectors, a, K - half, half, panel, stride); /* K odd: one more */
+        SC_UNROLL for (int n = 0; n < count; n++) {
+            SC_UNROLL for (int v = 0; v < vectors; v++) {
+                acc[n][v] = vf_add(acc[n][v], other[n][v]);
+            }
+        }
+        return;
+    }
+    _Alignas(64) float first[SC_TILE][SC_GATES * SC_V];
+    sweep(acc, rows, panels, vectors, a, 0, half, panel, stride);
+    SC_UNROLL for (int n = 0; n < count; n++) {
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            vf_store(first[n] + v * SC_V, acc[n][v]);
+        }
+    }
+    clear(acc, count, vectors);
+    sweep(acc, rows, panels, vectors, a, half, K, panel, stride);
+    SC_UNROLL for (int n = 0; n < count; n++) {
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            acc[n][v] = vf_add(vf_load(first[n] + v * SC_V), acc[n][v]);
+        }
+    }
+}
+
+/* acc = bias + x.W, one chain */
+SC_INLINE void sweep_from_bias(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
+                               const float *bias, const float *const *a, size_t K, const float *panel, size_t stride)
 {
     SC_UNROLL for (int p = 0; p < panels; p++) {
         SC_UNROLL for (int m = 0; m < rows; m++) {
-            const float *from = (init != NULL ? init[m] : bias) + offset + (size_t)(p * vectors * SC_V);
             SC_UNROLL for (int v = 0; v < vectors; v++) {
-                acc[p + m][v] = vf_load(from + v * SC_V);
+                acc[p + m][v] = vf_load(bias + (p * vectors + v) * SC_V);
             }
         }
     }
+    sweep(acc, rows, panels, vectors, a, 0, K, panel, stride);
 }
 
 /* Calls tile(s, first row, first panel, rows, panels) with constant rows and panels over all rows and panels [0, count).
@@ -142,24 +190,32 @@ SC_INLINE void start(vf acc[SC_TILE][SC_GATES], const int rows, const int panels
 
 /* ---- Matmul ------------------------------------------------------------------------------------- */
 
-/* out[m] = init[m] + a[m] . w over panels j .. j+panels-1, each of `vectors` vectors */
+/* Panels j .. j+panels-1, each of `vectors` vectors. From the bias the sum is one chain; onto init rows it is two halves. */
 SC_INLINE void matmul_tile(const sc_matmul *s, size_t m, size_t j, const int rows, const int panels, const int vectors)
 {
     const size_t full = s->w->gates == 1 ? SC_GATES : s->w->gates; /* vectors of all panels but perhaps the last */
-    const size_t offset = j * full * SC_V;
+    const size_t offset = j * full * SC_V, K = s->w->rows, stride = full * SC_V * K;
+    const float *panel = s->w->data + offset * K;
     vf acc[SC_TILE][SC_GATES];
-    start(acc, rows, panels, vectors, s->init != NULL ? s->init + m : NULL, s->bias, offset);
-    sweep(acc, rows, panels, vectors, vectors - 1, s->a + m, s->w->rows, s->w->data + offset * s->w->rows,
-          full * SC_V * s->w->rows);
+    if (s->init == NULL) {
+        sweep_from_bias(acc, rows, panels, vectors, s->bias + offset, s->a + m, K, panel, stride);
+    } else {
+        sweep_halves(acc, rows, panels, vectors, s->a + m, K, panel, stride);
+    }
     SC_UNROLL for (int p = 0; p < panels; p++) {
         SC_UNROLL for (int i = 0; i < rows; i++) {
-            float *to = s->out[m + (size_t)i] + offset + (size_t)(p * vectors * SC_V);
+            const size_t first = offset + (size_t)(p * vectors * SC_V);
+            float *to = s->out[m + (size_t)i] + first;
             SC_UNROLL for (int v = 0; v < vectors; v++) {
-                const size_t column = offset + (size_t)((p * vectors + v) * SC_V);
+                const size_t column = first + (size_t)(v * SC_V);
+                vf sum = acc[p + i][v];
+                if (s->init != NULL) {
+                    sum = vf_add(vf_load(s->init[m + (size_t)i] + column), sum);
+                }
                 if (s->exact && column + SC_V > s->w->units) {
-                    vf_storen(to + v * SC_V, acc[p + i][v], s->w->units - column);
+                    vf_storen(to + v * SC_V, sum, s->w->units - column);
                 } else {
-                    vf_store(to + v * SC_V, acc[p + i][v]);
+                    vf_store(to + v * SC_V, sum);
                 }
             }
         }
@@ -320,53 +376,59 @@ SC_INLINE void gru_finish(const vf z[SC_GATES], const float *h_before, float *h_
     store_units(h_row, j, units, vf_fma(u, h, vf_mul(vf_sub(vf_set(1.0f), u), n)));
 }
 
-/* A tile's sums are finished row by row. Up to two rows stay in registers; more go through the stack, so that one copy of
- * the activations' code serves them all: its cost is hidden behind the sweep, the code's size would not be. */
-#define SC_FINISH_TILE(acc, rows, panels, FINISH) \
-    do { \
-        if ((rows) <= 2 && (panels) <= 2) { \
-            SC_UNROLL for (int n_ = 0; n_ < (rows) * (panels); n_++) { \
-                FINISH(n_, acc[n_]); \
-            } \
-        } else { \
-            _Alignas(64) float sums_[SC_TILE][SC_GATES * SC_V]; \
-            SC_UNROLL for (int n_ = 0; n_ < (rows) * (panels); n_++) { \
-                SC_UNROLL for (int v_ = 0; v_ < SC_GATES; v_++) { \
-                    vf_store(sums_[n_] + v_ * SC_V, acc[n_][v_]); \
-                } \
-            } \
-            _Pragma("GCC unroll 1") for (int n_ = 0; n_ < (rows) * (panels); n_++) { \
-                vf z_[SC_GATES]; \
-                SC_UNROLL for (int v_ = 0; v_ < SC_GATES; v_++) { \
-                    z_[v_] = vf_load(sums_[n_] + v_ * SC_V); \
-                } \
-                FINISH(n_, z_); \
-            } \
-        } \
-    } while (0)
+/* The sums of a step's tile in memory: x[n] is b + x.W and h[n] is h.U of tile row n. In memory, so that one copy of the
+ * activations' code serves every row: its cost is hidden behind the sweep, that of its size would not be. */
+typedef struct tile_sums {
+    _Alignas(64) float x[SC_TILE][SC_GATES * SC_V];
+    _Alignas(64) float h[SC_TILE][SC_GATES * SC_V];
+} tile_sums;
 
-/* The input's share of a step into `acc`: from xw, or b + x.W computed here. */
-SC_INLINE void step_input(vf acc[SC_TILE][SC_GATES], const sc_step *s, size_t m, size_t j, const int rows,
-                          const int panels, const int vectors)
+SC_INLINE void store_tile(float sums[SC_TILE][SC_GATES * SC_V], vf acc[SC_TILE][SC_GATES], const int count, const int vectors)
 {
-    const size_t offset = j * (size_t)vectors * SC_V;
-    start(acc, rows, panels, vectors, s->xw != NULL ? s->xw + m : NULL, s->bias, offset);
-    if (s->xw == NULL) {
-        sweep(acc, rows, panels, vectors, vectors - 1, s->x + m, s->w->rows, s->w->data + offset * s->w->rows,
-              (size_t)vectors * SC_V * s->w->rows);
+    SC_UNROLL for (int n = 0; n < count; n++) {
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            vf_store(sums[n] + v * SC_V, acc[n][v]);
+        }
     }
+}
+
+/* b + x.W of the tile, given or computed here, and h.U; x_rows[n] points to tile row n's share of the input. */
+SC_INLINE void step_sums(const sc_step *s, size_t m, size_t j, const int rows, const int panels, const int vectors,
+                         size_t full, tile_sums *sums, const float *x_rows[SC_TILE])
+{
+    const size_t offset = j * full * SC_V, H = s->u->rows;
+    vf acc[SC_TILE][SC_GATES];
+    if (s->xw == NULL) {
+        const size_t I = s->w->rows;
+        sweep_from_bias(acc, rows, panels, vectors, s->bias + offset, s->x + m, I, s->w->data + offset * I,
+                        full * SC_V * I);
+        store_tile(sums->x, acc, rows * panels, vectors);
+    }
+    SC_UNROLL for (int p = 0; p < panels; p++) {
+        SC_UNROLL for (int i = 0; i < rows; i++) {
+            x_rows[p + i] = s->xw == NULL ? sums->x[p + i] : s->xw[m + (size_t)i] + offset + (size_t)(p * vectors * SC_V);
+        }
+    }
+    sweep_halves(acc, rows, panels, vectors, s->h + m, H, s->u->data + offset * H, full * SC_V * H);
+    store_tile(sums->h, acc, rows * panels, vectors);
+}
+
+SC_INLINE vf sum_at(const float *x, const float *h, int v)
+{
+    return vf_add(vf_load(x + v * SC_V), vf_load(h + v * SC_V));
 }
 
 SC_INLINE void lstm_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels)
 {
-    const size_t H = s->u->rows;
-    vf acc[SC_TILE][SC_GATES];
-    step_input(acc, s, m, j, rows, panels, 4);
-    sweep(acc, rows, panels, 4, 3, s->h + m, H, s->u->data + j * 4 * SC_V * H, 4 * SC_V * H);
-#define FINISH(n, z) \
-    lstm_finish(z, s->c[m + (size_t)((n) % rows)], s->h_next[m + (size_t)((n) % rows)], j + (size_t)((n) / rows), H)
-    SC_FINISH_TILE(acc, rows, panels, FINISH);
-#undef FINISH
+    tile_sums sums;
+    const float *x[SC_TILE];
+    step_sums(s, m, j, rows, panels, 4, 4, &sums, x);
+    for (int n = 0; n < rows * panels; n++) {
+        const vf z[SC_GATES] = {sum_at(x[n], sums.h[n], 0), sum_at(x[n], sums.h[n], 1), sum_at(x[n], sums.h[n], 2),
+                                sum_at(x[n], sums.h[n], 3)};
+        const size_t row = m + (size_t)(rows > 1 ? n : 0), block = j + (size_t)(rows > 1 ? 0 : n);
+        lstm_finish(z, s->c[row], s->h_next[row], block, s->u->units);
+    }
 }
 
 static void lstm_step(const sc_step *s)
@@ -376,17 +438,15 @@ static void lstm_step(const sc_step *s)
 
 SC_INLINE void gru_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels)
 {
-    const size_t H = s->u->rows;
-    vf acc[SC_TILE][SC_GATES];
-    step_input(acc, s, m, j, rows, panels, 3);
-    SC_UNROLL for (int n = 0; n < rows * panels; n++) {
-        acc[n][3] = vf_load(s->recurrent_bias + (j + (size_t)(n / rows)) * SC_V);
+    tile_sums sums;
+    const float *x[SC_TILE];
+    step_sums(s, m, j, rows, panels, 3, 3, &sums, x);
+    for (int n = 0; n < rows * panels; n++) {
+        const size_t row = m + (size_t)(rows > 1 ? n : 0), block = j + (size_t)(rows > 1 ? 0 : n);
+        const vf z[SC_GATES] = {sum_at(x[n], sums.h[n], 0), sum_at(x[n], sums.h[n], 1), vf_load(x[n] + 2 * SC_V),
+                                vf_add(vf_load(s->recurrent_bias + block * SC_V), vf_load(sums.h[n] + 2 * SC_V))};
+        gru_finish(z, s->h[row], s->h_next[row], block, s->u->units);
     }
-    sweep(acc, rows, panels, 3, 3, s->h + m, H, s->u->data + j * 3 * SC_V * H, 3 * SC_V * H);
-#define FINISH(n, z) \
-    gru_finish(z, s->h[m + (size_t)((n) % rows)], s->h_next[m + (size_t)((n) % rows)], j + (size_t)((n) / rows), H)
-    SC_FINISH_TILE(acc, rows, panels, FINISH);
-#undef FINISH
 }
 
 static void gru_step(const sc_step *s)
@@ -398,21 +458,15 @@ static void gru_step(const sc_step *s)
  * activation to the finished row: softmax needs all of it. */
 SC_INLINE void rnn_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels, const int vectors)
 {
-    const size_t H = s->u->rows;
-    const size_t offset = j * SC_GATES * SC_V;
-    vf acc[SC_TILE][SC_GATES];
-    start(acc, rows, panels, vectors, s->xw != NULL ? s->xw + m : NULL, s->bias, offset);
-    if (s->xw == NULL) {
-        sweep(acc, rows, panels, vectors, vectors - 1, s->x + m, s->w->rows, s->w->data + offset * s->w->rows,
-              SC_GATES * SC_V * s->w->rows);
-    }
-    sweep(acc, rows, panels, vectors, vectors - 1, s->h + m, H, s->u->data + offset * H, SC_GATES * SC_V * H);
-    SC_UNROLL for (int n = 0; n < rows * panels; n++) {
-        float *row = s->h_next[m + (size_t)(n % rows)];
+    tile_sums sums;
+    const float *x[SC_TILE];
+    step_sums(s, m, j, rows, panels, vectors, SC_GATES, &sums, x);
+    for (int n = 0; n < rows * panels; n++) {
+        float *to = s->h_next[m + (size_t)(rows > 1 ? n : 0)];
+        const size_t block = (j + (size_t)(rows > 1 ? 0 : n)) * SC_GATES;
         SC_UNROLL for (int v = 0; v < vectors; v++) {
-            const vf z = acc[n][v];
-            store_units(row, (j + (size_t)(n / rows)) * SC_GATES + (size_t)v, H,
-                        s->activation.kind == SC_TANH ? vf_tanh(z) : z);
+            const vf z = sum_at(x[n], sums.h[n], v);
+            store_units(to, block + (size_t)v, s->u->units, s->activation.kind == SC_TANH ? vf_tanh(z) : z);
         }
     }
 }

@@ -55,7 +55,7 @@ typedef struct sc_op {
     sc_status (*infer)(const sc_node *, const sc_shape *inputs, sc_shape *outputs, sc_error *);
     /* Checks the weights' shapes against the attributes and the inputs' shapes, and packs them. NULL: no weights. */
     sc_status (*pack)(sc_builder *, sc_node *, const sc_shape *inputs);
-    /* Bytes of scratch for `rows` rows. NULL: none. */
+    /* Bytes of scratch for blocks of at most `rows` rows. NULL: none. */
     size_t (*scratch)(const sc_node *, const sc_shape *inputs, size_t rows);
     /* Computes the outputs for the frame's rows. NULL for views. */
     void (*run)(const sc_node *, sc_frame *);
@@ -153,6 +153,7 @@ struct sc_frame {
     const sc_kernels *kernels;
     size_t row;           /* number of the block's first row */
     size_t rows;          /* rows of the graph's batch in this block */
+    size_t capacity;      /* rows of the largest block: what scratch was asked for */
     size_t batch;         /* rows of the whole call: the stride of values whose batch axis is 1 */
     const sc_shape *shapes; /* of every value, for one row */
     void **data;          /* of every value: the block's first row (batch axis 1: the first layer's) */

@@ -361,8 +361,8 @@ static void step_any(rnn_run *r, size_t active)
 {
     const rnn_params *p = r->p;
     float *const *z = at(r, r->layout.gates);
-    r->kernels->matmul(&(sc_matmul){.rows = active, .a = r->h, .w = &p->u, .bias = p->recurrent_row,
-                                    .init = p->cell == LSTM ? r->xw : NULL, .out = z});
+    r->kernels->matmul(&(sc_matmul){.rows = active, .a = r->h, .w = &p->u, .init = p->cell == LSTM ? r->xw : r->xw_n,
+                                    .out = z});
     const sc_cell cell = {.rows = active,
                           .units = p->units,
                           .z = z,
@@ -384,7 +384,9 @@ static void point(rnn_run *r, size_t active, size_t s, size_t from)
         if (r->layout.stretch > 0) {
             const size_t n = (s - from) * r->rows + m;
             r->xw[m] = r->sums + n * p->row_floats;
-            r->xw_n[m] = r->sums_n + n * p->row_n_floats;
+            if (p->row_n_floats > 0) {
+                r->xw_n[m] = r->sums_n + n * p->row_n_floats;
+            }
         } else {
             r->x[m] = x_of(r, m, s);
         }
@@ -456,6 +458,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
             ((float **)at(r, l->gates))[m] = z + m * p->row_floats;
             ((float **)at(r, l->candidate))[m] = z_n + m * p->row_n_floats;
             ((float **)at(r, l->reset))[m] = reset_h + m * p->padded;
+            r->xw_n[m] = p->recurrent_row; /* of a reset-before GRU: set anew at every step */
         }
     }
 }
@@ -496,7 +499,7 @@ static void rnn_run_node(const sc_node *node, sc_frame *frame)
     if (r.rows == 0) {
         return;
     }
-    r.layout = rnn_layout_of(r.p, r.rows, r.T);
+    r.layout = rnn_layout_of(r.p, frame->capacity * shape->dim[0], r.T);
     set_up(&r, node, frame);
     run_steps(&r);
     finish(&r, node, frame);

@@ -299,6 +299,7 @@ static void run_worker(void *context, size_t worker, size_t workers)
     char *memory = space->memory + worker * space->block_bytes;
     sc_frame frame = {.plan = plan,
                       .kernels = plan->kernels,
+                      .capacity = space->block_rows,
                       .batch = c->batch,
                       .shapes = space->shapes,
                       .data = space->data + worker * plan->n_values,

@@ -40,23 +40,23 @@ def _softmax(x: Array) -> Array:
 
 
 _ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
-    "linear": lambda x, a, b: x,
-    "tanh": lambda x, a, b: np.tanh(x),
-    "sigmoid": lambda x, a, b: _sigmoid(x),
-    "relu": lambda x, a, b: np.maximum(x, 0),
-    "softplus": lambda x, a, b: np.logaddexp(x, 0),
-    "softsign": lambda x, a, b: x / (1 + np.abs(x)),
-    "exponential": lambda x, a, b: np.exp(x),
-    "silu": lambda x, a, b: x * _sigmoid(x),
+    "linear": lambda x, *_: x,
+    "tanh": lambda x, *_: np.tanh(x),
+    "sigmoid": lambda x, *_: _sigmoid(x),
+    "relu": lambda x, *_: np.maximum(x, 0),
+    "softplus": lambda x, *_: np.logaddexp(x, 0),
+    "softsign": lambda x, *_: x / (1 + np.abs(x)),
+    "exponential": lambda x, *_: np.exp(x),
+    "silu": lambda x, *_: x * _sigmoid(x),
     "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
-    "leaky_relu": lambda x, a, b: np.where(x >= 0, x, a * x),
-    "elu": lambda x, a, b: _elu(x, a),
-    "selu": lambda x, a, b: 1.0507009873554805 * _elu(x, 1.6732632423543772),
+    "leaky_relu": lambda x, a, *_: np.where(x >= 0, x, a * x),
+    "elu": lambda x, a, *_: _elu(x, a),
+    "selu": lambda x, *_: 1.0507009873554805 * _elu(x, 1.6732632423543772),
     # x * Phi(x), with Phi(x) = erfc(-x/sqrt(2)) / 2
-    "gelu": lambda x, a, b: x * _erfc(-x / math.sqrt(2)) / 2,
+    "gelu": lambda x, *_: x * _erfc(-x / math.sqrt(2)) / 2,
     # (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel for negative u
-    "gelu_tanh": lambda x, a, b: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
-    "softmax": lambda x, a, b: _softmax(x),
+    "gelu_tanh": lambda x, *_: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+    "softmax": lambda x, *_: _softmax(x),
 }
 
 
@@ -269,7 +269,7 @@ def embedding(ids: ArrayLike, *, W: ArrayLike, lengths: ArrayLike | None = None)
     """
     ids, W = np.asarray(ids), np.asarray(W, np.float64)
     ids = zero_past(ids, lengths)
-    if ids.size and not (0 <= ids.min() and ids.max() < len(W)):
+    if ids.size and (ids.min() < 0 or ids.max() >= len(W)):
         raise IndexError(
             f"embedding: ids lie in {ids.min()}..{ids.max()}, the table has {len(W)} rows"
         )
@@ -408,7 +408,7 @@ def _broadcast(values: Sequence[ArrayLike]) -> list[Array]:
 def add(*values: ArrayLike) -> Array:
     """Sum, broadcast over the axes that are not the batch."""
     first, *rest = _broadcast(values)
-    return sum(rest, first)
+    return np.asarray(sum(rest, first))
 
 
 def multiply(*values: ArrayLike) -> Array:
@@ -424,8 +424,8 @@ def average(*values: ArrayLike) -> Array:
 
 def fold(x: ArrayLike) -> Array:
     """(B, T, ...) to (B*T, ...): every frame a row of its own."""
-    x = np.asarray(x)
-    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+    batch, time, *frame = np.shape(x)
+    return np.reshape(x, (batch * time, *frame))
 
 
 def unfold(x: ArrayLike, like: ArrayLike) -> Array:
@@ -455,10 +455,10 @@ OPS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
-_WITH_LENGTHS = frozenset(
-    ("embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d")
-    + ("global_avg_pool1d", "global_max_pool1d", "flatten")
-)
+_WITH_LENGTHS = frozenset((
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
+    "global_avg_pool1d", "global_max_pool1d", "flatten",
+))  # fmt: skip
 # Sizes that the weights' shapes already tell.
 _SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
 
