@@ -58,7 +58,7 @@ lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd
+	PATH=$(abspath $(BIN)):$$PATH cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd
 	$(BIN)/python -m pytest -q tests/test_c.py -k build
 
 ctest: $(VENV)/test

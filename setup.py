@@ -1,7 +1,8 @@
-"""Builds the core: one static library per instruction set, each under its own flags, and one extension over them.
+"""Builds the core: a static library per instruction set, each under its own flags, one extension.
 
-What the compiler cannot do is left out, not fatal: without OpenMP the core runs on one thread, without AVX flags it has
-fewer tables. CORE_SOURCES and TABLES are the lists that every other build reads (tests/c, Makefile).
+What the compiler cannot do is left out, not fatal: without OpenMP the core runs on one thread,
+without AVX flags it has fewer tables. CORE_SOURCES and TABLES are the lists that every other build
+reads (tests/c_programs.py).
 """
 
 import os
@@ -17,17 +18,34 @@ from setuptools.command.build_ext import build_ext
 CORE_SOURCES = [
     f"src/core/{name}.c"
     for name in (
-        "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops", "plan", "recurrent",
-        "run", "threads", "workspace"
+        "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops",
+        "plan", "recurrent", "run", "threads", "workspace",
     )
 ]  # fmt: skip
 INCLUDES = ["include", "src/core"]
 
-# -ffp-contract=off: gcc and clang differ in their defaults, and a contracted sum has other bits. Never -ffast-math or
-# -Ofast: linking with them makes loading the module change the host's floating-point mode.
-COMMON_FLAGS = ["-std=c11", "-g0", "-O3", "-fno-math-errno", "-ffp-contract=off", "-Wall", "-Wextra", "-fvisibility=hidden"]
+# -ffp-contract=off: gcc and clang differ in their defaults, and a contracted sum has other bits.
+# Never -ffast-math or -Ofast: linking with them makes loading the module change the host's
+# floating-point mode.
+COMMON_FLAGS = [
+    "-std=c11",
+    "-g0",
+    "-O3",
+    "-fno-math-errno",
+    "-ffp-contract=off",
+    "-Wall",
+    "-Wextra",
+    "-fvisibility=hidden",
+]
 TABLES = {
-    "avx512": ["-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mfma", "-mprefer-vector-width=512"],
+    "avx512": [
+        "-mavx512f",
+        "-mavx512vl",
+        "-mavx512bw",
+        "-mavx512dq",
+        "-mfma",
+        "-mprefer-vector-width=512",
+    ],
     "avx2": ["-mavx2", "-mfma"],
     "scalar": [],
 }
@@ -47,13 +65,16 @@ def compiles(compiler: list[str], source: str, flags: list[str]) -> bool:
 def configuration(compiler: list[str]) -> tuple[list[str], list[str]]:
     """Return the tables to build and OpenMP's flags, as far as this compiler and machine have them."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    tables = []
-    for name, flags in TABLES.items():
-        if name == "scalar" or (x86 and compiles(compiler, "#include <immintrin.h>\nint main(void) { return 0; }", flags)):
-            tables.append(name)
-    probe = "#include <omp.h>\nint main(void) { return omp_pause_resource_all(omp_pause_soft) + omp_get_max_threads() < 0; }"
-    openmp = OPENMP if os.environ.get("SEQCORE_OPENMP", "1") != "0" and compiles(compiler, probe, OPENMP) else []
-    return tables, openmp
+    intrinsics = "#include <immintrin.h>\nint main(void) { return 0; }"
+    tables = [
+        name
+        for name, flags in TABLES.items()
+        if name == "scalar" or (x86 and compiles(compiler, intrinsics, flags))
+    ]
+    pause = "omp_pause_resource_all(omp_pause_soft)"  # OpenMP 5.0: threads.c needs it before a fork
+    team = f"#include <omp.h>\nint main(void) {{ return {pause} + omp_get_max_threads() < 0; }}"
+    wanted = os.environ.get("SEQCORE_OPENMP", "1") != "0"
+    return tables, OPENMP if wanted and compiles(compiler, team, OPENMP) else []
 
 
 class BuildLibraries(build_clib):
@@ -67,7 +88,7 @@ class BuildLibraries(build_clib):
             table = name.removeprefix("seqcore_")
             if table in TABLES and table not in tables:
                 continue
-            flags = COMMON_FLAGS + (TABLES[table] if table in TABLES else openmp)
+            flags = COMMON_FLAGS + TABLES.get(table, openmp)
             done.append((name, {**info, "macros": macros, "cflags": flags}))
         self.distribution.seqcore = [name for name, _ in done], openmp
         super().build_libraries(done)
@@ -92,7 +113,11 @@ def core_files(ending: str) -> list[str]:
 
 def library(sources: list[str]) -> dict:
     depends = [*core_files(".h"), "include/seqcore/seqcore.h"]
-    return {"sources": sources, "include_dirs": INCLUDES, "obj_deps": {"": depends, **{s: depends for s in sources}}}
+    return {
+        "sources": sources,
+        "include_dirs": INCLUDES,
+        "obj_deps": {"": depends, **dict.fromkeys(sources, depends)},
+    }
 
 
 def extension() -> Extension:

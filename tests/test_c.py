@@ -1,6 +1,7 @@
-"""Runs the programs of tests/c: kernels between guard pages, counts of what a call costs, the C API of plans.
+"""Runs the programs of tests/c: kernels between guard pages, what a call costs, the C API of plans.
 
-Also that the core builds without a warning under every compiler here, with and without OpenMP, and with sanitizers.
+Also that the core builds without a warning under every compiler here, with and without OpenMP, and
+with sanitizers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 from c_programs import build_core, build_program, run
 
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-WRAPPED = "malloc calloc realloc aligned_alloc GOMP_parallel".split()
+WRAPPED = ["malloc", "calloc", "realloc", "aligned_alloc", "GOMP_parallel"]
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """The compiled core for Python: arrays in, arrays out, statuses as exceptions. No logic.
 
-Every array that reaches C is checked here for dtype, order and alignment, so that no caller, however wrong, can make the
-core read or write where it must not. What shapes mean is the plan's business.
+Every array that reaches C is checked here for dtype, order and alignment, so that no caller, however wrong, can make
+the core read or write where it must not. What shapes mean is the plan's business.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Attacks on model files and JSON, against the C core alone: no Python binding is needed.
 
-Compiles the C tests (with sanitizers where the compiler has them) and a shared library, and compares the library through
-ctypes with two independent readers: Python's ``json`` and the ``safetensors`` package. The refusals one by one are in
-tests/c/test_json.c and tests/c/test_files.c.
+Compiles the C tests (with sanitizers where the compiler has them) and a shared library, and compares
+the library through ctypes with two independent readers: Python's ``json`` and the ``safetensors``
+package. The refusals one by one are in tests/c/test_json.c and tests/c/test_files.c.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_decimal_comma_changes_nothing(tmp_path: Path) -> None:
     assert "note:" not in done.stdout, "the locale was not found"
 
 
-# ---- The C library ----------------------------------------------------------------------------------
+# ---- The C library -------------------------------------------------------------------------------
 
 
 class Error(ctypes.Structure):
@@ -193,7 +193,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
     return Library(path)
 
 
-# ---- JSON against Python's reader ---------------------------------------------------------------------
+# ---- JSON against Python's reader ----------------------------------------------------------------
 
 
 def finite(text: str) -> float:
@@ -255,7 +255,9 @@ def damaged(data: bytes, dice: random.Random, tokens: bytes) -> bytes:
 
 
 def test_json_agrees_with_python(library: Library) -> None:
-    text = '{"a": [1, -2.5e-3, true, false, null], "é\\u20ac": {"b": "\\ud83d\\ude00\\n\\"x"}, "": []}'.encode()
+    text = (
+        '{"a": [1, -2.5e-3, true, false, null], "é\\u20ac": {"b": "\\ud83d\\ude00\\n\\"x"}, "": []}'
+    ).encode()
     assert library.parse(text) == reference_parse(text)
     dice = random.Random(1)
     accepted = 0
@@ -285,7 +287,7 @@ def test_numbers_round_as_in_python(library: Library) -> None:
     assert np.array(found).tobytes() == np.array([float(text) for text in texts]).tobytes()
 
 
-# ---- Files against the safetensors package --------------------------------------------------------------
+# ---- Files against the safetensors package -------------------------------------------------------
 
 
 def sample_arrays() -> dict[str, np.ndarray]:

@@ -106,7 +106,7 @@ def fit_normal_tail(upper: int, lower: int) -> None:
         scale = 1 / (ratio * denominator)
     order = [
         i
-        for pair in zip(range(upper), range(upper, upper + lower))
+        for pair in zip(range(upper), range(upper, upper + lower), strict=False)
         for i in pair
         if i < upper + lower - 1
     ]
