@@ -63,7 +63,7 @@ def compiles(compiler: list[str], source: str, flags: list[str]) -> bool:
 
 
 def configuration(compiler: list[str]) -> tuple[list[str], list[str]]:
-    """Return the tables to build and OpenMP's flags, as far as this compiler and machine have them."""
+    """Return the tables to build and OpenMP's flags: what this compiler and machine have."""
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     intrinsics = "#include <immintrin.h>\nint main(void) { return 0; }"
     tables = [
