@@ -1,8 +1,8 @@
 """Attacks on model files and JSON, against the C core alone: no Python binding is needed.
 
 Compiles the C tests (with sanitizers where the compiler has them) and a shared library, and
-compares the library through ctypes with two independent readers: Python's ``json`` and the ``safetensors``
-package. The refusals one by one are in tests/c/test_json.c and tests/c/test_files.c.
+compares the library through ctypes with two independent readers: Python's ``json`` and the
+``safetensors`` package. The refusals one by one are in tests/c/test_json.c and test_files.c.
 """
 
 from __future__ import annotations
