@@ -91,7 +91,7 @@ typedef struct sc_plan sc_plan;
 
 typedef struct sc_options {
     const char *isa;  /* NULL: the best one; else a table's name */
-    int threads;      /* 0: sc_get_num_threads() at each call; else at most this many */
+    int threads;      /* 0: sc_get_num_threads() at each call; else at most this many; never more than cores or 64 */
     int shapes_only;  /* 1: the tensors may be missing; the plan knows shapes but cannot run */
 } sc_options;
 

@@ -106,6 +106,21 @@ static void format_shape(char *text, size_t size, size_t rank, const size_t *sha
     }
 }
 
+static const sc_tensor *find_tensor(const sc_builder *builder, const char *name)
+{
+    size_t from = 0, to = builder->n_tensors;
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        const int order = strcmp(builder->tensors[middle]->name, name);
+        if (order == 0) {
+            return builder->tensors[middle];
+        }
+        from = order < 0 ? middle + 1 : from;
+        to = order < 0 ? to : middle;
+    }
+    return NULL;
+}
+
 sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
                     const float **data)
 {
@@ -115,12 +130,7 @@ sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, 
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight '%s' is not named in the graph", node->layer,
                        node->op->name, role);
     }
-    const sc_tensor *found = NULL;
-    for (size_t i = 0; i < builder->n_tensors && found == NULL; i++) {
-        if (strcmp(builder->tensors[i].name, name->string) == 0) {
-            found = &builder->tensors[i];
-        }
-    }
+    const sc_tensor *found = find_tensor(builder, name->string);
     if (found == NULL) {
         if (!builder->plan->runnable) {
             return SC_OK;

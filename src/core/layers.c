@@ -412,7 +412,10 @@ static sc_status max_pool1d_parse(sc_builder *builder, sc_node *node, const sc_j
         return sc_no_memory(builder);
     }
     w->dilation = 1;
-    return window_parse(builder, node, attributes, "pool_size", w);
+    const sc_status status = window_parse(builder, node, attributes, "pool_size", w);
+    return status == SC_OK && w->padding == CAUSAL
+               ? sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (max_pool1d): padding must be valid or same", node->layer)
+               : status;
 }
 
 static sc_status max_pool1d_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)

@@ -2,10 +2,10 @@
  * What a node may say and mean is the op's business (ops.c, dense.c, recurrent.c); how a plan runs is run.c's. */
 #include "plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 
-/* A graph's names are looked up by comparing with each: this bound keeps that below a second for any file. */
-#define MAX_NODES 10000
+#define MAX_NODES 10000 /* far past real graphs; bounds the time that a hostile one takes */
 
 /* ---- Memory --------------------------------------------------------------------------------------- */
 
@@ -56,14 +56,23 @@ size_t sc_shape_size(const sc_shape *shape, size_t from)
     return product;
 }
 
+/* Where `name` stands in the table of names, or the empty place where it belongs: FNV-1a, open addressing. */
+static size_t *name_slot(const sc_plan *plan, const char *name)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (const char *c = name; *c != '\0'; c++) {
+        hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    }
+    size_t slot = (size_t)hash & plan->name_mask;
+    while (plan->names[slot] != 0 && strcmp(plan->values[plan->names[slot] - 1].name, name) != 0) {
+        slot = (slot + 1) & plan->name_mask;
+    }
+    return &plan->names[slot];
+}
+
 static size_t find_value(const sc_plan *plan, const char *name)
 {
-    for (size_t i = 0; i < plan->n_values; i++) {
-        if (strcmp(plan->values[i].name, name) == 0) {
-            return i;
-        }
-    }
-    return SC_NONE;
+    return *name_slot(plan, name) - 1; /* 0, for none, becomes SC_NONE */
 }
 
 /* A new value; the array has room for all that the graph can name. */
@@ -77,6 +86,7 @@ static sc_status add_value(sc_builder *builder, const sc_json *name, sc_kind kin
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph names two values '%s'", name->string);
     }
     *number = plan->n_values++;
+    *name_slot(plan, name->string) = *number + 1;
     plan->values[*number] = (sc_value){.name = name->string, .kind = kind, .dtype = dtype, .input = SC_NONE,
                                        .producer = SC_NONE, .root = *number, .last_use = SC_NONE, .output = SC_NONE};
     return SC_OK;
@@ -157,7 +167,8 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     plan->shapes[number] = (sc_shape){.rank = 1, .dim = {1}};
     size_t of = SC_NONE;
     status = use_value(builder, plan->values[number].name, sc_json_get(entry, "of"), false, &of);
-    if (status == SC_OK && (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2)) {
+    if (status == SC_OK &&
+        (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2 || plan->values[of].batch_axis != 0)) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "lengths '%s' belong to '%s', which has no time axis",
                        plan->values[number].name, plan->values[of].name);
     }
@@ -241,7 +252,7 @@ static sc_status read_node_outputs(sc_builder *builder, sc_node *node, const sc_
         if (i >= names->count) {
             continue;
         }
-        if (name->type != SC_JSON_NULL) {
+        if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* only a recurrent op checks what is wanted */
             const sc_dtype dtype = node->op->view ? plan->values[node->inputs[0]].dtype : SC_F32;
             const sc_status status = add_value(builder, name, SC_DATA, dtype, &node->outputs[i]);
             if (status != SC_OK) {
@@ -421,12 +432,18 @@ static sc_status read_graph(sc_builder *builder, const sc_json *graph)
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph has more than %d nodes, inputs or outputs", MAX_NODES);
     }
     const size_t values = inputs->count + 4 * nodes->count; /* three outputs and lengths_out */
+    size_t names = 16;
+    while (names < 2 * values) {
+        names *= 2;
+    }
+    plan->name_mask = names - 1;
+    plan->names = sc_plan_alloc(plan, names, sizeof *plan->names);
     plan->values = sc_plan_alloc(plan, values, sizeof *plan->values);
     plan->shapes = sc_plan_alloc(plan, values, sizeof *plan->shapes);
     plan->nodes = sc_plan_alloc(plan, nodes->count, sizeof *plan->nodes);
     plan->inputs = sc_plan_alloc(plan, inputs->count, sizeof *plan->inputs);
     plan->outputs = sc_plan_alloc(plan, outputs->count, sizeof *plan->outputs);
-    if (plan->values == NULL || plan->shapes == NULL || plan->nodes == NULL || plan->inputs == NULL || plan->outputs == NULL) {
+    if (plan->names == NULL || plan->values == NULL || plan->shapes == NULL || plan->nodes == NULL || plan->inputs == NULL || plan->outputs == NULL) {
         return sc_no_memory(builder);
     }
     sc_status status = for_each(builder, inputs, read_input);
@@ -441,6 +458,29 @@ static sc_status read_graph(sc_builder *builder, const sc_json *graph)
         status = check_stacks(builder);
     }
     return status;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp((*(const sc_tensor *const *)a)->name, (*(const sc_tensor *const *)b)->name);
+}
+
+/* Weights are found by bisection. The list lives as long as the plan, which costs a pointer a tensor. */
+static sc_status sort_tensors(sc_builder *builder, const sc_tensor *tensors, size_t count)
+{
+    const sc_tensor **sorted = sc_plan_alloc(builder->plan, count, sizeof *sorted);
+    if (sorted == NULL) {
+        return sc_no_memory(builder);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (tensors[i].name == NULL || tensors[i].rank > SC_MAX_RANK) {
+            return sc_fail(builder->error, SC_BAD_ARGUMENT, "tensor %zu has no name, or more than %d axes", i, SC_MAX_RANK);
+        }
+        sorted[i] = &tensors[i];
+    }
+    qsort(sorted, count, sizeof *sorted, by_name);
+    builder->tensors = sorted;
+    return SC_OK;
 }
 
 sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
@@ -468,8 +508,11 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     plan->threads = o->threads;
     plan->runnable = o->shapes_only == 0;
     pthread_mutex_init(&plan->lock, NULL);
-    sc_builder builder = {.plan = plan, .tensors = tensors, .n_tensors = count, .error = error};
-    sc_status status = sc_json_parse(graph, graph_bytes, "the graph", &plan->document, error);
+    sc_builder builder = {.plan = plan, .n_tensors = count, .error = error};
+    sc_status status = sort_tensors(&builder, tensors, count);
+    if (status == SC_OK) {
+        status = sc_json_parse(graph, graph_bytes, "the graph", &plan->document, error);
+    }
     if (status == SC_OK) {
         status = read_graph(&builder, sc_json_root(plan->document));
     }

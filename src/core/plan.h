@@ -90,6 +90,8 @@ struct sc_plan {
     bool runnable;
     double work;                /* multiply-adds of one row and frame, for the choice of threads */
 
+    size_t *names;   /* hash table: number of a value + 1, or 0 */
+    size_t name_mask;
     sc_value *values;
     sc_shape *shapes; /* symbolic, one per value */
     size_t n_values;
@@ -111,7 +113,7 @@ struct sc_plan {
 /* What parse and pack work with. */
 struct sc_builder {
     sc_plan *plan;
-    const sc_tensor *tensors;
+    const sc_tensor **tensors; /* by name */
     size_t n_tensors;
     sc_error *error;
 };

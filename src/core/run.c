@@ -6,6 +6,7 @@
 
 #include <string.h>
 
+#define MIN_MOST_THREADS 64 /* that may be asked for on any machine */
 #define WORK_PER_THREAD 4e5 /* multiply-adds that pay for waking one more worker: docs/experiments.md */
 
 /* What the workers of one call share. */
@@ -116,7 +117,8 @@ static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *spa
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs 1 and %zu differ",
                            node->layer, node->op->name, i + 1);
         }
-        if (other && node->op->run != NULL && (i >= node->n_inputs || !lengths_fit(space, lengths, node->inputs[i]))) {
+        const size_t input = i < node->n_inputs ? node->inputs[i] : SC_NONE;
+        if (other && node->op->run != NULL && (input == SC_NONE || !lengths_fit(space, lengths, input))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths '%s' are not those of its input",
                            node->layer, node->op->name, plan->values[lengths].name);
         }
@@ -159,7 +161,8 @@ static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const 
 
 /* Ids travel from an input to a table through views alone, so that the input can be checked before anything runs. Ids past a
  * row's end are not read, here as in the layer. */
-static sc_status check_ids(const sc_plan *plan, const sc_array *inputs, size_t batch, sc_error *error)
+static sc_status check_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch,
+                           sc_error *error)
 {
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
@@ -171,12 +174,9 @@ static sc_status check_ids(const sc_plan *plan, const sc_array *inputs, size_t b
                                  ? plan->values[plan->values[node->lengths[0]].root].input : SC_NONE;
         const int64_t *lengths = given != SC_NONE ? inputs[given].data : NULL;
         const uint64_t rows = sc_embedding_rows(node);
-        size_t size = 1, frame = 1; /* ids of a row, and of a frame */
-        for (size_t d = 1; d < input->rank; d++) {
-            size *= input->shape[d];
-            frame *= d > 1 ? input->shape[d] : 1;
-        }
-        for (size_t m = 0; m < batch; m++) {
+        const sc_shape *shape = &space->shapes[node->inputs[0]]; /* the layer's own view of the ids */
+        const size_t size = sc_shape_size(shape, 0), frame = sc_shape_size(shape, 2); /* ids of a row, and of a frame */
+        for (size_t m = 0; m < batch && size > 0; m++) {
             const int64_t *ids = (const int64_t *)input->data + m * size;
             const size_t end = lengths != NULL ? (size_t)lengths[m] * frame : size;
             for (size_t i = 0; i < end; i++) {
@@ -267,25 +267,35 @@ static void bind(const call *c, sc_frame *frame, char *memory)
     }
 }
 
-/* Outputs that do not lie where a node wrote them, and zeros past each row's end. */
-static void deliver(const call *c, const sc_frame *frame)
+/* Outputs that do not lie where a node wrote them. */
+static void copy_outputs(const call *c, const sc_frame *frame)
+{
+    const sc_plan *plan = c->plan;
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const size_t value = plan->outputs[i].value, size = sc_shape_size(&frame->shapes[value], 0);
+        float *y = (float *)c->outputs[i].data + frame->row * size;
+        if (plan->values[value].batch_axis == 0 && size > 0 && y != frame->data[value]) {
+            memcpy(y, frame->data[value], frame->rows * size * sizeof(float));
+        }
+    }
+}
+
+/* Zeros past each row's end, once nothing reads the values any more. */
+static void clear_past_ends(const call *c, const sc_frame *frame)
 {
     const sc_plan *plan = c->plan;
     for (size_t i = 0; i < plan->n_outputs; i++) {
         const struct sc_output *output = &plan->outputs[i];
-        const sc_shape *shape = &frame->shapes[output->value];
-        const size_t size = sc_shape_size(shape, 0);
-        if (plan->values[output->value].batch_axis != 0 || size == 0) {
+        const int64_t *lengths = output->lengths != SC_NONE ? frame->data[output->lengths] : NULL;
+        if (lengths == NULL) {
             continue;
         }
-        float *y = (float *)c->outputs[i].data + frame->row * size;
-        if (y != frame->data[output->value]) {
-            memcpy(y, frame->data[output->value], frame->rows * size * sizeof(float));
-        }
-        const int64_t *lengths = output->lengths != SC_NONE ? frame->data[output->lengths] : NULL;
-        for (size_t m = 0; m < frame->rows && lengths != NULL; m++) {
-            const size_t step = sc_shape_size(shape, 2), n = (size_t)lengths[m];
-            memset(y + m * size + n * step, 0, (shape->dim[1] - n) * step * sizeof(float));
+        const sc_shape *shape = &frame->shapes[output->value];
+        const size_t size = sc_shape_size(shape, 0), step = sc_shape_size(shape, 2);
+        for (size_t m = 0; m < frame->rows; m++) {
+            const size_t n = (size_t)lengths[m];
+            float *y = (float *)c->outputs[i].data + (frame->row + m) * size;
+            memset(y + n * step, 0, (shape->dim[1] - n) * step * sizeof(float));
         }
     }
 }
@@ -312,14 +322,18 @@ static void run_worker(void *context, size_t worker, size_t workers)
                 plan->nodes[n].op->run(&plan->nodes[n], &frame);
             }
         }
-        deliver(c, &frame);
+        copy_outputs(c, &frame);
+        clear_past_ends(c, &frame);
     }
 }
 
-/* Rows are whole to a worker, and a worker must be worth waking. */
+/* Rows are whole to a worker, and a worker must be worth waking. OpenMP's runtime ends the process when it cannot make a
+ * thread: a limit far past the cores is cut before it can come to that. */
 int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time)
 {
-    const size_t limit = (size_t)(plan->threads > 0 ? plan->threads : sc_get_num_threads());
+    const size_t asked = (size_t)(plan->threads > 0 ? plan->threads : sc_get_num_threads());
+    const size_t most = (size_t)(sc_cpu_info()->cores > MIN_MOST_THREADS ? sc_cpu_info()->cores : MIN_MOST_THREADS);
+    const size_t limit = asked < most ? asked : most;
     const double worth = plan->work * (double)batch * (double)(time > 0 ? time : 1) / WORK_PER_THREAD;
     size_t threads = limit < batch ? limit : batch;
     threads = worth < (double)threads ? (size_t)worth : threads;
@@ -337,6 +351,17 @@ static size_t call_time(const sc_plan *plan, const sc_array *inputs)
     return time;
 }
 
+/* Whether there is anything to compute: a batch of 2^40 rows of nothing is legal, and nothing. */
+static bool any_output(const call *c)
+{
+    for (size_t i = 0; i < c->plan->n_outputs; i++) {
+        if (array_bytes(&c->outputs[i], 1) > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static sc_status run_call(call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
@@ -352,9 +377,9 @@ static sc_status run_call(call *c, sc_error *error)
         status = follow_lengths(plan, c->space, c->inputs, c->batch, error);
     }
     if (status == SC_OK) {
-        status = check_ids(plan, c->inputs, c->batch, error);
+        status = check_ids(plan, c->space, c->inputs, c->batch, error);
     }
-    if (status == SC_OK && c->batch > 0) {
+    if (status == SC_OK && any_output(c)) {
         status = sc_workspace_reserve(plan, c->space, threads, error);
         if (status == SC_OK) {
             sc_parallel((int)threads, run_worker, c);

@@ -22,6 +22,7 @@ static void workspace_free(sc_workspace *space)
     sc_aligned_free(space->shapes);
     sc_aligned_free(space->inputs);
     sc_aligned_free(space->offsets);
+    sc_aligned_free(space->live);
     sc_aligned_free(space->ends);
     sc_aligned_free(space->data);
     sc_aligned_free(space->memory);
@@ -57,9 +58,10 @@ static sc_workspace *workspace_new(const sc_plan *plan)
     space->shapes = sc_aligned_alloc(plan->n_values * sizeof *space->shapes);
     space->inputs = sc_aligned_alloc(most * sizeof *space->inputs);
     space->offsets = sc_aligned_alloc(plan->n_values * sizeof *space->offsets);
+    space->live = sc_aligned_alloc(plan->n_values * sizeof *space->live);
     space->ends = sc_aligned_alloc(plan->n_values * sizeof *space->ends);
     if (space->key == NULL || space->shapes == NULL || space->inputs == NULL || space->offsets == NULL ||
-        space->ends == NULL) {
+        space->ends == NULL || space->live == NULL) {
         workspace_free(space);
         return NULL;
     }
@@ -122,6 +124,19 @@ static bool same_key(const sc_plan *plan, const sc_workspace *space, const sc_ar
     return same;
 }
 
+/* The values of `batch` rows, with every size of 0 taken as 1, must be far from what a size_t can address: products
+ * with gates and lanes, and sums over all values, are then safe. */
+static bool addressable(const sc_shape *shape, size_t batch)
+{
+    size_t product = batch > 0 ? batch : 1;
+    for (size_t d = 0; d < shape->rank; d++) {
+        if (!sc_mul(product, shape->dim[d] > 0 ? shape->dim[d] : 1, &product)) {
+            return false;
+        }
+    }
+    return product <= (size_t)1 << 44;
+}
+
 /* Shapes of all values for one row. Products are checked here, once for all that is computed from them later: with every
  * size of 0 taken as 1, the bytes of `batch` rows must be addressable with room to spare. */
 static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error)
@@ -138,12 +153,8 @@ static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc
         const sc_node *node = &plan->nodes[n];
         for (size_t i = 0; i < node->n_inputs; i++) {
             space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
-            size_t bytes = 64 * (batch > 0 ? batch : 1);
-            for (size_t d = 0; d < space->inputs[i].rank; d++) {
-                const size_t dim = space->inputs[i].dim[d];
-                if (!sc_mul(bytes, dim > 0 ? dim : 1, &bytes)) {
-                    return sc_fail(error, SC_BAD_SHAPE, "layer '%s': its input is too large", node->layer);
-                }
+            if (!addressable(&space->inputs[i], batch)) {
+                return sc_fail(error, SC_BAD_SHAPE, "layer '%s': its input is too large", node->layer);
             }
         }
         sc_shape outputs[3] = {{0}, {0}, {0}};
@@ -152,6 +163,9 @@ static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc
             return status;
         }
         for (size_t i = 0; i < 3; i++) {
+            if (!addressable(&outputs[i], batch)) {
+                return sc_fail(error, SC_BAD_SHAPE, "layer '%s': its output is too large", node->layer);
+            }
             if (node->outputs[i] != SC_NONE) {
                 space->shapes[node->outputs[i]] = outputs[i];
             }
@@ -174,29 +188,42 @@ static size_t last_node_of(const sc_value *value)
     return value->last_use == SC_NONE ? value->producer : value->last_use;
 }
 
-/* Gives every value that lives in block memory the lowest offset that no value alive at the same time has. */
+static size_t bytes_of(const sc_plan *plan, const sc_workspace *space, size_t v, size_t rows)
+{
+    return (rows * sc_shape_size(&space->shapes[v], 0) * sc_element_bytes(&plan->values[v]) + 63) / 64 * 64;
+}
+
+/* Gives every value that lives in block memory the lowest offset that no value alive at the same time has. `live` lists
+ * the values that are alive, by offset: one pass per value. */
 static sc_status place_values(const sc_plan *plan, sc_workspace *space, size_t rows, sc_error *error)
 {
-    size_t end = 0;
+    size_t end = 0, n_live = 0, *live = space->live;
     for (size_t v = 0; v < plan->n_values; v++) {
         space->offsets[v] = SC_NONE;
         if (!in_block_memory(plan, v)) {
             continue;
         }
-        const sc_value *value = &plan->values[v];
-        const size_t bytes = (rows * sc_shape_size(&space->shapes[v], 0) * sc_element_bytes(value) + 63) / 64 * 64;
-        size_t offset = 0;
-        for (size_t u = 0; u < v; u++) {
-            if (space->offsets[u] == SC_NONE || last_node_of(&plan->values[u]) < value->producer) {
-                continue; /* values are numbered as they are made: u was made no later than v */
+        const size_t bytes = bytes_of(plan, space, v, rows);
+        size_t offset = 0, place = 0, kept = 0;
+        bool found = false;
+        for (size_t i = 0; i < n_live; i++) {
+            const size_t u = live[i];
+            if (last_node_of(&plan->values[u]) < plan->values[v].producer) {
+                continue; /* values are numbered as they are made: nothing later needs u */
             }
-            const size_t other =
-                (rows * sc_shape_size(&space->shapes[u], 0) * sc_element_bytes(&plan->values[u]) + 63) / 64 * 64;
-            if (offset < space->offsets[u] + other && space->offsets[u] < offset + bytes) {
-                offset = space->offsets[u] + other;
-                u = SC_NONE; /* from the start again: the new place may collide with an earlier one */
+            live[kept++] = u;
+            if (!found && offset + bytes <= space->offsets[u]) {
+                found = true;
+                place = kept - 1;
+            } else if (!found) {
+                const size_t after = space->offsets[u] + bytes_of(plan, space, u, rows);
+                offset = after > offset ? after : offset;
             }
         }
+        place = found ? place : kept;
+        memmove(live + place + 1, live + place, (kept - place) * sizeof *live);
+        live[place] = v;
+        n_live = kept + 1;
         space->offsets[v] = offset;
         end = offset + bytes > end ? offset + bytes : end;
     }
@@ -206,7 +233,8 @@ static sc_status place_values(const sc_plan *plan, sc_workspace *space, size_t r
         for (size_t i = 0; i < node->n_inputs; i++) {
             space->inputs[i] = node->inputs[i] != SC_NONE ? space->shapes[node->inputs[i]] : (sc_shape){0};
         }
-        const size_t bytes = node->op->scratch != NULL ? node->op->scratch(node, space->inputs, rows) : 0;
+        const bool asks = node->op->scratch != NULL && plan->runnable; /* without weights its sizes are not known */
+        const size_t bytes = asks ? node->op->scratch(node, space->inputs, rows) : 0;
         scratch = bytes > scratch ? bytes : scratch;
     }
     space->scratch = end;

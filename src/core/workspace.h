@@ -11,6 +11,7 @@ struct sc_workspace {
     size_t block_rows;
     sc_shape *shapes;        /* per value, for one row */
     sc_shape *inputs;        /* of one node */
+    size_t *live;            /* place_values: values that are alive, by offset */
     size_t *offsets;         /* per value: bytes into a worker's memory, or SC_NONE when it lies elsewhere */
     size_t block_bytes;      /* of a worker: values, then scratch */
     size_t scratch;          /* its offset */

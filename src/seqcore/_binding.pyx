@@ -46,6 +46,8 @@ cdef int raise_status(sc_status status, sc_error *error) except -1:
 
 cdef int check_array(cnp.ndarray array, int typenum, what) except -1:
     """An array that C can read where it lies: dtype, native byte order, C order, aligned, a rank that C knows."""
+    if array is None:
+        raise DtypeError(f"{what} is missing")
     if cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_ISCARRAY_RO(array):
         expected = "float32" if typenum == cnp.NPY_FLOAT32 else "int64"
         raise DtypeError(f"{what} must be a C-contiguous, aligned {expected} array; found {array.dtype}")
@@ -78,7 +80,7 @@ cdef class _Tensors:
             raise MemoryError()
         for name, value in tensors.items():
             array = value
-            typenum = cnp.NPY_INT64 if cnp.PyArray_TYPE(array) == cnp.NPY_INT64 else cnp.NPY_FLOAT32
+            typenum = cnp.NPY_INT64 if array is not None and cnp.PyArray_TYPE(array) == cnp.NPY_INT64 else cnp.NPY_FLOAT32
             check_array(array, typenum, f"tensor {name!r}")
             encoded = name.encode()
             self.kept.append((encoded, array))
