@@ -1,18 +1,22 @@
-/* Packing, matmul tiles and cell steps of every instruction set, written once over simd_<isa>.h.
+/* Packing, sweeps and cell steps of every instruction set, written once over simd_<isa>.h.
  *
  * A kernels_<isa>.c includes its simd header, defines
  *   SC_ISA            the suffix of the table: avx512
- *   SC_TILE_ROWS      rows of a register tile, 1..6: SC_TILE_ROWS * 4 accumulators + operands fit the register file
+ *   SC_TILE_ROWS      rows of a register tile, 2, 3 or 6: SC_TILE_ROWS * 4 accumulators + operands fit the register file
  *   SC_SINGLE_PANELS  panels that a single row sweeps at once, so that enough accumulators hide the FMA's latency
- * and includes this file, which ends in the table. The tile functions are templates: their `const int` parameters are
- * compile-time constants at every call, so that the accumulators live in registers. */
+ * and includes this file, which ends in the table.
+ *
+ * All arithmetic on weights is in the sweeps: functions of fixed numbers of rows and vectors that keep their sums in
+ * registers and leave them in memory, in L1. Each stands alone, not inlined, so that its loop has all the registers.
+ * What follows a sweep (bias, activations, state) is written for any number of rows, once. */
 #include "activations.h"
 #include "kernels.h"
 
 #include <math.h>
 
-#define SC_GATES 4 /* vectors of a panel at most, and accumulators of a row and panel */
-#define SC_TILE (SC_TILE_ROWS > SC_SINGLE_PANELS ? SC_TILE_ROWS : SC_SINGLE_PANELS)
+#define SC_GATES 4 /* vectors of a panel at most */
+#define SC_TILE SC_TILE_ROWS
+#define SC_SUMS (SC_GATES * SC_V) /* floats of a tile row's sums */
 #define SC_UNROLL _Pragma("GCC unroll 16")
 
 #define SC_JOIN_(a, b) a##b
@@ -54,10 +58,10 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
     }
 }
 
-/* ---- The register tile -------------------------------------------------------------------------- */
+/* ---- Sweeps -------------------------------------------------------------------------------------- */
 
 /* acc[p + m][v] += sum over k in [from, to) of a[m][k] * panel_p[k][v], k ascending: `rows` rows by `panels` panels (one of
- * the two is 1) of `vectors` vectors. */
+ * the two is 1) of `vectors` vectors. The `const int`s are compile-time constants at every call. */
 SC_INLINE void sweep(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
                      const float *const *a, size_t from, size_t to, const float *panel, size_t stride)
 {
@@ -92,50 +96,20 @@ SC_INLINE void clear(vf acc[SC_TILE][SC_GATES], const int count, const int vecto
     }
 }
 
-/* acc = the sum over all k, as two chains, k < ceil(K/2) and the others, that are added at the end. Half the length is half
- * the wait of a few accumulators on the FMA's latency, and less than half the rounding error. A small tile runs both chains
- * at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. */
-SC_INLINE void sweep_halves(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
-                            const float *const *a, size_t K, const float *panel, size_t stride)
+SC_INLINE void store(float *sums, vf acc[SC_TILE][SC_GATES], const int count, const int vectors)
 {
-    const size_t half = (K + 1) / 2;
-    const int count = rows * panels;
-    clear(acc, count, vectors);
-    if (2 * count * vectors <= SC_TILE_ROWS * SC_GATES || count == 1) {
-        vf other[SC_TILE][SC_GATES];
-        clear(other, count, vectors);
-        for (size_t k = 0; k < K - half; k++) {
-            sweep(acc, rows, panels, vectors, a, k, k + 1, panel, stride);
-            sweep(other, rows, panels, vectors, a, half + k, half + k + 1, panel, stride);
-        }
-        sweep(acc, rows, panels, vectors, a, K - half, half, panel, stride); /* K odd: one more */
-        SC_UNROLL for (int n = 0; n < count; n++) {
-            SC_UNROLL for (int v = 0; v < vectors; v++) {
-                acc[n][v] = vf_add(acc[n][v], other[n][v]);
-            }
-        }
-        return;
-    }
-    _Alignas(64) float first[SC_TILE][SC_GATES * SC_V];
-    sweep(acc, rows, panels, vectors, a, 0, half, panel, stride);
     SC_UNROLL for (int n = 0; n < count; n++) {
         SC_UNROLL for (int v = 0; v < vectors; v++) {
-            vf_store(first[n] + v * SC_V, acc[n][v]);
-        }
-    }
-    clear(acc, count, vectors);
-    sweep(acc, rows, panels, vectors, a, half, K, panel, stride);
-    SC_UNROLL for (int n = 0; n < count; n++) {
-        SC_UNROLL for (int v = 0; v < vectors; v++) {
-            acc[n][v] = vf_add(vf_load(first[n] + v * SC_V), acc[n][v]);
+            vf_store(sums + n * SC_SUMS + v * SC_V, acc[n][v]);
         }
     }
 }
 
-/* acc = bias + x.W, one chain */
-SC_INLINE void sweep_from_bias(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
-                               const float *bias, const float *const *a, size_t K, const float *panel, size_t stride)
+/* sums[p + m] = bias + a[m] . panel_p, one chain */
+SC_INLINE void chain(float *sums, const float *const *a, size_t K, const float *panel, size_t stride, const float *bias,
+                     const int rows, const int panels, const int vectors)
 {
+    vf acc[SC_TILE][SC_GATES];
     SC_UNROLL for (int p = 0; p < panels; p++) {
         SC_UNROLL for (int m = 0; m < rows; m++) {
             SC_UNROLL for (int v = 0; v < vectors; v++) {
@@ -144,120 +118,190 @@ SC_INLINE void sweep_from_bias(vf acc[SC_TILE][SC_GATES], const int rows, const 
         }
     }
     sweep(acc, rows, panels, vectors, a, 0, K, panel, stride);
+    store(sums, acc, rows * panels, vectors);
 }
 
-/* Calls tile(s, first row, first panel, rows, panels) with constant rows and panels over all rows and panels [0, count).
- * A panel stays outside and the rows run inside, so that weights larger than a cache are read once per call and not once
- * per tile of rows. Rows are split evenly over the passes: a last pass of one row would read the panel again for little. */
-#define SC_TILE_CASE(n, tile, s, m, j) \
-    case n: \
-        tile(s, m, j, n, 1); \
-        break;
-#if SC_TILE_ROWS >= 6
-#define SC_TILE_CASES(tile, s, m, j) \
-    SC_TILE_CASE(2, tile, s, m, j) \
-    SC_TILE_CASE(3, tile, s, m, j) \
-    SC_TILE_CASE(4, tile, s, m, j) \
-    SC_TILE_CASE(5, tile, s, m, j) \
-    SC_TILE_CASE(6, tile, s, m, j)
-#elif SC_TILE_ROWS == 3
-#define SC_TILE_CASES(tile, s, m, j) SC_TILE_CASE(2, tile, s, m, j) SC_TILE_CASE(3, tile, s, m, j)
-#else
-#define SC_TILE_CASES(tile, s, m, j) SC_TILE_CASE(2, tile, s, m, j)
-#endif
+/* sums[p + m] = a[m] . panel_p as two chains, k < ceil(K/2) and the others, that are added at the end. Half the length is
+ * half the wait of a few accumulators on the FMA's latency, and less than half the rounding error. A small tile runs both
+ * chains at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. */
+SC_INLINE void halves(float *sums, const float *const *a, size_t K, const float *panel, size_t stride, const int rows,
+                      const int panels, const int vectors)
+{
+    const size_t half = (K + 1) / 2;
+    const int count = rows * panels;
+    const bool at_once = 2 * count * vectors <= SC_TILE_ROWS * SC_GATES || count == 1;
+    vf acc[SC_TILE][SC_GATES], other[SC_TILE][SC_GATES];
+    clear(acc, count, vectors);
+    clear(other, count, vectors);
+    if (at_once) {
+        for (size_t k = 0; k < K - half; k++) {
+            sweep(acc, rows, panels, vectors, a, k, k + 1, panel, stride);
+            sweep(other, rows, panels, vectors, a, half + k, half + k + 1, panel, stride);
+        }
+        sweep(acc, rows, panels, vectors, a, K - half, half, panel, stride); /* K odd: one more */
+    } else {
+        sweep(acc, rows, panels, vectors, a, 0, half, panel, stride);
+        store(sums, acc, count, vectors);
+        sweep(other, rows, panels, vectors, a, half, K, panel, stride);
+    }
+    SC_UNROLL for (int n = 0; n < count; n++) {
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            const vf first = at_once ? acc[n][v] : vf_load(sums + n * SC_SUMS + v * SC_V);
+            acc[n][v] = vf_add(first, other[n][v]);
+        }
+    }
+    store(sums, acc, count, vectors);
+}
 
-#define SC_FOR_TILES(tile, s, total_rows, from, to) \
-    do { \
-        const size_t passes_ = ((total_rows) + SC_TILE_ROWS - 1) / SC_TILE_ROWS; \
-        size_t j_ = (from); \
-        if ((total_rows) == 1) { \
-            for (; j_ + SC_SINGLE_PANELS <= (to); j_ += SC_SINGLE_PANELS) { \
-                tile(s, 0, j_, 1, SC_SINGLE_PANELS); \
-            } \
-        } \
-        for (; j_ < (to); j_++) { \
-            for (size_t pass_ = 0; pass_ < passes_; pass_++) { \
-                const size_t m_ = pass_ * (total_rows) / passes_; \
-                switch ((pass_ + 1) * (total_rows) / passes_ - m_) { \
-                case 1: \
-                    tile(s, m_, j_, 1, 1); \
-                    break; \
-                    SC_TILE_CASES(tile, s, m_, j_) \
-                } \
-            } \
-        } \
-    } while (0)
+typedef void (*chain_function)(float *, const float *const *, size_t, const float *, size_t, const float *);
+typedef void (*halves_function)(float *, const float *const *, size_t, const float *, size_t);
+
+#define SC_SWEEP(rows, panels, vectors) \
+    static SC_NOINLINE void chain_##rows##_##panels##_##vectors(float *sums, const float *const *a, size_t K, \
+                                                                const float *panel, size_t stride, const float *bias) \
+    { \
+        chain(sums, a, K, panel, stride, bias, rows, panels, vectors); \
+    } \
+    static SC_NOINLINE void halves_##rows##_##panels##_##vectors(float *sums, const float *const *a, size_t K, \
+                                                                 const float *panel, size_t stride) \
+    { \
+        halves(sums, a, K, panel, stride, rows, panels, vectors); \
+    }
+#define SC_NOINLINE __attribute__((noinline))
+
+/* For each number of vectors: one row over SC_SINGLE_PANELS panels (entry 0), and 1 .. SC_TILE_ROWS rows over one. */
+#if SC_TILE_ROWS == 6
+#define SC_SWEEPS(vectors) \
+    SC_SWEEP(1, 2, vectors) SC_SWEEP(1, 1, vectors) SC_SWEEP(2, 1, vectors) SC_SWEEP(3, 1, vectors) \
+    SC_SWEEP(4, 1, vectors) SC_SWEEP(5, 1, vectors) SC_SWEEP(6, 1, vectors)
+#define SC_SWEEP_ROW(kind, vectors) \
+    {kind##_1_2_##vectors, kind##_1_1_##vectors, kind##_2_1_##vectors, kind##_3_1_##vectors, kind##_4_1_##vectors, \
+     kind##_5_1_##vectors, kind##_6_1_##vectors}
+#elif SC_TILE_ROWS == 3
+#define SC_SWEEPS(vectors) SC_SWEEP(1, 1, vectors) SC_SWEEP(2, 1, vectors) SC_SWEEP(3, 1, vectors)
+#define SC_SWEEP_ROW(kind, vectors) {kind##_1_1_##vectors, kind##_1_1_##vectors, kind##_2_1_##vectors, kind##_3_1_##vectors}
+#else
+#define SC_SWEEPS(vectors) SC_SWEEP(1, 1, vectors) SC_SWEEP(2, 1, vectors)
+#define SC_SWEEP_ROW(kind, vectors) {kind##_1_1_##vectors, kind##_1_1_##vectors, kind##_2_1_##vectors}
+#endif
+SC_SWEEPS(1)
+SC_SWEEPS(2)
+SC_SWEEPS(3)
+SC_SWEEPS(4)
+
+static const chain_function chains[SC_GATES][SC_TILE_ROWS + 1] = {SC_SWEEP_ROW(chain, 1), SC_SWEEP_ROW(chain, 2),
+                                                                  SC_SWEEP_ROW(chain, 3), SC_SWEEP_ROW(chain, 4)};
+static const halves_function halved[SC_GATES][SC_TILE_ROWS + 1] = {SC_SWEEP_ROW(halves, 1), SC_SWEEP_ROW(halves, 2),
+                                                                   SC_SWEEP_ROW(halves, 3), SC_SWEEP_ROW(halves, 4)};
+
+/* ---- Tiles ---------------------------------------------------------------------------------------- */
+
+/* A tile: rows m .. m+rows-1 over panel j, or the single row m over panels j .. j+panels-1; its entry in the tables. */
+typedef struct tile {
+    size_t m, j, rows, panels, vectors, full; /* full: vectors of all panels but perhaps the last */
+} tile;
+
+static size_t tile_count(const tile *t)
+{
+    return t->rows * t->panels;
+}
+
+/* The row and the panel of the tile's n-th sums. */
+static size_t tile_row(const tile *t, size_t n)
+{
+    return t->m + (t->rows > 1 ? n : 0);
+}
+
+static size_t tile_panel(const tile *t, size_t n)
+{
+    return t->j + (t->rows > 1 ? 0 : n);
+}
+
+static size_t entry(const tile *t)
+{
+    return t->panels > 1 ? 0 : t->rows;
+}
+
+static void tile_chain(const tile *t, float *sums, const float *const *a, const sc_matrix *w, const float *bias)
+{
+    const size_t offset = t->j * t->full * SC_V;
+    chains[t->vectors - 1][entry(t)](sums, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows,
+                                     bias + offset);
+}
+
+static void tile_halves(const tile *t, float *sums, const float *const *a, const sc_matrix *w)
+{
+    const size_t offset = t->j * t->full * SC_V;
+    halved[t->vectors - 1][entry(t)](sums, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
+}
+
+/* Calls finish(call, tile) over all rows and the panels [from, to) of `vectors` vectors. A panel stays outside and the rows
+ * run inside, so that weights larger than a cache are read once per call and not once per tile of rows. Rows are split
+ * evenly over the passes: a last pass of one row would read the panel again for little. */
+SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t from, size_t to,
+                         size_t vectors, size_t full)
+{
+    tile t = {.m = 0, .j = from, .rows = 1, .panels = SC_SINGLE_PANELS, .vectors = vectors, .full = full};
+    for (; rows == 1 && t.j + SC_SINGLE_PANELS <= to; t.j += SC_SINGLE_PANELS) {
+        finish(call, &t);
+    }
+    const size_t passes = (rows + SC_TILE_ROWS - 1) / SC_TILE_ROWS;
+    for (t.panels = 1; t.j < to; t.j++) {
+        for (size_t pass = 0; pass < passes; pass++) {
+            t.m = pass * rows / passes;
+            t.rows = (pass + 1) * rows / passes - t.m;
+            finish(call, &t);
+        }
+    }
+}
+
+/* The same over a whole matrix of `units` units and `gates` gates; a plain one may end in a panel of fewer vectors. */
+SC_INLINE void for_all_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t units,
+                             size_t gates)
+{
+    const size_t blocks = blocks_of(units);
+    if (gates > 1) {
+        for_tiles(call, finish, rows, 0, blocks, gates, gates);
+        return;
+    }
+    const size_t panels = blocks / SC_GATES;
+    for_tiles(call, finish, rows, 0, panels, SC_GATES, SC_GATES);
+    if (blocks % SC_GATES != 0) {
+        for_tiles(call, finish, rows, panels, panels + 1, blocks % SC_GATES, SC_GATES);
+    }
+}
 
 /* ---- Matmul ------------------------------------------------------------------------------------- */
 
-/* Panels j .. j+panels-1, each of `vectors` vectors. From the bias the sum is one chain; onto init rows it is two halves. */
-SC_INLINE void matmul_tile(const sc_matmul *s, size_t m, size_t j, const int rows, const int panels, const int vectors)
+static void matmul_tile(const void *call, const tile *t)
 {
-    const size_t full = s->w->gates == 1 ? SC_GATES : s->w->gates; /* vectors of all panels but perhaps the last */
-    const size_t offset = j * full * SC_V, K = s->w->rows, stride = full * SC_V * K;
-    const float *panel = s->w->data + offset * K;
-    vf acc[SC_TILE][SC_GATES];
+    const sc_matmul *s = call;
+    _Alignas(64) float sums[SC_TILE * SC_SUMS];
     if (s->init == NULL) {
-        sweep_from_bias(acc, rows, panels, vectors, s->bias + offset, s->a + m, K, panel, stride);
+        tile_chain(t, sums, s->a, s->w, s->bias);
     } else {
-        sweep_halves(acc, rows, panels, vectors, s->a + m, K, panel, stride);
+        tile_halves(t, sums, s->a, s->w);
     }
-    SC_UNROLL for (int p = 0; p < panels; p++) {
-        SC_UNROLL for (int i = 0; i < rows; i++) {
-            const size_t first = offset + (size_t)(p * vectors * SC_V);
-            float *to = s->out[m + (size_t)i] + first;
-            SC_UNROLL for (int v = 0; v < vectors; v++) {
-                const size_t column = first + (size_t)(v * SC_V);
-                vf sum = acc[p + i][v];
-                if (s->init != NULL) {
-                    sum = vf_add(vf_load(s->init[m + (size_t)i] + column), sum);
-                }
-                if (s->exact && column + SC_V > s->w->units) {
-                    vf_storen(to + v * SC_V, sum, s->w->units - column);
-                } else {
-                    vf_store(to + v * SC_V, sum);
-                }
+    for (size_t n = 0; n < tile_count(t); n++) {
+        const size_t m = tile_row(t, n), first = tile_panel(t, n) * t->full * SC_V;
+        for (size_t v = 0; v < t->vectors; v++) {
+            const size_t column = first + v * SC_V;
+            vf sum = vf_load(sums + n * SC_SUMS + v * SC_V);
+            if (s->init != NULL) {
+                sum = vf_add(vf_load(s->init[m] + column), sum);
+            }
+            if (s->exact && column + SC_V > s->w->units) {
+                vf_storen(s->out[m] + column, sum, s->w->units - column);
+            } else {
+                vf_store(s->out[m] + column, sum);
             }
         }
     }
 }
 
-#define SC_MATMUL_OF(vectors) \
-    SC_INLINE void matmul_tile_##vectors(const sc_matmul *s, size_t m, size_t j, const int rows, const int panels) \
-    { \
-        matmul_tile(s, m, j, rows, panels, vectors); \
-    } \
-    static void matmul_##vectors(const sc_matmul *s, size_t from, size_t to) \
-    { \
-        SC_FOR_TILES(matmul_tile_##vectors, s, s->rows, from, to); \
-    }
-SC_MATMUL_OF(1)
-SC_MATMUL_OF(2)
-SC_MATMUL_OF(3)
-SC_MATMUL_OF(4)
-
-static void matmul_panels(const sc_matmul *s, size_t vectors, size_t from, size_t to)
-{
-    switch (vectors) {
-    case 1: matmul_1(s, from, to); break;
-    case 2: matmul_2(s, from, to); break;
-    case 3: matmul_3(s, from, to); break;
-    case 4: matmul_4(s, from, to); break;
-    }
-}
-
 static void matmul(const sc_matmul *s)
 {
-    if (s->rows == 0) {
-        return;
-    }
-    const size_t blocks = blocks_of(s->w->units);
-    if (s->w->gates > 1) {
-        matmul_panels(s, s->w->gates, 0, blocks);
-    } else {
-        matmul_panels(s, SC_GATES, 0, blocks / SC_GATES);
-        matmul_panels(s, blocks % SC_GATES, blocks / SC_GATES, (blocks + SC_GATES - 1) / SC_GATES);
-    }
+    for_all_tiles(s, matmul_tile, s->rows, s->w->units, s->w->gates);
 }
 
 /* ---- Activations over an array ------------------------------------------------------------------- */
@@ -376,125 +420,81 @@ SC_INLINE void gru_finish(const vf z[SC_GATES], const float *h_before, float *h_
     store_units(h_row, j, units, vf_fma(u, h, vf_mul(vf_sub(vf_set(1.0f), u), n)));
 }
 
-/* The sums of a step's tile in memory: x[n] is b + x.W and h[n] is h.U of tile row n. In memory, so that one copy of the
- * activations' code serves every row: its cost is hidden behind the sweep, that of its size would not be. */
-typedef struct tile_sums {
-    _Alignas(64) float x[SC_TILE][SC_GATES * SC_V];
-    _Alignas(64) float h[SC_TILE][SC_GATES * SC_V];
-} tile_sums;
-
-SC_INLINE void store_tile(float sums[SC_TILE][SC_GATES * SC_V], vf acc[SC_TILE][SC_GATES], const int count, const int vectors)
+/* h.U of a step's tile into `h`, and b + x.W, computed into `x` where it is not given: x_rows[n] points to row n's. */
+SC_INLINE void step_sums(const sc_step *s, const tile *t, float *x, float *h, const float *x_rows[SC_TILE])
 {
-    SC_UNROLL for (int n = 0; n < count; n++) {
-        SC_UNROLL for (int v = 0; v < vectors; v++) {
-            vf_store(sums[n] + v * SC_V, acc[n][v]);
-        }
-    }
-}
-
-/* b + x.W of the tile, given or computed here, and h.U; x_rows[n] points to tile row n's share of the input. */
-SC_INLINE void step_sums(const sc_step *s, size_t m, size_t j, const int rows, const int panels, const int vectors,
-                         size_t full, tile_sums *sums, const float *x_rows[SC_TILE])
-{
-    const size_t offset = j * full * SC_V, H = s->u->rows;
-    vf acc[SC_TILE][SC_GATES];
     if (s->xw == NULL) {
-        const size_t I = s->w->rows;
-        sweep_from_bias(acc, rows, panels, vectors, s->bias + offset, s->x + m, I, s->w->data + offset * I,
-                        full * SC_V * I);
-        store_tile(sums->x, acc, rows * panels, vectors);
+        tile_chain(t, x, s->x, s->w, s->bias);
     }
-    SC_UNROLL for (int p = 0; p < panels; p++) {
-        SC_UNROLL for (int i = 0; i < rows; i++) {
-            x_rows[p + i] = s->xw == NULL ? sums->x[p + i] : s->xw[m + (size_t)i] + offset + (size_t)(p * vectors * SC_V);
-        }
+    for (size_t n = 0; n < tile_count(t); n++) {
+        x_rows[n] = s->xw == NULL ? x + n * SC_SUMS : s->xw[tile_row(t, n)] + tile_panel(t, n) * t->full * SC_V;
     }
-    sweep_halves(acc, rows, panels, vectors, s->h + m, H, s->u->data + offset * H, full * SC_V * H);
-    store_tile(sums->h, acc, rows * panels, vectors);
+    tile_halves(t, h, s->h, s->u);
 }
 
-SC_INLINE vf sum_at(const float *x, const float *h, int v)
+SC_INLINE vf sum_at(const float *x, const float *h, size_t v)
 {
     return vf_add(vf_load(x + v * SC_V), vf_load(h + v * SC_V));
 }
 
-SC_INLINE void lstm_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels)
+static void lstm_tile(const void *call, const tile *t)
 {
-    tile_sums sums;
-    const float *x[SC_TILE];
-    step_sums(s, m, j, rows, panels, 4, 4, &sums, x);
-    for (int n = 0; n < rows * panels; n++) {
-        const vf z[SC_GATES] = {sum_at(x[n], sums.h[n], 0), sum_at(x[n], sums.h[n], 1), sum_at(x[n], sums.h[n], 2),
-                                sum_at(x[n], sums.h[n], 3)};
-        const size_t row = m + (size_t)(rows > 1 ? n : 0), block = j + (size_t)(rows > 1 ? 0 : n);
-        lstm_finish(z, s->c[row], s->h_next[row], block, s->u->units);
+    const sc_step *s = call;
+    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
+    const float *x_rows[SC_TILE];
+    step_sums(s, t, sums_x, sums_h, x_rows);
+    for (size_t n = 0; n < tile_count(t); n++) {
+        const float *x = x_rows[n], *h = sums_h + n * SC_SUMS;
+        const vf z[SC_GATES] = {sum_at(x, h, 0), sum_at(x, h, 1), sum_at(x, h, 2), sum_at(x, h, 3)};
+        const size_t row = tile_row(t, n);
+        lstm_finish(z, s->c[row], s->h_next[row], tile_panel(t, n), s->u->units);
     }
 }
 
 static void lstm_step(const sc_step *s)
 {
-    SC_FOR_TILES(lstm_tile, s, s->rows, 0, blocks_of(s->u->units));
+    for_all_tiles(s, lstm_tile, s->rows, s->u->units, 4);
 }
 
-SC_INLINE void gru_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels)
+static void gru_tile(const void *call, const tile *t)
 {
-    tile_sums sums;
-    const float *x[SC_TILE];
-    step_sums(s, m, j, rows, panels, 3, 3, &sums, x);
-    for (int n = 0; n < rows * panels; n++) {
-        const size_t row = m + (size_t)(rows > 1 ? n : 0), block = j + (size_t)(rows > 1 ? 0 : n);
-        const vf z[SC_GATES] = {sum_at(x[n], sums.h[n], 0), sum_at(x[n], sums.h[n], 1), vf_load(x[n] + 2 * SC_V),
-                                vf_add(vf_load(s->recurrent_bias + block * SC_V), vf_load(sums.h[n] + 2 * SC_V))};
+    const sc_step *s = call;
+    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
+    const float *x_rows[SC_TILE];
+    step_sums(s, t, sums_x, sums_h, x_rows);
+    for (size_t n = 0; n < tile_count(t); n++) {
+        const float *x = x_rows[n], *h = sums_h + n * SC_SUMS;
+        const size_t row = tile_row(t, n), block = tile_panel(t, n);
+        const vf hidden = vf_add(vf_load(s->recurrent_bias + block * SC_V), vf_load(h + 2 * SC_V));
+        const vf z[SC_GATES] = {sum_at(x, h, 0), sum_at(x, h, 1), vf_load(x + 2 * SC_V), hidden};
         gru_finish(z, s->h[row], s->h_next[row], block, s->u->units);
     }
 }
 
 static void gru_step(const sc_step *s)
 {
-    SC_FOR_TILES(gru_tile, s, s->rows, 0, blocks_of(s->u->units));
+    for_all_tiles(s, gru_tile, s->rows, s->u->units, 3);
 }
 
-/* h = activation(b + x.W + h.U): a panel is 4 blocks of units, the last one `vectors`. tanh is applied here, any other
- * activation to the finished row: softmax needs all of it. */
-SC_INLINE void rnn_tile(const sc_step *s, size_t m, size_t j, const int rows, const int panels, const int vectors)
+/* h = activation(b + x.W + h.U). tanh is applied here, any other activation to the finished row: softmax needs all of it. */
+static void rnn_tile(const void *call, const tile *t)
 {
-    tile_sums sums;
-    const float *x[SC_TILE];
-    step_sums(s, m, j, rows, panels, vectors, SC_GATES, &sums, x);
-    for (int n = 0; n < rows * panels; n++) {
-        float *to = s->h_next[m + (size_t)(rows > 1 ? n : 0)];
-        const size_t block = (j + (size_t)(rows > 1 ? 0 : n)) * SC_GATES;
-        SC_UNROLL for (int v = 0; v < vectors; v++) {
-            const vf z = sum_at(x[n], sums.h[n], v);
-            store_units(to, block + (size_t)v, s->u->units, s->activation.kind == SC_TANH ? vf_tanh(z) : z);
+    const sc_step *s = call;
+    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
+    const float *x_rows[SC_TILE];
+    step_sums(s, t, sums_x, sums_h, x_rows);
+    for (size_t n = 0; n < tile_count(t); n++) {
+        float *to = s->h_next[tile_row(t, n)];
+        for (size_t v = 0; v < t->vectors; v++) {
+            const vf z = sum_at(x_rows[n], sums_h + n * SC_SUMS, v);
+            store_units(to, tile_panel(t, n) * SC_GATES + v, s->u->units, s->activation.kind == SC_TANH ? vf_tanh(z) : z);
         }
     }
 }
 
-#define SC_RNN_OF(vectors) \
-    SC_INLINE void rnn_tile_##vectors(const sc_step *s, size_t m, size_t j, const int rows, const int panels) \
-    { \
-        rnn_tile(s, m, j, rows, panels, vectors); \
-    } \
-    static void rnn_##vectors(const sc_step *s, size_t from, size_t to) \
-    { \
-        SC_FOR_TILES(rnn_tile_##vectors, s, s->rows, from, to); \
-    }
-SC_RNN_OF(1)
-SC_RNN_OF(2)
-SC_RNN_OF(3)
-SC_RNN_OF(4)
-
 static void rnn_step(const sc_step *s)
 {
-    const size_t blocks = blocks_of(s->u->units);
-    const size_t panels = blocks / SC_GATES;
-    rnn_4(s, 0, panels);
-    switch (blocks % SC_GATES) {
-    case 1: rnn_1(s, panels, panels + 1); break;
-    case 2: rnn_2(s, panels, panels + 1); break;
-    case 3: rnn_3(s, panels, panels + 1); break;
-    }
+    for_all_tiles(s, rnn_tile, s->rows, s->u->units, 1);
     if (s->activation.kind != SC_TANH) {
         for (size_t m = 0; m < s->rows; m++) {
             activate(s->activation, s->h_next[m], s->u->units);
