@@ -74,7 +74,7 @@ int sc_get_num_threads(void);
 
 typedef struct sc_file sc_file;
 
-/* Maps a model file for reading and checks all of it. Free with sc_file_close. The tensors point into the map. */
+/* Reads a model file and checks all of it. Free with sc_file_close, which ends the tensors too. */
 sc_status sc_file_open(const char *path, sc_file **file, sc_error *error);
 void sc_file_close(sc_file *file); /* NULL is allowed */
 /* The graph's JSON text (not NUL-terminated). */

@@ -2,7 +2,6 @@
  * Every refusal names the layer, the attribute or weight, and what was expected. */
 #include "plan.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define MAX_PACKED_BYTES ((size_t)1 << 46) /* keeps sums and products of sizes far from overflow */
@@ -93,19 +92,6 @@ sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_
 
 /* ---- Weights ---------------------------------------------------------------------------------------- */
 
-static void format_shape(char *text, size_t size, size_t rank, const size_t *shape)
-{
-    size_t at = (size_t)snprintf(text, size, "(");
-    for (size_t i = 0; i < rank && at < size; i++) {
-        const char *separator = i == 0 ? "" : ", ";
-        at += (size_t)(shape[i] == SC_UNKNOWN ? snprintf(text + at, size - at, "%s?", separator)
-                                              : snprintf(text + at, size - at, "%s%zu", separator, shape[i]));
-    }
-    if (at < size) {
-        snprintf(text + at, size - at, ")");
-    }
-}
-
 static const sc_tensor *find_tensor(const sc_builder *builder, const char *name)
 {
     size_t from = 0, to = builder->n_tensors;
@@ -143,11 +129,9 @@ sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, 
         fits = shape[i] == SC_UNKNOWN || shape[i] == found->shape[i];
     }
     if (!fits) {
-        char expected[200], actual[200];
-        format_shape(expected, sizeof expected, rank, shape);
-        format_shape(actual, sizeof actual, found->rank, found->shape);
         return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' must be float32 of shape %s, found %s%s",
-                       node->layer, node->op->name, role, expected, found->dtype == SC_F32 ? "" : "int64 ", actual);
+                       node->layer, node->op->name, role, sc_shape_text(rank, shape).text,
+                       found->dtype == SC_F32 ? "" : "int64 ", sc_shape_text(found->rank, found->shape).text);
     }
     *data = found->data;
     return SC_OK;

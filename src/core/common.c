@@ -17,6 +17,22 @@ sc_status sc_fail(sc_error *error, sc_status status, const char *format, ...)
     return status;
 }
 
+sc_text sc_shape_text(size_t rank, const size_t *shape)
+{
+    sc_text t;
+    const size_t size = sizeof t.text;
+    size_t at = (size_t)snprintf(t.text, size, "(");
+    for (size_t i = 0; i < rank && at < size; i++) {
+        const char *separator = i == 0 ? "" : ", ";
+        at += (size_t)(shape[i] == SC_UNKNOWN ? snprintf(t.text + at, size - at, "%s?", separator)
+                                              : snprintf(t.text + at, size - at, "%s%zu", separator, shape[i]));
+    }
+    if (at < size) {
+        snprintf(t.text + at, size - at, rank == 1 ? ",)" : ")");
+    }
+    return t;
+}
+
 void *sc_aligned_alloc(size_t bytes)
 {
     /* aligned_alloc wants a multiple of the alignment; one line more makes a request of 0 bytes a valid pointer. */

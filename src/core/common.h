@@ -20,6 +20,12 @@ sc_status sc_fail(sc_error *error, sc_status status, const char *format, ...) SC
 void *sc_aligned_alloc(size_t bytes);
 void sc_aligned_free(void *memory);
 
+/* "(2, 3, ?)": a shape in a message; SC_UNKNOWN is ?. Cut when it does not fit. */
+typedef struct sc_text {
+    char text[128];
+} sc_text;
+sc_text sc_shape_text(size_t rank, const size_t *shape);
+
 /* false when a product or sum does not fit in size_t; then *result is not written. */
 bool sc_mul(size_t a, size_t b, size_t *result);
 bool sc_add(size_t a, size_t b, size_t *result);

@@ -2,9 +2,9 @@
  *
  *     u64 little-endian n | n bytes of JSON header, spaces at its end | data, contiguous, in the order of offsets
  *
- * Stricter than safetensors: data lies at a multiple of its element's size in the file, hence in the map, or the file
- * is refused. A file is mapped, so that processes share one copy. It must not be truncated in place while it is open
- * (a lost page is SIGBUS); sc_file_write never does that: it replaces files. What tensors mean is not known here. */
+ * Stricter than safetensors: data lies at a multiple of its element's size in the file, hence in memory, or the file is
+ * refused. A file is read, not mapped: whoever truncates a mapped file kills the process that reads it (SIGBUS), and
+ * whoever writes into it changes a model that is in use. What tensors mean is not known here. */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64
 #include "modelfile.h"
@@ -15,15 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define METADATA_NAME "__metadata__"
+#define READ_BYTES ((size_t)1 << 30) /* of one call: Linux reads no more than 2 GiB at once */
 
 struct sc_file {
-    void *map;
-    size_t map_bytes;
+    unsigned char *memory; /* the whole file */
+    size_t bytes, header_bytes;
     sc_json_document *header; /* owns the tensors' names */
     sc_tensor *tensors;
     size_t count;
@@ -256,7 +256,32 @@ sc_status sc_system_failure(const char *file, const char *doing, int code, sc_er
     return sc_fail(error, SC_BAD_FILE, "%s: %s: %s", file, doing, sc_label_of(strerror(code)).text);
 }
 
-static sc_status map_descriptor(sc_file *file, const char *label, int descriptor, sc_error *error)
+/* `count` bytes, however many calls that takes; fewer when the file ends before. */
+static bool read_all(int descriptor, unsigned char *to, size_t count)
+{
+    while (count > 0) {
+        const ssize_t done = read(descriptor, to, count < READ_BYTES ? count : READ_BYTES);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            errno = done == 0 ? 0 : errno;
+            return false;
+        }
+        to += done;
+        count -= (size_t)done;
+    }
+    return true;
+}
+
+static sc_status read_failure(const char *label, sc_error *error)
+{
+    return errno != 0 ? sc_system_failure(label, "cannot be read", errno, error)
+                      : sc_fail(error, SC_BAD_FILE, "%s: truncated while it was read", label);
+}
+
+/* The header's length comes first, alone: a large file of another kind is refused before memory is asked for it. */
+static sc_status read_descriptor(sc_file *file, const char *label, int descriptor, sc_error *error)
 {
     struct stat facts;
     if (fstat(descriptor, &facts) != 0) {
@@ -269,48 +294,53 @@ static sc_status map_descriptor(sc_file *file, const char *label, int descriptor
         return sc_fail(error, SC_BAD_FILE, "%s: truncated: %lld bytes, a model file has more than 8", label,
                        (long long)facts.st_size);
     }
-    if ((uintmax_t)facts.st_size > PTRDIFF_MAX) {
+    if ((uintmax_t)facts.st_size > PTRDIFF_MAX - 64) {
         return sc_fail(error, SC_BAD_FILE, "%s: %lld bytes are too many for this machine", label,
                        (long long)facts.st_size);
     }
-    void *map = mmap(NULL, (size_t)facts.st_size, PROT_READ, MAP_PRIVATE, descriptor, 0);
-    if (map == MAP_FAILED) {
-        return sc_system_failure(label, "cannot be mapped", errno, error);
+    unsigned char length[SC_LENGTH_BYTES];
+    if (!read_all(descriptor, length, SC_LENGTH_BYTES)) {
+        return read_failure(label, error);
     }
-    file->map = map;
-    file->map_bytes = (size_t)facts.st_size;
-    return SC_OK;
+    const size_t left = (size_t)facts.st_size - SC_LENGTH_BYTES;
+    uint64_t header = 0;
+    for (int i = SC_LENGTH_BYTES - 1; i >= 0; i--) {
+        header = header << 8 | length[i];
+    }
+    if (header > SC_MAX_HEADER_BYTES || header > left) {
+        return sc_fail(error, SC_BAD_FILE,
+                       "%s: not a safetensors file, or truncated: a header of %llu bytes, %zu are left (limit %zu)",
+                       label, (unsigned long long)header, left, SC_MAX_HEADER_BYTES);
+    }
+    file->memory = sc_aligned_alloc((size_t)facts.st_size);
+    if (file->memory == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %lld bytes", label, (long long)facts.st_size);
+    }
+    file->bytes = (size_t)facts.st_size;
+    file->header_bytes = (size_t)header;
+    memcpy(file->memory, length, SC_LENGTH_BYTES); /* data keeps the alignment that it has in the file */
+    return read_all(descriptor, file->memory + SC_LENGTH_BYTES, left) ? SC_OK : read_failure(label, error);
 }
 
-static sc_status map_path(sc_file *file, const char *path, const char *label, sc_error *error)
+static sc_status read_path(sc_file *file, const char *path, const char *label, sc_error *error)
 {
     /* O_NONBLOCK: opening a FIFO must not wait for its writer. */
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (descriptor < 0) {
         return sc_system_failure(label, "cannot be opened", errno, error);
     }
-    sc_status status = map_descriptor(file, label, descriptor, error);
+    sc_status status = read_descriptor(file, label, descriptor, error);
     close(descriptor);
     return status;
 }
 
-/* Fills in tensors and graph from a mapped file. */
-static sc_status read_map(sc_file *file, const char *label, sc_error *error)
+/* Fills in tensors and graph from the file's bytes. */
+static sc_status read_header(sc_file *file, const char *label, sc_error *error)
 {
-    const unsigned char *bytes = file->map;
-    uint64_t length = 0;
-    for (int i = SC_LENGTH_BYTES - 1; i >= 0; i--) {
-        length = length << 8 | bytes[i];
-    }
-    size_t left = file->map_bytes - SC_LENGTH_BYTES;
-    if (length > SC_MAX_HEADER_BYTES || length > left) {
-        return sc_fail(error, SC_BAD_FILE,
-                       "%s: not a safetensors file, or truncated: a header of %llu bytes, %zu are left (limit %zu)",
-                       label, (unsigned long long)length, left, SC_MAX_HEADER_BYTES);
-    }
-    const char *header = (const char *)bytes + SC_LENGTH_BYTES, *data = header + length;
+    const char *header = (const char *)file->memory + SC_LENGTH_BYTES, *data = header + file->header_bytes;
+    const size_t data_bytes = file->bytes - SC_LENGTH_BYTES - file->header_bytes;
     sc_entries all = {0};
-    sc_status status = sc_check_header(label, header, (size_t)length, left - (size_t)length, &all, error);
+    sc_status status = sc_check_header(label, header, file->header_bytes, data_bytes, &all, error);
     if (status == SC_OK && (file->tensors = calloc(all.count, sizeof *file->tensors)) == NULL) {
         status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
     }
@@ -347,9 +377,9 @@ sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
     if (made == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label.text);
     }
-    sc_status status = map_path(made, path, label.text, error);
+    sc_status status = read_path(made, path, label.text, error);
     if (status == SC_OK) {
-        status = read_map(made, label.text, error);
+        status = read_header(made, label.text, error);
     }
     if (status != SC_OK) {
         sc_file_close(made);
@@ -362,9 +392,7 @@ sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
 void sc_file_close(sc_file *file)
 {
     if (file != NULL) {
-        if (file->map != NULL) {
-            munmap(file->map, file->map_bytes);
-        }
+        sc_aligned_free(file->memory);
         sc_json_free(file->header);
         free(file->tensors);
         free(file);

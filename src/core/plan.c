@@ -340,7 +340,10 @@ static sc_status read_output(sc_builder *builder, const sc_json *entry)
     sc_plan *plan = builder->plan;
     struct sc_output *output = &plan->outputs[plan->n_outputs];
     const sc_json *name = sc_json_get(entry, "name");
-    output->name = name != NULL && name->type == SC_JSON_STRING ? name->string : "output";
+    if (name == NULL || name->type != SC_JSON_STRING) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "an output of the graph has no name");
+    }
+    output->name = name->string;
     sc_status status = use_value(builder, "the graph's outputs", sc_json_get(entry, "value"), false, &output->value);
     if (status == SC_OK) {
         status = use_value(builder, "the graph's outputs", sc_json_get(entry, "lengths"), true, &output->lengths);

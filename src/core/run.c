@@ -213,7 +213,8 @@ static sc_status check_outputs(const call *c, sc_error *error)
         output_shape(plan, c->space, i, c->batch, &expected);
         const sc_array *found = &c->outputs[i];
         if (found->rank != expected.rank || memcmp(found->shape, expected.shape, expected.rank * sizeof(size_t)) != 0) {
-            return sc_fail(error, SC_BAD_SHAPE, "output '%s' does not have the shape of the result", plan->outputs[i].name);
+            return sc_fail(error, SC_BAD_SHAPE, "output '%s' must have shape %s, found %s", plan->outputs[i].name,
+                           sc_shape_text(expected.rank, expected.shape).text, sc_shape_text(found->rank, found->shape).text);
         }
         const size_t bytes = array_bytes(found, sizeof(float));
         if (found->data == NULL && bytes > 0) {

@@ -286,13 +286,13 @@ cdef class _File:
 
 
 def read_model_file(path):
-    """Map a model file.
+    """Read a model file.
 
     Returns
     -------
     graph : bytes
     tensors : dict of str to ndarray
-        Read-only arrays over the map, which lives as long as one of them.
+        Read-only arrays over one piece of memory, which lives as long as one of them.
 
     Raises
     ------

@@ -81,6 +81,7 @@ static void test_bad_calls(const sc_plan *plan)
     in[1].data = NULL;
     out.shape[1] = 4;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "output of another shape");
+    check_message(&error, "output 'rnn' must have shape (2, 3, 1), found (2, 4, 1)");
     out.shape[1] = 3;
     out.data = x + 6;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_ARGUMENT, "overlap");
@@ -117,6 +118,7 @@ static void test_bad_graphs(void)
     const char *good = GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS);
     CHECK(sc_plan_create(good, strlen(good), wrong, 3, NULL, &none, &error) == SC_BAD_WEIGHTS, "W of another shape");
     check_message(&error, "weight 'W' must be float32 of shape (2, 1), found (5, 1)");
+    refuse(GRAPH(GOOD_ATTRIBUTES, "{\"value\": \"rnn\"}"), 3, SC_BAD_GRAPH, "an output of the graph has no name");
     /* Every byte of a good graph lost or changed: refused or still a plan, never a crash */
     static const char graph[] = GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS);
     for (int round = 0; round < 20000; round++) {
