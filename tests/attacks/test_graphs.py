@@ -1,0 +1,264 @@
+"""Graphs that lie, given to the core itself: what a model file could hold and Python never lowers.
+
+Each is the smallest of its kind. A plan or a call must refuse it, or give what the reference gives;
+the twisted ones (twisted_graphs.py) must not crash. Not here: JSON and files (test_modelfile.py).
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tolerances import FLOAT32, close
+
+from seqcore import reference as ref
+from seqcore._binding import Plan
+from seqcore.errors import DtypeError, GraphError, IdRangeError, ShapeError, WeightsError
+
+MAX_NODES = 10_000  # plan.c
+HANGS = 20  # seconds: no measure of speed, but the end of what would take minutes
+
+LINEAR = ["linear", 0, 0]
+CELL = {
+    "units": 2,
+    "activation": ["tanh", 0, 0],
+    "recurrent_activation": ["sigmoid", 0, 0],
+    "reverse": False,
+    "realign": False,
+    "return_sequences": True,
+}
+CELL_WEIGHTS = {"W": "W", "U": "U", "b": "b"}
+
+
+def ones(*shape):
+    return np.ones(shape, np.float32)
+
+
+CELL_TENSORS = {"W": ones(3, 8), "U": ones(2, 8), "b": ones(8)}
+
+
+def data(name, *shape, dtype="float32", **more):
+    return {"name": name, "kind": "data", "dtype": dtype, "shape": list(shape), **more}
+
+
+def lengths(of):
+    """The lengths of input `of`; every graph here has one such input, "n"."""
+    return {"name": "n", "kind": "lengths", "of": of}
+
+
+def node(op, inputs, outputs, attrs=None, weights=None, **more):
+    return {
+        "op": op, "layer": f"my_{op}", "inputs": inputs.split(), "outputs": outputs,
+        "attrs": attrs or {}, "weights": weights or {}, **more,
+    }  # fmt: skip
+
+
+def graph(inputs, nodes, *outputs):
+    """A document; an output is the name of a value, or (name, lengths)."""
+    pairs = [(o, None) if isinstance(o, str) else o for o in outputs]
+    entries = [{"name": value, "value": value, "lengths": ends} for value, ends in pairs]
+    return {
+        "format": "seqcore", "version": 1, "inputs": inputs, "nodes": nodes, "outputs": entries,
+    }  # fmt: skip
+
+
+def plan_of(document, tensors=None, **options):
+    return Plan(json.dumps(document).encode(), tensors or {}, **options)
+
+
+def dense(units=2):
+    return {"units": units, "activation": LINEAR}, {"W": "W", "b": "b"}
+
+
+# ---- Plans ---------------------------------------------------------------------------------------
+
+
+def test_a_plan_without_weights_tells_shapes_and_does_not_run():
+    document = graph([data("x", None, 3)], [node("lstm", "x", ["y"], CELL, CELL_WEIGHTS)], "y")
+    plan = plan_of(document, shapes_only=True)
+    assert plan.value_shape("y") == (None, None, 2)
+    with pytest.raises(WeightsError, match="shapes only"):
+        plan.run([ones(1, 5, 3)])
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        node("dense", "x", [None], *dense()),
+        node("activation", "x", [None], {"activation": LINEAR}),
+        node("global_max_pool1d", "x", [None], lengths="n"),
+        node(
+            "max_pool1d", "x", [None], {"pool_size": 2, "strides": 2, "padding": "valid"},
+            lengths="n", lengths_out="m",
+        ),
+        node("fold", "x", [None]),
+    ],
+    ids=lambda entry: entry["op"],
+)  # fmt: skip
+def test_only_a_recurrent_layer_may_leave_out_an_output(absent):
+    document = graph([data("x", None, 3), lengths("x")], [absent, node("add", "x x", ["y"])], "y")
+    with pytest.raises(GraphError, match="has no name"):
+        plan_of(document, {"W": ones(3, 2), "b": ones(2)})
+
+
+def test_lengths_belong_to_an_input_whose_batch_is_its_first_axis():
+    """They were counted against the batch itself: a row then had as many frames as rows."""
+    inputs = [data("x", 2, 4, batch_axis=1), lengths("x"), data("z", None, 64)]
+    with pytest.raises(GraphError, match="lengths 'n' belong to 'x'"):
+        plan_of(graph(inputs, [node("global_avg_pool1d", "z", ["y"], lengths="n")], "y"))
+
+
+def test_a_missing_array_is_named():
+    with pytest.raises(DtypeError, match="tensor 'w' is missing"):
+        plan_of(graph([data("x", 3)], [], "x"), {"w": None})
+    with pytest.raises(DtypeError, match="an output is missing"):
+        plan_of(graph([data("x", 3)], [], "x")).run([ones(1, 3)], [None])
+
+
+# ---- Lengths and ids -----------------------------------------------------------------------------
+
+
+def test_lengths_of_an_absent_input_are_refused():
+    absent = node("lstm", "x", ["y"], CELL, CELL_WEIGHTS, lengths=["n", "n"])
+    absent["inputs"] += [None, None]
+    plan = plan_of(graph([data("x", None, 3), lengths("x")], [absent], "y"), CELL_TENSORS)
+    with pytest.raises(ShapeError, match=r"my_lstm.*lengths 'n' are not those of its input"):
+        plan.run([ones(1, 4, 3), np.array([3])])
+
+
+def test_ids_are_checked_in_the_shape_in_which_a_layer_reads_them():
+    """Rows of 12 ids become 4 frames of 3: a length of 4 covers all of them, not the first 4."""
+    inputs = [data("ids", 12, dtype="int64"), data("like", 4, 3), data("x", 4), lengths("x")]
+    nodes = [
+        node("fold", "ids", ["flat_ids"]),
+        node("fold", "like", ["flat_like"]),
+        node("unfold", "flat_ids flat_like", ["rows"]),
+        node("unfold", "rows x", ["frames"]),
+        node("embedding", "frames", ["y"], {"rows": 2, "units": 8}, {"W": "W"}, lengths="n"),
+    ]
+    plan = plan_of(graph(inputs, nodes, "y"), {"W": np.arange(16, dtype=np.float32).reshape(2, 8)})
+    ids = np.arange(12)[None] % 2
+    arguments = [ids, ones(1, 4, 3), ones(1, 4), np.array([4])]
+    assert plan.run(arguments)[0][..., 0].ravel().tolist() == (8 * ids).ravel().tolist()
+    ids[0, 4] = 1 << 30
+    with pytest.raises(IdRangeError, match="id 1073741824 in row 0"):
+        plan.run(arguments)
+    arguments[3] = np.array([1])  # frame 1 lies past the end
+    assert plan.run(arguments)[0].shape == (1, 4, 3, 8)
+
+
+def test_a_check_of_ids_ends_with_the_ids():
+    """4 frames of 3000 ids, read as 12000 frames of one: 12000 frames of 3000 lie far outside."""
+    inputs = [data("ids", 4, 3000, dtype="int64"), data("x", 12000), lengths("x")]
+    attrs = {"rows": 2, "units": 1}
+    nodes = [
+        node("flatten", "ids", ["flat"]),
+        node("embedding", "flat", ["y"], attrs, {"W": "W"}, lengths="n"),
+    ]
+    plan = plan_of(graph(inputs, nodes, "y"), {"W": np.array([[3], [5]], np.float32)})
+    ids = np.arange(12000).reshape(1, 4, 3000) % 2
+    y = plan.run([ids, ones(1, 12000), np.array([12000])])[0]
+    np.testing.assert_array_equal(y.ravel(), 3 + 2 * ids.ravel())
+
+
+# ---- Sizes ---------------------------------------------------------------------------------------
+
+
+def test_an_output_beyond_memory_is_refused():
+    """An input of 2^57 frames without features is an array of no bytes; 1024 units of it are."""
+    plan = plan_of(
+        graph([data("x", None, 0)], [node("dense", "x", ["y"], *dense(1024))], "x"),
+        {"W": ones(0, 1024), "b": ones(1024)},
+    )
+    with pytest.raises(ShapeError, match=r"my_dense.*too large"):
+        plan.run([np.empty((1, 2**57, 0), np.float32)])
+
+
+# ---- Work out of proportion ----------------------------------------------------------------------
+
+
+def sizes_of_a_huge_batch_of_nothing():
+    plan = plan_of(graph([data("x", 0)], [node("add", "x x", ["y"])], "y"))
+    assert plan.run([np.empty((2**40, 0), np.float32)])[0].shape == (2**40, 0)
+    with pytest.raises(ShapeError, match="too large"):
+        plan.run([np.empty((2**50, 0), np.float32)])
+
+
+def sum_of_many_values_alive_at_once():
+    """Each has a place of its own: the search for it must not compare all with all."""
+    count = MAX_NODES - 1
+    nodes = [node("add", " ".join(["x"] * (i % 3 + 1)), [f"v{i}"]) for i in range(count)]
+    nodes.append(node("add", " ".join(f"v{i}" for i in range(count)), ["y"]))
+    x = np.arange(3, dtype=np.float32)[None]
+    y = plan_of(graph([data("x", 3)], nodes, "y")).run([x])[0]
+    np.testing.assert_array_equal(y, sum(i % 3 + 1 for i in range(count)) * x)
+
+
+def sum_of_a_value_named_a_million_times():
+    """The last of a chain as long as a graph may be: finding it must not pass by all others."""
+    count, uses = MAX_NODES - 1, 900_000
+    nodes = [node("add", f"v{i}", [f"v{i + 1}"]) for i in range(count)]
+    nodes.append(node("add", f"v{count} " * uses, ["y"]))
+    plan = plan_of(graph([data("v0", 3)], nodes, "y"))
+    np.testing.assert_array_equal(plan.run([ones(2, 3)])[0], np.full((2, 3), uses))
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        sizes_of_a_huge_batch_of_nothing,
+        sum_of_many_values_alive_at_once,
+        sum_of_a_value_named_a_million_times,
+    ],
+    ids=lambda case: case.__name__,
+)
+def test_a_small_graph_does_not_take_for_ever(case):
+    """A process of its own can be ended; each takes well below a second of it."""
+    process = multiprocessing.get_context("spawn").Process(target=case)
+    process.start()
+    process.join(HANGS)
+    process.kill()  # where it still runs
+    process.join()
+    assert process.exitcode == 0
+
+
+# ---- Outputs of one storage ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outputs", [(("y", "n"), "y"), ("y", ("y", "n"))], ids=["first", "last"])
+def test_two_outputs_of_one_value_end_each_by_its_own_lengths(outputs):
+    document = graph([data("x", None, 3), lengths("x")], [node("add", "x x", ["y"])], *outputs)
+    x, ends = np.arange(24, dtype=np.float32).reshape(2, 4, 3) + 1, np.array([2, 0])
+    results = plan_of(document).run([x, ends])
+    for y, expected in zip(results, ref.run(document, {}, {"x": x, "n": ends}), strict=True):
+        close(y, expected, FLOAT32[0])
+
+
+# ---- Twisted graphs ------------------------------------------------------------------------------
+
+
+def test_no_twisted_graph_crashes():
+    """In a process of its own, so that a crash is one failure and names its seed."""
+    count = 8000
+    script = Path(__file__).with_name("twisted_graphs.py")
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", script, "0", str(count)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    *seeds, last = done.stdout.split("\n")[:-1]
+    assert done.returncode == 0, f"seed {last}: exit status {done.returncode}\n{done.stderr}"
+    found = json.loads(last)
+    assert len(seeds) == count
+    # enough got as far as a call, and enough calls as far as the kernels
+    assert found["ran"] > count / 2, found
+    assert found["call: ShapeError"] > count / 10, found
+    assert found["plan: GraphError"] > count / 10, found

@@ -1,0 +1,121 @@
+"""Hundreds of random graphs: what they compute, and that their bits depend on nothing else.
+
+The graphs come from random_graphs.py. Values are compared with the float64 reference; bits with
+the same rows on one thread or two, behind calls of other shapes on the same plan, and alone.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from random_graphs import ACTIVATIONS, Value, random_graph
+from tolerances import FLOAT32, close
+
+from seqcore import reference as ref
+
+SEEDS = range(1500)
+BATCHES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 40)
+
+
+@cache
+def calls(seed):
+    """Return (graph, arguments of its calls): a batch, another, often without a row, the first.
+
+    The shapes change twice, so that a plan also comes back to those it had before.
+    """
+    graph, rng = random_graph(seed), np.random.default_rng(seed)
+    first, second = rng.choice(BATCHES), rng.choice([0, 0, 1, 5, 12, 31])
+    sizes = [(first, graph.times[0]), (second, graph.times[-1]), (first, graph.times[0])]
+    return graph, [graph.arguments(rng, int(batch), time) for batch, time in sizes]
+
+
+def run(plan, arguments):
+    return plan.run(list(arguments.values()))
+
+
+def same_bits(actual, expected, where):
+    for index, (a, e) in enumerate(zip(actual, expected, strict=True)):
+        assert a.shape == e.shape, f"{where}, output {index}: shape {a.shape}, not {e.shape}"
+        assert a.tobytes() == e.tobytes(), f"{where}, output {index}: bits differ"
+
+
+def rows_of(output: Value, y, m, batch):
+    """The part of an output that belongs to row `m` of the batch."""
+    count = len(y) // batch if output.kind == "frames" else 1  # folded: a row for every frame
+    return y[:, m : m + 1] if output.kind == "stack" else y[m * count : (m + 1) * count]
+
+
+def test_the_seeds_cover_every_op_and_option():
+    nodes, inputs, outputs, absent, sizes = [], [], [], set(), set()
+    for graph, arguments in map(calls, SEEDS):
+        nodes += graph.nodes
+        inputs += graph.inputs
+        outputs += graph.outputs
+        for call in arguments:
+            absent |= {(spec["kind"], call[spec["name"]] is None) for spec in graph.inputs}
+            sizes |= {size for array in call.values() if array is not None for size in array.shape}
+    assert {node["op"] for node in nodes} == set(ref.OPS)
+    for option, expected in {
+        "activation": ACTIVATIONS,
+        "padding": ["valid", "same", "causal"],
+        "groups": [1, 2, 3],
+        "reverse": [False, True],
+        "realign": [False, True],
+        "return_sequences": [False, True],
+        "reset_after": [False, True],
+    }.items():
+        found = {str(node["attrs"][option]) for node in nodes if option in node["attrs"]}
+        assert found == set(map(str, expected)), option
+    assert {spec["kind"] for spec in inputs} == {"data", "lengths", "state"}
+    assert {(kind, gone) for kind in ("lengths", "state") for gone in (False, True)} <= absent
+    assert {value.kind for value in outputs} == {"sequence", "vector", "frames", "flat", "stack"}
+    assert {0, 1, 65} <= sizes
+    assert any(0 in graph.times for graph, _ in map(calls, SEEDS))
+    assert any(len(node["outputs"]) > 1 and node["outputs"][0] is None for node in nodes)
+
+
+@cache
+def expected(seed):
+    graph, arguments = calls(seed)
+    with np.errstate(invalid="ignore"):  # NaN past the ends
+        return [ref.run(graph.document, graph.tensors, call) for call in arguments]
+
+
+def test_values_are_those_of_the_reference(isa):
+    for seed in SEEDS:
+        graph, arguments = calls(seed)
+        plan = graph.plan(isa=isa)
+        for number, call in enumerate(arguments):
+            results = zip(graph.outputs, run(plan, call), expected(seed)[number], strict=True)
+            for output, y, wanted in results:
+                where = f"seed {seed}, call {number}, {output.name}"
+                close(y, wanted, FLOAT32[output.depth], where)
+
+
+def test_bits_depend_neither_on_threads_nor_on_the_calls_before(isa):
+    parallel = 0
+    for seed in SEEDS:
+        graph, arguments = calls(seed)
+        plan = graph.plan(isa=isa, threads=2)
+        for number, call in enumerate(arguments):
+            fresh = graph.plan(isa=isa, threads=1)
+            same_bits(run(plan, call), run(fresh, call), f"seed {seed}, call {number}")
+            parallel += plan.threads(*call["x0"].shape[:2]) == 2
+    assert parallel > len(SEEDS) / 10
+
+
+def test_a_row_does_not_see_its_batch(isa):
+    for seed in SEEDS:
+        graph, arguments = calls(seed)
+        plan, alone = graph.plan(isa=isa, threads=2), graph.plan(isa=isa, threads=1)
+        for number, call in enumerate(arguments[:2]):
+            batch = len(call["x0"])
+            together = run(plan, call)
+            for m in {0, batch // 2, batch - 1} if batch else ():
+                rows = [
+                    rows_of(output, y, m, batch)
+                    for output, y in zip(graph.outputs, together, strict=True)
+                ]
+                where = f"seed {seed}, call {number}, row {m} of {batch}"
+                same_bits(run(alone, graph.row(call, m)), rows, where)
