@@ -17,6 +17,8 @@ import seqcore as sc
 FEATURES, H = 5, 7
 W, U, B = np.ones((FEATURES, 4 * H)), np.ones((H, 4 * H)), np.ones(4 * H)
 ONES = np.ones((2, 3, FEATURES), np.float32)
+RAGGED = [[1.0, 2.0], [3.0]]
+HUGE = 10**5000  # as a float it overflows, and Python does not write it either
 
 
 def refused(error, message, call):
@@ -29,6 +31,7 @@ def refused(error, message, call):
 
 OPTIONS = {
     "units": [
+        lambda: sc.LSTM(HUGE),
         lambda: sc.LSTM(0),
         lambda: sc.LSTM(-3),
         lambda: sc.LSTM(2.5),
@@ -49,6 +52,10 @@ OPTIONS = {
     ],
     "activation": [
         lambda: sc.Dense(2, activation="Relu"),
+        lambda: sc.ActivationSpec("elu", 10**400),
+        lambda: sc.ActivationSpec("elu", HUGE),
+        lambda: sc.ActivationSpec("elu", np.float32("nan")),
+        lambda: sc.ActivationSpec("elu", np.bool_(True)),
         lambda: sc.Activation(np.tanh),
         lambda: sc.LSTM(2, activation=["tanh", 0, 0]),
         lambda: sc.GRU(2, recurrent_activation="sigmoid6"),
@@ -72,7 +79,12 @@ OPTIONS = {
         lambda: sc.Concatenate(1.0),
         lambda: sc.Concatenate(None),
     ],
-    "rate": [lambda: sc.Dropout(1.5), lambda: sc.Dropout(float("nan")), lambda: sc.Dropout("a")],
+    "rate": [lambda: sc.Dropout(HUGE), lambda: sc.Dropout(np.float32(1.5))],
+    "rate is a number": [
+        lambda: sc.Dropout(1.5),
+        lambda: sc.Dropout(float("nan")),
+        lambda: sc.Dropout("a"),
+    ],
     "input_dim": [lambda: sc.Embedding(0, 3)],
     "output_dim": [lambda: sc.Embedding(3), lambda: sc.Embedding(np.ones((3, 2)), 2)],
     "shape": [
@@ -98,6 +110,10 @@ OPTIONS = {
         lambda: sc.Bidirectional(sc.LSTM(2), sc.LSTM(2)),
         lambda: sc.Bidirectional(sc.LSTM(2), sc.Dense(2)),
         lambda: sc.Bidirectional(sc.LSTM(2), sc.LSTM(2, go_backwards=True, return_sequences=True)),
+    ],
+    "layer is SimpleRNN, LSTM or GRU": [
+        lambda: sc.Bidirectional.from_keras([W, U, W, U], "LSTM"),
+        lambda: sc.Bidirectional.from_keras([W, U, W, U], sc.Dense),
     ],
     "one input and one output": [
         lambda: sc.TimeDistributed(3),
@@ -158,10 +174,56 @@ def test_an_unknown_option_is_an_error_of_python():
         (lambda: sc.LSTM.from_torch([B], "a"), "mapping"),
         (lambda: sc.LSTM.from_torch({"a": B}, 3), "prefix"),
         (lambda: sc.LSTM.from_torch({"weight": B}), "no recurrent weights"),
+        (lambda: sc.LSTM.from_torch({3: B}), "strings; found 3"),
+        (lambda: sc.Dense.from_torch({"weight": W, None: B}), "strings; found None"),
+        (lambda: sc.LSTM.from_torch({f"weight_ih_l{'7' * 5000}": B}), "no recurrent weights"),
+        (lambda: sc.LSTM.from_keras(None), "'LSTM'.*get_weights.*NoneType"),
+        (lambda: sc.Dense.from_keras({"kernel": W}), "'Dense'.*get_weights.*dict"),
+        (lambda: sc.Embedding.from_keras(None, name="table"), "'table'.*get_weights"),
+        (lambda: sc.LSTM.from_keras([W, U], use_bias=True), "'LSTM': use_bias=True"),
+        (lambda: sc.GRU.from_keras([W, U], use_bias=True, name="a"), "'a': use_bias=True"),
+        (lambda: sc.Dense.from_keras([W], use_bias=np.True_), "'Dense': use_bias=True"),
+        (lambda: sc.LSTM(W, RAGGED), "'LSTM', weight U: rows of different"),
+        (lambda: sc.LSTM(RAGGED, U), "'LSTM', weight W: rows of different"),
+        (lambda: sc.GRU(W, U, RAGGED, name="g"), "'g', weight b: rows of different"),
+        (lambda: sc.Dense(RAGGED), "'Dense', weight kernel: rows of different"),
+        (lambda: sc.Conv1D(W[None], RAGGED), "'Conv1D', weight bias: rows of different"),
+        (lambda: sc.LSTM.from_keras([W, RAGGED]), "weight recurrent_kernel: rows of different"),
+        (lambda: sc.Dense.from_torch({"weight": RAGGED}), "weight weight: rows of different"),
+        (lambda: sc.Dense(torch.ones(2, 2, device="meta")), "kernel: it is on the meta device"),
+        (lambda: sc.Bidirectional.from_keras([W, U, B], sc.LSTM), "both directions, 4 or 6; fo"),
     ],
 )
 def test_wrong_weights_are_named(make, message):
     refused(sc.WeightsError, message, make)
+
+
+class Unreadable:
+    """An array of another library that cannot become one of NumPy's."""
+
+    ndim = 2
+
+    def __init__(self, error):
+        self.error = error
+
+    def __array__(self, *_, **__):
+        raise self.error("no NumPy here")
+
+
+@pytest.mark.parametrize("error", [TypeError, RuntimeError])
+def test_arrays_that_numpy_cannot_read(rnn, error):
+    array = Unreadable(error)
+    refused(sc.DtypeError, "'Dense', weight kernel.*no NumPy here", lambda: sc.Dense(array))
+    refused(sc.DtypeError, "'LSTM', weight U.*no NumPy here", lambda: sc.LSTM(W, array))
+    refused(sc.DtypeError, "input 'x'.*no NumPy here", lambda: rnn(array))
+
+
+def test_tensors_that_numpy_cannot_read(rnn):
+    grad = torch.ones(2, 3, FEATURES, requires_grad=True)
+    for x in (grad, torch.ones(2, 3, FEATURES, dtype=torch.bfloat16)):
+        refused(sc.DtypeError, r"input 'x'.*\.detach\(\)", lambda x=x: rnn(x))
+    sparse = torch.eye(3).to_sparse()
+    refused(sc.DtypeError, "'Dense', weight kernel", lambda: sc.Dense(sparse))
 
 
 @pytest.mark.parametrize("dtype", [complex, object, str, bool, "M8[s]"])
@@ -181,6 +243,8 @@ def test_weights_are_real_numbers(dtype):
         ([sc.Dense(3)], r"Dense.*Input\(shape\)"),
         ([sc.Dropout(), sc.Dense(3)], "Dropout"),
         ([3], "list of layers"),
+        (None, "list of layers; found None"),
+        (sc.Dense(3), "list of layers; found <Dense>"),
         ([sc.Input((3,)), sc.Dense(2), sc.Input((3,))], "found Input"),
         ([sc.Input((3,)), sc.Dense], "found <class"),
         ([sc.Input((3, 2)), sc.LSTM(2, return_state=True), sc.Dense(2)], "3 outputs; use Model"),
@@ -533,3 +597,18 @@ def test_a_model_file_whose_graph_is_wrong_names_the_file(rnn, tmp_path):
             sc.load(path)
         if not isinstance(caught.value, sc.UnsupportedLayerError):
             assert "model.safetensors" in str(caught.value)
+
+
+def test_weights_in_safetensors_are_no_model(tmp_path):
+    """That it lacks a graph is told before what the reader of models thinks of F16."""
+    path = tmp_path / "weights.safetensors"
+    header = b'{"a":{"dtype":"F16","shape":[2],"data_offsets":[0,4]}}'
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    refused(
+        sc.ModelFileError, "weights.safetensors: .*__graph__.*read_weights", lambda: sc.load(path)
+    )
+    named = header.replace(b'"a"', b'"__graph__"')
+    path.write_bytes(len(named).to_bytes(8, "little") + named + bytes(4))
+    with pytest.raises(sc.ModelFileError) as caught:
+        sc.load(path)
+    assert "read_weights" not in str(caught.value)

@@ -259,3 +259,12 @@ def test_a_parametrised_module_is_refused():
     module = torch.nn.utils.parametrizations.weight_norm(torch.nn.LSTM(4, 6), "weight_hh_l0")
     with pytest.raises(sc.UnsupportedLayerError, match="Parametrized"):
         sc.from_torch(module)
+
+
+def test_weights_outside_of_float32_are_refused():
+    module = torch.nn.LSTM(3, 2, dtype=torch.float64)
+    with torch.no_grad():
+        module.weight_hh_l0[0, 0] = 1e300
+    for make in (lambda: sc.from_torch(module), lambda: sc.LSTM.from_torch(module.state_dict())):
+        with pytest.raises(sc.WeightsError, match=r"weight_hh_l0: .*float32's range"):
+            make()

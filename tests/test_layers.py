@@ -353,3 +353,28 @@ def test_shared_layers_compute_the_same(rng):
     alone = sc.Sequential([rnn])
     assert np.array_equal(both[0], alone(x))
     assert np.array_equal(both[1], alone(y))
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert sc.Dropout(np.float32(0.25)).rate == 0.25
+    assert sc.Dropout(np.int64(1)).rate == 1.0
+    spec = sc.ActivationSpec("hard_sigmoid", np.float32(0.25), np.int32(1))
+    assert spec.attr() == ["hard_sigmoid", 0.25, 1.0]
+    assert [type(value) for value in spec.attr()] == [str, float, float]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("layer", "gates"), [(sc.SimpleRNN, 1), (sc.LSTM, 4), (sc.GRU, 3)])
+def test_both_halves_of_a_keras_bidirectional(layer, gates, bias):
+    rng = np.random.default_rng(5)
+    shapes = [(3, gates * 2), (2, gates * 2), (gates * 2,)][: 2 + bias]
+    arrays = [rng.normal(size=shape) for shape in shapes * 2]
+    half = len(shapes)
+    options = {"return_sequences": True, "use_bias": bias}
+    both = sc.Bidirectional.from_keras(arrays, layer, merge_mode=None, **options)
+    forward = layer.from_keras(arrays[:half], **options)
+    backward = layer.from_keras(arrays[half:], **options)
+    x = rng.normal(size=(2, 5, 3))
+    found = sc.Sequential([both])(x)
+    np.testing.assert_array_equal(found[0], sc.Sequential([forward])(x))
+    np.testing.assert_array_equal(found[1], sc.Sequential([backward])(x[:, ::-1])[:, ::-1])

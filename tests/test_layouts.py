@@ -221,12 +221,17 @@ def test_a_weight_becomes_native_float32(dtype):
     assert np.array_equal(made, given)
 
 
-def test_a_weight_is_a_copy_unless_nobody_can_write_to_it():
+def test_a_weight_is_a_read_only_copy():
     given = np.ones((2, 2), np.float32)
     made = layouts.weight(given, "layer", "W", (2, 2))
     given[0, 0] = 5
     assert made[0, 0] == 1
-    assert layouts.weight(made, "layer", "W", (2, 2)) is made
+    view = given.view()
+    view.flags.writeable = False
+    made = layouts.weight(view, "layer", "W", (2, 2))
+    given[:] = 7
+    assert made[0, 0] == 5
+    assert not made.flags.writeable
 
 
 def test_a_weight_beyond_float32_is_refused():
@@ -238,3 +243,27 @@ def test_a_weight_beyond_float32_is_refused():
 def test_a_weight_is_made_of_real_numbers(dtype):
     with pytest.raises(sc.DtypeError, match="'layer', weight b"):
         layouts.weight(np.array([1], dtype), "layer", "b", (1,))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_torch_tensors_of_any_float_dtype(dtype):
+    """A state_dict and named_parameters, which need a gradient, as they are."""
+    torch.manual_seed(0)
+    module = torch.nn.LSTM(3, 2).to(getattr(torch, dtype))
+    for named in (module.state_dict(), dict(module.named_parameters())):
+        ((cell,),) = layouts.torch_recurrent("LSTM", named, "", "LSTM")
+        np.testing.assert_array_equal(cell.W, module.weight_ih_l0.detach().float().numpy().T)
+    table = torch.nn.Embedding(4, 3, dtype=getattr(torch, dtype))
+    layer = sc.Embedding.from_torch(dict(table.named_parameters()))
+    np.testing.assert_array_equal(layer.W, table.weight.detach().float().numpy())
+
+
+def test_torch_tensors_in_keras_order_and_as_arguments():
+    arrays = [torch.rand(3, 6, requires_grad=True), torch.rand(2, 6), torch.rand(2, 6)]
+    plain = [array.detach().numpy() for array in arrays]
+    x = np.ones((1, 4, 3), np.float32)
+    for make in (lambda given: sc.GRU(*given), sc.GRU.from_keras):
+        layers = make(arrays), make(plain)
+        found, expected = (sc.Sequential([layer]) for layer in layers)
+        np.testing.assert_array_equal(found(x), expected(x))
+        assert found.layers[0].parameters == 3 * 6 + 2 * 6 + 2 * 6

@@ -5,8 +5,12 @@ What layers compute is tested in test_layers.py and parity/; wrong arguments in 
 
 from __future__ import annotations
 
+import copy
 import doctest
 import importlib
+import pickle
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -390,9 +394,80 @@ def test_one_model_runs_in_many_threads(rng):
 
 
 @pytest.mark.parametrize(
-    "module", ["model", "layers.base", "layers.feedforward", "layers.recurrent", "importers.torch"]
+    "module",
+    [
+        "model",
+        "layers.base",
+        "layers.feedforward",
+        "layers.recurrent",
+        "layers.wrappers",
+        "importers.torch",
+    ],
 )
 def test_examples_in_docstrings_run(module):
     failed, tried = doctest.testmod(importlib.import_module(f"seqcore.{module}"))
     assert tried
     assert not failed
+
+
+# ---- Pickles ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_model_out_of_a_pickle_is_the_same(rng, protocol):
+    model = two_inputs(rng).with_options(isa=sc.cpu_info()["isas"][-1], threads=2)
+    again = pickle.loads(pickle.dumps(model, protocol))
+    a, b = rng.normal(size=(4, 6, FEATURES)), rng.normal(size=(4, 3))
+    np.testing.assert_array_equal(
+        again(a, b, lengths=[1, 6, 2, 3]), model(a, b, lengths=[1, 6, 2, 3])
+    )
+    assert (again.plan, again.layers) == (model.plan, model.layers)
+    assert (again.inputs, again.outputs, again.states) == (
+        model.inputs,
+        model.outputs,
+        model.states,
+    )
+
+
+def test_copies(rng):
+    chain = sc.Sequential([lstm(rng), sc.Dense(rng.normal(size=(H, 2)))])
+    x = rng.normal(size=(2, 3, FEATURES))
+    for again in (copy.copy(chain), copy.deepcopy(chain), pickle.loads(pickle.dumps(chain))):
+        assert type(again) is sc.Sequential
+        np.testing.assert_array_equal(again(x), chain(x))
+
+
+def test_a_loaded_model_outlives_its_file_in_a_pickle(rng, tmp_path):
+    path = tmp_path / "model"
+    tagger(rng).save(path)
+    model = sc.load(path)
+    text = pickle.dumps(model)
+    x = rng.normal(size=(2, 3, FEATURES))
+    expected = model(x)
+    del model
+    path.unlink()
+    for found, wanted in zip(pickle.loads(text)(x), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_pickle_in_a_fresh_process(rng, tmp_path):
+    """As multiprocessing with "spawn" hands models over."""
+    model, x = tagger(rng), rng.normal(size=(2, 3, FEATURES))
+    (tmp_path / "task").write_bytes(pickle.dumps((model, x)))
+    program = (
+        "import pickle, sys; m, x = pickle.load(open(sys.argv[1], 'rb')); "
+        "pickle.dump(m(x), open(sys.argv[2], 'wb'))"
+    )
+    paths = [str(tmp_path / name) for name in ("task", "result")]
+    subprocess.run([sys.executable, "-c", program, *paths], check=True)
+    for found, wanted in zip(
+        pickle.loads((tmp_path / "result").read_bytes()), model(x), strict=True
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_model_without_weights_is_not_pickled():
+    model = sc.Sequential([sc.Input((None, 3)), sc.LSTM(2, name="rnn")])
+    for call in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(sc.NotBuiltError, match="'rnn'"):
+            call(model)

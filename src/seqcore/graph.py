@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from .errors import GraphError, ModelFileError, OptionError
@@ -31,6 +32,26 @@ _KINDS = frozenset([
     "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "softmax",
 ])  # fmt: skip
 _ALIASES = {"swish": "silu"}
+
+
+def told(value: Any) -> str:
+    """Return a value as messages show it."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return f"a huge {type(value).__name__}"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def finite(value: Any) -> float | None:
+    """Return a finite number, Python's or NumPy's, as a float; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
 
 
 @dataclass(frozen=True)
@@ -71,17 +92,14 @@ class ActivationSpec:
         value = getattr(self, which)
         if value is None:
             return default
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, (int, float))
-            or not math.isfinite(value)
-        ):
+        number = finite(value)
+        if number is None:
             raise OptionError(
-                f"activation {self.kind}: {which} is a finite number; found {value!r}"
+                f"activation {self.kind}: {which} is a finite number; found {told(value)}"
             )
-        if value and not used:
+        if number and not used:
             raise OptionError(f"activation {self.kind} has no {which}; found {value!r}")
-        return float(value)
+        return number
 
     @classmethod
     def of(cls, value: ActivationSpec | str | None, option: str) -> ActivationSpec:

@@ -19,7 +19,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from .errors import DtypeError, UnsupportedLayerError, WeightsError
 
-__all__ = ["Cell", "keras_recurrent", "torch_dense", "torch_recurrent", "weight"]
+__all__ = [
+    "Cell",
+    "as_array",
+    "check_bias",
+    "keras_arrays",
+    "keras_recurrent",
+    "torch_dense",
+    "torch_recurrent",
+    "weight",
+]
 
 Array = NDArray[Any]
 
@@ -37,13 +46,41 @@ class Cell(NamedTuple):
     parameters: int
 
 
+def as_array(value: Any, layer: str, name: str) -> Array:
+    """Return a weight as an array of whatever dtype and shape it has.
+
+    A torch tensor of any device and float dtype, with or without a gradient, is an array too; NumPy
+    alone reads few of them.
+
+    Raises
+    ------
+    WeightsError, DtypeError
+        Naming layer and weight.
+    """
+    where = f"layer {layer!r}, weight {name}"
+    if getattr(value, "is_meta", False) is True:
+        raise WeightsError(f"{where}: it is on the meta device and has no values")
+    try:
+        if callable(getattr(value, "detach", None)):
+            value = value.detach().cpu()
+            if value.is_floating_point() and value.element_size() < 4:
+                value = value.float()  # NumPy has no bfloat16
+        return np.asarray(value)
+    except ValueError as error:
+        raise WeightsError(f"{where}: rows of different shapes make no array ({error})") from None
+    except (TypeError, RuntimeError, AttributeError) as error:
+        raise DtypeError(
+            f"{where}: NumPy cannot read a {type(value).__name__} ({error}); give a NumPy array"
+        ) from None
+
+
 def weight(
     array: ArrayLike, layer: str, name: str, shape: Sequence[int | None], meaning: str = ""
 ) -> Array:
     """Return a weight as a read-only, C-contiguous float32 array.
 
-    An array that is all of that already is kept; everything else is copied, so that the caller's
-    later changes do not reach the layer.
+    Always a copy, so that the caller's later changes do not reach the layer: a read-only array may
+    be a view of a writeable one.
 
     Parameters
     ----------
@@ -59,7 +96,7 @@ def weight(
     ------
     WeightsError, DtypeError
     """
-    given = np.asarray(array)
+    given = as_array(array, layer, name)
     if given.dtype.kind not in "fiu":
         raise DtypeError(f"layer {layer!r}, weight {name}: expected floats; found {given.dtype}")
     fits = given.ndim == len(shape) and all(
@@ -72,9 +109,6 @@ def weight(
         raise WeightsError(
             f"layer {layer!r}, weight {name}: expected shape {expected}, found {given.shape}"
         )
-    flags = given.flags
-    if given.dtype == np.float32 and flags.c_contiguous and flags.aligned and not flags.writeable:
-        return given
     try:
         with np.errstate(over="raise"):
             converted = np.array(given, np.float32, order="C", copy=True)
@@ -95,17 +129,42 @@ def reorder_gates(array: Array, order: Sequence[int]) -> Array:
 # ---- Keras --------------------------------------------------------------------------------------
 
 
-def keras_recurrent(kind: str, arrays: Sequence[ArrayLike], layer: str) -> Cell:
+def keras_arrays(arrays: Any, layer: str, names: Sequence[str]) -> list[Array]:
+    """Return what ``get_weights()`` gave as arrays; `names` are the weights, for messages."""
+    if not isinstance(arrays, (list, tuple, np.ndarray)):
+        raise WeightsError(
+            f"layer {layer!r}: expected a list of arrays, as get_weights() returns it; found "
+            f"{type(arrays).__name__}"
+        )
+    return [
+        as_array(array, layer, names[k] if k < len(names) else str(k))
+        for k, array in enumerate(arrays)
+    ]
+
+
+def check_bias(arrays: Sequence[Array], full: int, use_bias: Any, layer: str) -> None:
+    """Refuse one array less than the `full` number where the caller says that there is a bias."""
+    if isinstance(use_bias, (bool, np.bool_)) and use_bias and len(arrays) == full - 1:
+        raise WeightsError(
+            f"layer {layer!r}: use_bias=True, but there is no bias among the {len(arrays)} arrays"
+        )
+
+
+def keras_recurrent(
+    kind: str, given: Sequence[ArrayLike], layer: str, use_bias: Any = None
+) -> Cell:
     """Return a Keras recurrent layer's ``get_weights()`` in canonical order.
 
     Parameters
     ----------
     kind : "SimpleRNN", "LSTM" or "GRU"
-    arrays : sequence of two or three arrays
+    given : list of two or three arrays
         kernel (I, G*H), recurrent_kernel (H, G*H) and, unless use_bias is False, bias (G*H,) or,
         for a GRU with reset_after, (2, 3H).
     layer : str
         For messages.
+    use_bias : bool, optional
+        True: a bias must be there.
 
     Raises
     ------
@@ -114,12 +173,14 @@ def keras_recurrent(kind: str, arrays: Sequence[ArrayLike], layer: str) -> Cell:
         (6H,) among them.
     """
     gates = GATES[kind]
+    arrays = keras_arrays(given, layer, ("kernel", "recurrent_kernel", "bias"))
+    check_bias(arrays, 3, use_bias, layer)
     if not 2 <= len(arrays) <= 3:
         raise WeightsError(
             f"layer {layer!r}: expected kernel, recurrent_kernel and perhaps bias; found "
             f"{len(arrays)} arrays"
         )
-    units = np.shape(arrays[1])[0] if np.ndim(arrays[1]) == 2 else None
+    units = arrays[1].shape[0] if arrays[1].ndim == 2 else None
     width = None if units is None else gates * units
     kernel = weight(arrays[0], layer, "kernel", (None, width), f"(features, {gates}*units)")
     recurrent = weight(
@@ -129,22 +190,22 @@ def keras_recurrent(kind: str, arrays: Sequence[ArrayLike], layer: str) -> Cell:
     matrices = [reorder_gates(kernel, order), reorder_gates(recurrent, order)]
     bias = None
     if len(arrays) == 3:
-        if width is not None and np.shape(arrays[2]) == (2 * width,) and kind != "SimpleRNN":
+        if width is not None and arrays[2].shape == (2 * width,) and kind != "SimpleRNN":
             raise WeightsError(
                 f"layer {layer!r}, weight bias: ({2 * width},) is the layout of CuDNN{kind}, "
                 "which is not supported"
             )
-        double = kind == "GRU" and np.ndim(arrays[2]) == 2
+        double = kind == "GRU" and arrays[2].ndim == 2
         shape = (2, width) if double else (width,)
         bias = reorder_gates(weight(arrays[2], layer, "bias", shape), order)
-    parameters = sum(int(np.size(array)) for array in arrays)
+    parameters = sum(array.size for array in arrays)
     return Cell(matrices[0], matrices[1], bias, parameters)
 
 
 # ---- torch --------------------------------------------------------------------------------------
 
 _RECURRENT_NAME = re.compile(
-    r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(\d+)(_reverse)?)?"
+    r"(weight_ih|weight_hh|bias_ih|bias_hh|weight_hr)(?:_l(\d{1,6})(_reverse)?)?"
 )
 _TORCH_NAMES = {"SimpleRNN": "nn.RNN", "LSTM": "nn.LSTM", "GRU": "nn.GRU"}
 
@@ -158,6 +219,11 @@ def _below(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> dict[st
         )
     if not isinstance(prefix, str):
         raise WeightsError(f"layer {layer!r}: a prefix is a string; found {prefix!r}")
+    strangers = [name for name in weights if not isinstance(name, str)]
+    if strangers:
+        raise WeightsError(
+            f"layer {layer!r}: the names of weights are strings; found {strangers[0]!r:.80}"
+        )
     if prefix and not prefix.endswith("."):
         prefix += "."
     found = {name[len(prefix) :]: weights[name] for name in weights if name.startswith(prefix)}
@@ -217,9 +283,10 @@ def torch_recurrent(
         For a projection (``proj_size``).
     """
     own = _below(weights, prefix, layer)
-    slots: dict[tuple[int, bool], dict[str, ArrayLike]] = {}
-    for name, array in own.items():
+    slots: dict[tuple[int, bool], dict[str, Array]] = {}
+    for name, value in own.items():
         if match := _RECURRENT_NAME.fullmatch(name):
+            array = as_array(value, layer, name)
             slot = (int(match[2] or 0), bool(match[3]))
             if match[1] in slots.setdefault(slot, {}):
                 raise WeightsError(f"layer {layer!r}: {match[1]} is there with and without _l0")
@@ -251,7 +318,7 @@ def torch_recurrent(
 
 
 def _torch_cell(
-    kind: str, arrays: Mapping[str, ArrayLike], suffix: str, features: int | None, layer: str
+    kind: str, arrays: Mapping[str, Array], suffix: str, features: int | None, layer: str
 ) -> Cell:
     """Return one direction of one layer; its input has `features`, where that is known."""
     biases = [name for name in ("bias_ih", "bias_hh") if name in arrays]
@@ -263,7 +330,7 @@ def _torch_cell(
             f"layer {layer!r}: {', '.join(name + suffix for name in missing)} missing"
         )
     gates = GATES[kind]
-    shape = np.shape(arrays["weight_hh"])
+    shape = arrays["weight_hh"].shape
     if len(shape) != 2 or shape[1] == 0 or shape[0] != gates * shape[1]:
         others = [
             _TORCH_NAMES[other]

@@ -7,10 +7,11 @@ which knows the layers.
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -77,6 +78,11 @@ def _array(value: Any, what: str) -> Array:
         return np.asarray(value)
     except ValueError as error:
         raise ShapeError(f"{what}: rows of different shapes make no array ({error})") from None
+    except (TypeError, RuntimeError) as error:  # torch tensors with a gradient or of bfloat16
+        raise DtypeError(
+            f"{what}: NumPy cannot read a {type(value).__name__} ({error}); give a NumPy array, of "
+            "a torch tensor .detach().cpu().float().numpy()"
+        ) from None
 
 
 def _floats(value: Any, what: str) -> Array:
@@ -248,9 +254,7 @@ class Model:
 
     def _call(self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any, out: Any) -> Any:
         """Run with any arguments: convert, check, run."""
-        if self._unbuilt:
-            names = ", ".join(repr(name) for name in self._unbuilt)
-            raise NotBuiltError(f"layers without weights: {names}; this model gives summary() only")
+        self._check_built("this model gives summary() only")
         arrays = self._absent.copy()
         given = self._by_input(inputs)
         for data, value in zip(self._data, given, strict=True):
@@ -402,6 +406,24 @@ class Model:
 
     # -- what becomes of it --
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle and copy as graph, weights and what was asked for; a plan is made anew.
+
+        Raises
+        ------
+        NotBuiltError
+            Layers have no weights.
+        """
+        self._check_built("there is nothing to pickle or to copy")
+        graph = self._graph
+        state = (graph.to_json(), dict(graph.tensors), self._isa, self._threads)
+        return _restored, (type(self), *state)
+
+    def _check_built(self, consequence: str) -> None:
+        if self._unbuilt:
+            names = ", ".join(repr(name) for name in self._unbuilt)
+            raise NotBuiltError(f"layers without weights: {names}; {consequence}")
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a model file (safetensors, the graph inside), which `load` and the C library read.
 
@@ -412,9 +434,7 @@ class Model:
         OSError, ModelFileError
             The file cannot be written. What was there before is then still there.
         """
-        if self._unbuilt:
-            names = ", ".join(repr(name) for name in self._unbuilt)
-            raise NotBuiltError(f"layers without weights: {names}; there is nothing to save")
+        self._check_built("there is nothing to save")
         write_model_file(os.fspath(path), self._graph.to_json(), dict(self._graph.tensors))
 
     def with_options(
@@ -483,6 +503,8 @@ class Sequential(Model):
     """
 
     def __init__(self, layers: Sequence[Layer | Input]) -> None:
+        if not isinstance(layers, Iterable):
+            raise GraphError(f"Sequential: expected a list of layers; found {layers!r:.80}")
         chain = list(layers)
         first = chain[0] if chain else None
         if isinstance(first, Layer):
@@ -510,6 +532,7 @@ class Sequential(Model):
 
 # ---- Files --------------------------------------------------------------------------------------
 
+_MOST_HEADER = 16 << 20  # bytes of a safetensors header that are read for a better message
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -555,16 +578,55 @@ def load(
                 return model
             return model.with_options(isa=checked_isa, threads=checked_threads)
     _refuse_foreign(name, head)
-    text, tensors = read_model_file(name)
-    # The plan checks the text first, in C and strictly; only then does Python's reader see it.
-    most = checked_threads or 0
     try:
-        plan = Plan(text, tensors, isa=checked_isa, threads=most)
+        text, tensors = read_model_file(name)
+        return _from_graph(Model, text, tensors, name, checked_isa, checked_threads or 0)
     except (GraphError, ShapeError, WeightsError) as error:
         raise ModelFileError(f"{name}: {error}") from None
-    model = object.__new__(Model)
-    model._set_up(plan, Graph.from_json(text, tensors, name), {}, checked_isa, most)
+    except ModelFileError:
+        if _lacks_graph(name, head):
+            raise ModelFileError(
+                f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
+                "read_weights and, for example, LSTM.from_torch(weights, prefix)"
+            ) from None
+        raise
+
+
+def _from_graph(
+    kind: type[Model],
+    text: bytes,
+    tensors: dict[str, Array],
+    source: str,
+    isa: str | None,
+    threads: int,
+) -> Model:
+    """Return the model of a graph and its tensors; `source` is for messages."""
+    # The plan checks the text first, in C and strictly; only then does Python's reader see it.
+    plan = Plan(text, tensors, isa=isa, threads=threads)
+    model = object.__new__(kind)
+    model._set_up(plan, Graph.from_json(text, tensors, source), {}, isa, threads)
     return model
+
+
+def _restored(
+    kind: type[Model], text: bytes, tensors: dict[str, Array], isa: str | None, threads: int
+) -> Model:
+    """Return a model out of a pickle (`Model.__reduce__`)."""
+    return _from_graph(kind, text, tensors, "a pickled model", isa, threads)
+
+
+def _lacks_graph(name: str, head: bytes) -> bool:
+    """Tell whether a file that is no model is safetensors all the same, with weights alone."""
+    size = int.from_bytes(head, "little")
+    if not 2 <= size <= _MOST_HEADER:
+        return False
+    with open(name, "rb") as file:
+        file.seek(8)
+        try:
+            header = json.loads(file.read(size))
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(header, dict) and "__graph__" not in header
 
 
 def _has_user_block(file: Any) -> bool:

@@ -97,7 +97,7 @@ def saved(model: keras.Model, path: Path) -> Path:
 def compared(model: keras.Model, path: Path, *inputs: np.ndarray, depth: int = 2) -> None:
     actual = outputs(load_h5(saved(model, path)), *inputs)
     expected = model.predict(inputs[0] if len(inputs) == 1 else list(inputs), verbose=0)
-    expected = expected if isinstance(expected, list) else [expected]
+    expected = expected if isinstance(expected, (list, tuple)) else [expected]
     assert len(actual) == len(expected)
     for found, wanted in zip(actual, expected, strict=True):
         close(found, wanted, FLOAT32[depth])
@@ -215,6 +215,19 @@ def test_characters_within_words(tmp_path: Path) -> None:
     compared(model, tmp_path / "m.h5", ids)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: L.LSTM(4, return_state=True),
+        lambda: L.Bidirectional(L.GRU(3, return_sequences=True), merge_mode=None),
+    ],
+)
+def test_a_sequential_that_ends_with_several_outputs(
+    make: Callable[[], Any], tmp_path: Path
+) -> None:
+    compared(keras.Sequential([L.Input((None, 6)), make()]), tmp_path / "m.h5", features(2, 5, 6))
+
+
 # ---- Versions -----------------------------------------------------------------------------------
 
 
@@ -306,6 +319,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any], str]] = {
     "number for flag": ("LSTM", {"stateful": 0}, "stateful=0"),
     "activation": ("Dense", {"activation": "mish"}, "'mish' is not supported for Keras 2"),
     "of Keras 3": ("Dense", {"activation": "leaky_relu"}, "'leaky_relu' is not supported"),
+    "no class": ("Dense", {"activation": {"class_name": ["x"]}}, "the activation .*'x'"),
     "lambda": (
         "Dense",
         {"activation": {"class_name": "__lambda__", "config": {"value": "4wEAAA=="}}},
@@ -434,6 +448,62 @@ def test_training_true_in_keras_3(tmp_path: Path) -> None:
     keras.Model(x, L.Dropout(0.5)(x, training=True)).save(tmp_path / "m.h5")
     with pytest.raises(UnsupportedLayerError, match="training=True"):
         load_h5(tmp_path / "m.h5")
+
+
+def test_several_outputs_within_a_sequential(path: Path) -> None:
+    edit(path, lambda config: layer(config, "LSTM").update(return_state=True))
+    with pytest.raises(UnsupportedLayerError, match=r"lstm \(LSTM\).*several outputs"):
+        load_h5(path)
+
+
+def test_an_input_layer_in_the_middle(path: Path) -> None:
+    def change(config: Any) -> None:
+        entry = copy.deepcopy(config["config"]["layers"][0])
+        entry["config"]["name"] = "again"
+        config["config"]["layers"].insert(2, entry)
+
+    with pytest.raises(ModelFileError, match=r"model.h5: layer 'again' \(InputLayer\)"):
+        load_h5(edit(path, change))
+
+
+@pytest.mark.parametrize("arguments", [None, "missing", [], "initial_state"], ids=str)
+def test_a_call_without_arguments_by_name(tmp_path: Path, arguments: Any) -> None:
+    """Its initial_state would be lost."""
+    x, state = L.Input((None, 6)), L.Input((4,))
+    y = L.GRU(4, name="gru")(x, initial_state=state)
+    keras.Model([x, state], y).save(tmp_path / "m.h5")
+
+    def change(config: Any) -> None:
+        entries = {entry["name"]: entry for entry in config["config"]["layers"]}
+        call = entries["gru"]["inbound_nodes"][0]
+        assert call["kwargs"]["initial_state"]
+        call["kwargs"] = arguments
+        if arguments == "missing":
+            del call["kwargs"]
+
+    with pytest.raises(ModelFileError, match=r"m.h5: layer 'gru' \(GRU\): a call without kwargs"):
+        load_h5(edit(tmp_path / "m.h5", change))
+
+
+def test_merges_and_inputs_that_are_not_supported(tmp_path: Path) -> None:
+    frames, vector, ids = L.Input((3, 4)), L.Input((4,)), L.Input((5,))
+    models = {
+        r"sum \(\w+\)": keras.Model([frames, vector], L.Add(name="sum")([frames, vector])),
+        r"join \(\w+\).*axis=0": keras.Model(
+            frames, L.Concatenate(axis=0, name="join")([frames, frames])
+        ),
+        r"join \(\w+\).*axis": keras.Model(
+            frames, L.Concatenate(axis=-3, name="join")([frames, frames])
+        ),
+        r"head \(\w+\).*int64": keras.Model(
+            ids, [L.Embedding(9, 2)(ids), L.Dense(2, name="head")(ids)]
+        ),
+    }
+    for match, model in models.items():
+        model.save(tmp_path / "m.h5")
+        with pytest.raises(UnsupportedLayerError, match=f"m.h5: .*{match}") as caught:
+            load_h5(tmp_path / "m.h5")
+        assert len(caught.value.layers) == 1
 
 
 def test_a_graph_that_is_none(tmp_path: Path) -> None:

@@ -86,8 +86,9 @@ def _references(node: Any, major: int, c: Config) -> list[Reference]:
     if major == 3:
         if not isinstance(node, dict) or not isinstance(node.get("args"), list):
             c.contradicts(f"a call without args: {short(node)}")
-        arguments = node.get("kwargs")
-        arguments = dict(arguments) if isinstance(arguments, dict) else {}
+        if not isinstance(node.get("kwargs"), dict):
+            c.contradicts(f"a call without kwargs: {short(node)}")
+        arguments = dict(node["kwargs"])
         found = _tensors([node["args"], arguments.pop("initial_state", None)], c)
         _check_arguments(arguments)
         return found
@@ -167,11 +168,9 @@ class _Importer:
         if not isinstance(config, dict):
             self.refuse("the model has no config")
         nodes = self._nodes(config.get("layers"), functional=True)
-        return self._functional(
-            nodes,
-            self._ends(config, "input_layers", nodes),
-            self._ends(config, "output_layers", nodes),
-        )
+        ends = [self._ends(config, key, nodes) for key in ("input_layers", "output_layers")]
+        made = self._made(nodes)
+        return self._model(*([self._symbol(made, reference) for reference in end] for end in ends))
 
     def _sequential(self, config: Any) -> Model:
         """Import a chain as the functional graph that it is."""
@@ -190,8 +189,18 @@ class _Importer:
         nodes = self._nodes(entries, functional=False)
         names = list(nodes)
         for before, name in itertools.pairwise(names):
+            if nodes[name].recipe is None:
+                nodes[name].config.contradicts("an InputLayer behind other layers of a Sequential")
             nodes[name].calls = [[(before, 0, 0)]]
-        return self._functional(nodes, [(names[0], 0, 0)], [(names[-1], 0, 0)])
+        made = self._made(nodes)
+        several = [
+            (f"{name} ({nodes[name].config.kind})", "several outputs within a Sequential")
+            for name in names[:-1]
+            if len(made[name, 0]) > 1
+        ]
+        if several:
+            raise UnsupportedLayerError(several, self.source)
+        return self._model(made[names[0], 0], made[names[-1], 0])
 
     def _nodes(self, entries: Any, functional: bool) -> dict[str, _Node]:
         """Translate every layer; raise UnsupportedLayerError for all that cannot be."""
@@ -240,9 +249,8 @@ class _Importer:
             _reference(item, owner) for item in ([listed] if isinstance(listed[0], str) else listed)
         ]
 
-    def _functional(
-        self, nodes: Mapping[str, _Node], inputs: Sequence[Reference], outputs: Sequence[Reference]
-    ) -> Model:
+    def _made(self, nodes: Mapping[str, _Node]) -> dict[tuple[str, int], Sequence[Symbol]]:
+        """Build and call every layer; return what each call of each layer returned."""
         readers: dict[str, list[str]] = defaultdict(list)
         for name, node in nodes.items():
             for reference in (reference for call in node.calls for reference in call):
@@ -253,10 +261,21 @@ class _Importer:
                 ids = any(recipe.ids for r in readers[name] if (recipe := nodes[r].recipe))
                 made[name, 0] = (self._input(node.config, ids),)
         self._call_all(nodes, self._built(nodes), made)
-        ends = [[self._symbol(made, reference) for reference in end] for end in (inputs, outputs)]
-        if not all(isinstance(symbol, Input) for symbol in ends[0]):
+        return made
+
+    def _model(self, inputs: Sequence[Symbol], outputs: Sequence[Symbol]) -> Model:
+        if not all(isinstance(symbol, Input) for symbol in inputs):
             self.refuse("input_layers lists a layer that is no InputLayer")
-        return Model(*ends)  # type: ignore[arg-type]
+        try:
+            return Model(inputs, outputs)  # type: ignore[arg-type]
+        except (GraphError, ShapeError) as error:
+            # What the plan says of one layer is about what Keras runs and this library does not:
+            # merges of unequal ranks, token ids read by another layer than Embedding.
+            found = re.fullmatch(r"layer '(.+?)' \((\w+)\): (.+)", str(error), re.DOTALL)
+            if not found:
+                raise
+            reason = (f"{found[1]} ({found[2]})", found[3])
+            raise UnsupportedLayerError([reason], self.source) from error
 
     def _built(self, nodes: Mapping[str, _Node]) -> dict[str, Layer]:
         """Build every layer; each array of the file is used once."""

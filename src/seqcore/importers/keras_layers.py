@@ -225,11 +225,12 @@ def _activation(value: Any, config: Config) -> ActivationSpec:
     if value is None:
         return ActivationSpec("linear")
     if isinstance(value, dict):
-        if value.get("class_name") in _ACTIVATION_LAYERS:
+        kind = value.get("class_name")
+        if isinstance(kind, str) and kind in _ACTIVATION_LAYERS:
             inner = config.child(value)
             _check_origin(inner)
             return _layer_activation(inner)
-        if value.get("class_name") == "function" and value.get("module") == "keras.activations":
+        if kind == "function" and value.get("module") == "keras.activations":
             value = value.get("config")
     known = _ACTIVATIONS[config.major]
     if not isinstance(value, str) or value not in known:
@@ -401,6 +402,8 @@ def _max_pooling(c: Config) -> Recipe:
 
 def _concatenate(c: Config) -> Recipe:
     axis = c.take("axis")
+    if axis == 0:
+        raise NotSupportedError("axis=0, the batch, is not supported")
     return Recipe(lambda _: layers.Concatenate(axis, name=c.name))
 
 

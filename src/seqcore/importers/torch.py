@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from .. import layouts
-from ..errors import UnsupportedLayerError, WeightsError
+from ..errors import UnsupportedLayerError
 from ..layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
 from ..model import Model
 
@@ -44,7 +41,7 @@ def from_torch(module: Any, *, return_state: bool = False) -> Model:
         Another class (a subclass too, whose forward may differ), proj_size, or hooks that could
         change results.
     WeightsError
-        Weights that are not there (the meta device).
+        Weights that are not there (the meta device), or outside of float32's range.
 
     Examples
     --------
@@ -63,23 +60,12 @@ def from_torch(module: Any, *, return_state: bool = False) -> Model:
         raise UnsupportedLayerError([(f"nn.{kind.__name__}", "proj_size is not supported")])
     if module._forward_hooks or module._forward_pre_hooks:
         raise UnsupportedLayerError([(f"nn.{kind.__name__}", "it has forward hooks")])
-    weights = {name: _to_numpy(tensor, name) for name, tensor in module.state_dict().items()}
     label = layer.__name__
     activation = module.nonlinearity if kind.__name__ == "RNN" else "tanh"
     rows = [
         [layer.from_cell(cell, activation=activation) for cell in row]
-        for row in layouts.torch_recurrent(label, weights, "", label)
+        for row in layouts.torch_recurrent(label, module.state_dict(), "", label)
     ]
     stack = RecurrentStack(rows, return_state=return_state, stacked=True)
     x = Input((None, module.input_size))
     return Model(x, stack(x))
-
-
-def _to_numpy(tensor: Any, name: str) -> NDArray[Any]:
-    """Return a tensor of any device as float32; NumPy has no bfloat16."""
-    if tensor.device.type == "meta":
-        raise WeightsError(f"weight {name}: it is on the meta device and has no values")
-    if not tensor.is_floating_point():
-        raise WeightsError(f"weight {name}: expected floats; found {tensor.dtype}")
-    array: NDArray[Any] = tensor.detach().cpu().float().numpy()
-    return np.array(array)

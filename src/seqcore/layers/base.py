@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError, OptionError
-from ..graph import GraphBuilder, Site, Value
+from ..graph import GraphBuilder, Site, Value, told
 
 __all__ = ["Call", "Input", "Layer", "Symbol"]
 
@@ -40,7 +40,7 @@ def whole(value: Any, layer: str, option: str, least: int = 1) -> int:
         number = least - 1
     if isinstance(value, (bool, np.bool_)) or not least <= number <= _MAX_SIZE:
         raise OptionError(
-            f"{layer}: {option} is a whole number from {least} to {_MAX_SIZE}; found {value!r}"
+            f"{layer}: {option} is a whole number from {least} to {_MAX_SIZE}; found {told(value)}"
         )
     return number
 
@@ -62,7 +62,8 @@ def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -
 
 def is_size(value: Any) -> bool:
     """Tell a constructor's size (Keras's form) from an array of weights."""
-    return np.ndim(value) == 0
+    # NumPy makes no array of rows of different shapes, which must get as far as a message.
+    return not isinstance(value, (list, tuple)) and np.ndim(value) == 0
 
 
 def checked_name(name: Any) -> str | None:

@@ -5,7 +5,6 @@ Each has Keras's constructor, or takes its weights as arrays in place of its siz
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Site, Value
+from ..graph import ActivationSpec, GraphBuilder, Site, Value, finite, told
 from .base import Array, Layer, Shape, choice, flag, is_size, whole
 
 __all__ = [
@@ -125,11 +124,14 @@ class Dense(_Affine):
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Dense:
         """Make the layer from a Keras Dense's ``get_weights()``, with the constructor's options."""
-        if len(arrays) not in (1, 2):
+        name = options.get("name") or "Dense"
+        given = layouts.keras_arrays(arrays, name, ("kernel", "bias"))
+        layouts.check_bias(given, 2, options.get("use_bias"), name)
+        if len(given) not in (1, 2):
             raise WeightsError(
-                f"Dense: expected kernel and perhaps bias; found {len(arrays)} arrays"
+                f"layer {name!r}: expected kernel and perhaps bias; found {len(given)} arrays"
             )
-        return cls(*arrays, **options)
+        return cls(*given, **options)
 
     @classmethod
     def from_torch(
@@ -190,9 +192,11 @@ class Embedding(Layer):
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Embedding:
         """Make the layer from a Keras Embedding's ``get_weights()``."""
-        if len(arrays) != 1:
-            raise WeightsError(f"Embedding: expected one array, found {len(arrays)}")
-        return cls(arrays[0], **options)
+        name = options.get("name") or "Embedding"
+        given = layouts.keras_arrays(arrays, name, ("embeddings",))
+        if len(given) != 1:
+            raise WeightsError(f"layer {name!r}: expected one array, found {len(given)}")
+        return cls(given[0], **options)
 
     @classmethod
     def from_torch(
@@ -438,10 +442,10 @@ class Dropout(Layer):
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)
-        number = isinstance(rate, (int, float)) and not isinstance(rate, bool)
-        if not number or not math.isfinite(rate) or not 0 <= rate <= 1:
-            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {rate!r}")
-        self.rate = float(rate)
+        number = finite(rate)
+        if number is None or not 0 <= number <= 1:
+            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {told(rate)}")
+        self.rate = number
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:  # noqa: ARG002
         return list(inputs)

@@ -76,7 +76,9 @@ class Recurrent(Layer):
             raise WeightsError(f"layer {self.label!r}: W is given and U is missing")
         if b is not None and not self.use_bias:
             raise OptionError(f"{self.label}: a bias is given and use_bias is False")
-        self.units = np.shape(U)[0] if np.ndim(U) == 2 else 0
+        U = layouts.as_array(U, self.label, "U")
+        b = None if b is None else layouts.as_array(b, self.label, "b")
+        self.units = U.shape[0] if U.ndim == 2 else 0
         width = gates * self.units
         meaning = f"({{}}, {gates}*units)" if gates > 1 else "({}, units)"
         U = layouts.weight(
@@ -85,7 +87,7 @@ class Recurrent(Layer):
         W = layouts.weight(W, self.label, "W", (None, width), meaning.format("features"))
         self.weights.update(W=W, U=U, **self._biases(b))
         self.use_bias = b is not None
-        self._parameters = W.size + U.size + (0 if b is None else int(np.size(b)))
+        self._parameters = W.size + U.size + (0 if b is None else b.size)
 
     def _biases(self, b: ArrayLike | None) -> dict[str, Array]:
         """Return the canonical biases; a layer without has zeros."""
@@ -117,7 +119,9 @@ class Recurrent(Layer):
         WeightsError, OptionError, DtypeError
         """
         name = options.get("name") or cls.__name__
-        return cls.from_cell(layouts.keras_recurrent(cls.__name__, arrays, name), **options)
+        use_bias = options.get("use_bias")
+        cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias)
+        return cls.from_cell(cell, **options)
 
     @classmethod
     def from_torch(
@@ -380,8 +384,10 @@ class GRU(Recurrent):
         reset_after: bool | None = None,
         name: str | None = None,
     ) -> None:
+        if b is not None:
+            b = layouts.as_array(b, name or "GRU", "b")
         if reset_after is None:
-            reset_after = b is None or np.ndim(b) == 2
+            reset_after = b is None or b.ndim == 2
         self.reset_after = flag(reset_after, name or "GRU", "reset_after")
         if self.reset_after:
             self.weight_names = ("W", "U", "b", "bn")

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
-from ..errors import OptionError
+from numpy.typing import ArrayLike
+
+from .. import layouts
+from ..errors import OptionError, WeightsError
 from ..graph import GraphBuilder, Site, Value
 from .base import Layer, Shape, choice
 from .recurrent import Recurrent
@@ -66,6 +70,59 @@ class Bidirectional(Layer):
             if getattr(layer, option) != getattr(backward_layer, option):
                 raise OptionError(f"{self.label}: the two directions differ in {option}")
         self.forward, self.backward = layer, backward_layer
+
+    @classmethod
+    def from_keras(
+        cls,
+        arrays: Sequence[ArrayLike],
+        layer: type[Recurrent],
+        *,
+        merge_mode: str | None = "concat",
+        name: str | None = None,
+        **options: Any,
+    ) -> Bidirectional:
+        """Make both directions from a Keras Bidirectional's ``get_weights()``.
+
+        Parameters
+        ----------
+        arrays : list of four or six arrays
+            The forward layer's, then the backward layer's.
+        layer : type
+            SimpleRNN, LSTM or GRU: the class of both directions.
+        merge_mode, name
+            As in the constructor.
+        **options
+            Of both directions, as in `layer`.
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+
+        Examples
+        --------
+        >>> import numpy as np, seqcore as sc
+        >>> half = [np.ones((3, 8)), np.ones((2, 8)), np.ones(8)]
+        >>> both = sc.Bidirectional.from_keras(half + half, sc.LSTM, return_sequences=True)
+        >>> sc.Sequential([both])(np.ones((1, 5, 3))).shape
+        (1, 5, 4)
+        """
+        label = name or cls.__name__
+        if not isinstance(layer, type) or not issubclass(layer, Recurrent) or layer is Recurrent:
+            raise OptionError(
+                f"{label}: layer is SimpleRNN, LSTM or GRU, the class; found {layer!r:.80}"
+            )
+        if "go_backwards" in options:
+            raise OptionError(f"{label}: go_backwards is what tells the two directions apart")
+        given = layouts.keras_arrays(arrays, label, ())
+        if len(given) not in (4, 6):
+            raise WeightsError(
+                f"layer {label!r}: expected the arrays of both directions, 4 or 6; found "
+                f"{len(given)}"
+            )
+        half = len(given) // 2
+        forward = layer.from_keras(given[:half], name=name, **options)
+        backward = layer.from_keras(given[half:], name=name, go_backwards=True, **options)
+        return cls(forward, backward, merge_mode=merge_mode, name=name)
 
     def _mirrored(self, layer: Recurrent) -> Recurrent:
         if layer.built:
