@@ -38,7 +38,8 @@ from .layers import (
     SimpleRNN,
     TimeDistributed,
 )
-from .model import LayerInfo, Model, Sequential, load
+from .loading import load
+from .model import LayerInfo, Model, Sequential
 
 __all__ = [
     "GRU",

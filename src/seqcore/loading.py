@@ -1,0 +1,128 @@
+"""`load`: a model from a file, whichever kind its content says it is.
+
+Our own model files are read by the core, Keras's HDF5 by importers/keras.py. Every other kind that
+is known is refused with what to do instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import zipfile
+from typing import Any
+
+from ._binding import read_model_file
+from .errors import GraphError, ModelFileError, ShapeError, WeightsError
+from .model import Model, checked_options, from_graph
+
+__all__ = ["load"]
+
+_MOST_HEADER = 16 << 20  # bytes of a safetensors header that are read for a better message
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    isa: str | None = None,
+    threads: int | None = None,
+    precision: str = "float32",
+) -> Model:
+    """Load a model: a file that `Model.save` wrote, or a whole Keras model in HDF5 (.h5).
+
+    The kind of file follows from its content, never from its name.
+
+    Parameters
+    ----------
+    path : str or path-like
+    isa, threads, precision
+        As in `Model.with_options`.
+
+    Raises
+    ------
+    OSError
+        The file cannot be opened.
+    ModelFileError
+        It is damaged, or holds no model that can be loaded.
+    UnsupportedLayerError
+        Naming every layer that is not supported.
+    MissingExtraError
+        h5py is needed and not installed.
+    """
+    checked_isa, checked_threads = checked_options(isa, threads, precision)
+    name = os.fspath(path)
+    if not stat.S_ISREG(os.stat(name).st_mode):  # before opening: a FIFO would wait for ever
+        raise ModelFileError(f"{name}: not a regular file")
+    with open(name, "rb") as file:
+        head = file.read(8)
+        if head == _HDF5 or _has_user_block(file):
+            from .importers.keras import load_h5  # h5py is an extra
+
+            model = load_h5(path)
+            if checked_isa is None and checked_threads is None:
+                return model
+            return model.with_options(isa=checked_isa, threads=checked_threads)
+    _refuse_foreign(name, head)
+    try:
+        text, tensors = read_model_file(name)
+        return from_graph(Model, text, tensors, name, checked_isa, checked_threads or 0)
+    except (GraphError, ShapeError, WeightsError) as error:
+        raise ModelFileError(f"{name}: {error}") from None
+    except ModelFileError:
+        if _lacks_graph(name, head):
+            raise ModelFileError(
+                f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
+                "read_weights and, for example, LSTM.from_torch(weights, prefix)"
+            ) from None
+        raise
+
+
+def _lacks_graph(name: str, head: bytes) -> bool:
+    """Tell whether a file that is no model is safetensors all the same, with weights alone."""
+    size = int.from_bytes(head, "little")
+    if not 2 <= size <= _MOST_HEADER:
+        return False
+    with open(name, "rb") as file:
+        file.seek(8)
+        try:
+            header = json.loads(file.read(size))
+        except (ValueError, RecursionError):
+            return False
+    return isinstance(header, dict) and "__graph__" not in header
+
+
+def _has_user_block(file: Any) -> bool:
+    """Tell whether HDF5 begins behind a block of 512, 1024, 2048 ... other bytes."""
+    for exponent in range(9, 21):
+        file.seek(1 << exponent)
+        if file.read(8) == _HDF5:
+            return True
+    return False
+
+
+def _refuse_foreign(name: str, head: bytes) -> None:
+    """Tell the user of a known kind of file what to do with it instead."""
+    if head.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(name) as archive:
+                members = archive.namelist()
+        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+            raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
+        if "config.json" in members:
+            raise ModelFileError(
+                f"{name}: a .keras archive, which is not supported; save it as .h5"
+            )
+        if any(member.endswith("data.pkl") for member in members):
+            head = b"\x80"
+        else:
+            raise ModelFileError(
+                f"{name}: a zip archive that holds no model (read_weights reads .npz)"
+            )
+    if head.startswith(b"\x80"):
+        raise ModelFileError(
+            f"{name}: a torch checkpoint holds weights and no network; use read_weights and, for "
+            "example, LSTM.from_torch(weights, prefix)"
+        )
+    if head.startswith(b"\x93NUMPY"):
+        raise ModelFileError(f"{name}: a NumPy array, not a model")
