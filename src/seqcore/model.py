@@ -1,8 +1,8 @@
 """Model and Sequential: a graph with its plan, called on arrays.
 
-The only module that knows both `Graph` and plans. Files are read in loading.py. Arrays are converted
-and checked here as far as NumPy must do it (dtype, order, overlap, lengths); shapes and ids are
-checked by the plan, which knows the layers.
+The only module that knows both `Graph` and plans. Files are read in loading.py. Arrays are
+converted and checked here as far as NumPy must do it (dtype, order, overlap, lengths); shapes and
+ids are checked by the plan, which knows the layers.
 """
 
 from __future__ import annotations
