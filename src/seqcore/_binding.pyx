@@ -80,7 +80,8 @@ cdef class _Tensors:
             raise MemoryError()
         for name, value in tensors.items():
             array = value
-            typenum = cnp.NPY_INT64 if array is not None and cnp.PyArray_TYPE(array) == cnp.NPY_INT64 else cnp.NPY_FLOAT32
+            ids = array is not None and cnp.PyArray_TYPE(array) == cnp.NPY_INT64
+            typenum = cnp.NPY_INT64 if ids else cnp.NPY_FLOAT32
             check_array(array, typenum, f"tensor {name!r}")
             encoded = name.encode()
             self.kept.append((encoded, array))
