@@ -339,6 +339,8 @@ def test_features_that_are_no_numbers(rnn, x):
 
 def test_a_masked_array_would_lose_its_mask(rnn):
     refused(sc.DtypeError, "lengths=", lambda: rnn(np.ma.masked_less(ONES, 0)))
+    masked = np.ma.masked_less(np.ones((3, 4)), 0)
+    refused(sc.DtypeError, "weight kernel", lambda: sc.Dense(masked, np.zeros(4)))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_many_threads_share_a_model(rng: np.random.Generator) -> None:
     assert wrong == []
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_of_several_blocks_are_as_alone(rng: np.random.Generator, threads: int) -> None:
+    """Workers take the rows in blocks of at most 256: batches on both sides of one and two."""
+    model = make(rng, units=16).with_options(threads=threads)
+    x = rng.normal(size=(1100, 3, 8)).astype(np.float32)
+    lengths = rng.integers(0, 4, size=len(x))
+    alone = np.concatenate(
+        [model(row[None], lengths=[n]) for row, n in zip(x, lengths, strict=True)]
+    )
+    for batch in (255, 256, 257, 511, 512, 513, 1100):
+        assert np.array_equal(model(x[:batch], lengths=lengths[:batch]), alone[:batch])
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_forked_child_runs(rng: np.random.Generator) -> None:
     """After the parent has used a team of threads, a child must not wait for one that it lacks."""

@@ -60,6 +60,8 @@ def as_array(value: Any, layer: str, name: str) -> Array:
     where = f"layer {layer!r}, weight {name}"
     if getattr(value, "is_meta", False) is True:
         raise WeightsError(f"{where}: it is on the meta device and has no values")
+    if isinstance(value, np.ma.MaskedArray):
+        raise DtypeError(f"{where}: a masked array's mask would be lost; give .filled(value)")
     try:
         if callable(getattr(value, "detach", None)):
             value = value.detach().cpu()
