@@ -578,7 +578,8 @@ def test_a_file_that_is_not_there(tmp_path):
 
 
 def test_a_model_file_whose_graph_is_wrong_names_the_file(rnn, tmp_path):
-    safetensors = pytest.importorskip("safetensors.numpy")
+    import safetensors.numpy as safetensors
+
     path = tmp_path / "model.safetensors"
     rnn.save(path)
     tensors = safetensors.load_file(path)

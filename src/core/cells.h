@@ -4,7 +4,7 @@
 #ifndef SC_CELLS_H
 #define SC_CELLS_H
 
-/* ---- Cells with their default activations, finished in registers ---------------------------------- */
+/* ---- Cells with their default activations, finished tile by tile ---------------------------------- */
 
 /* Stores the lanes of block j that are units. */
 SC_INLINE void store_units(float *row, size_t j, size_t units, vf value)

@@ -42,7 +42,7 @@ typedef struct sc_matmul {
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
 } sc_matmul;
 
-/* One time step of a cell with its default activations, for M rows at once, finished in registers. */
+/* One time step of a cell with its default activations, for M rows at once: sums and cell tile by tile, in L1. */
 typedef struct sc_step {
     size_t rows; /* M */
     /* The input's share, b + x.W: given either as xw (M rows in packed order), or computed here from x. */

@@ -19,13 +19,13 @@ typedef struct rnn_params {
     enum cell cell;
     size_t inputs, units; /* I, H */
     bool reset_after, reverse, realign, sequences;
-    bool in_registers; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
+    bool by_step_kernel; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
     sc_activation_spec activation, recurrent_activation;
     sc_matrix w, u;           /* all gates; of a reset-before GRU: r and z */
     sc_matrix w_n, u_n;       /* reset-before GRU: n */
     const float *bias, *bias_n;
     const float *recurrent_bias; /* reset-after GRU: n's, plain; */
-    const float *recurrent_row;  /* ... and as one row of 3 gates (0, 0, n's), where the cell is not finished in registers */
+    const float *recurrent_row;  /* ... and as one row of 3 gates (0, 0, n's), where the cell is not finished by the step kernel */
     size_t row_floats, row_n_floats; /* floats of a packed row of w and of w_n */
     size_t padded; /* H rounded up to whole vectors */
 } rnn_params;
@@ -59,7 +59,7 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
         status = sc_attr_bool(builder, node, attributes, "reset_after", &p->reset_after);
     }
     const bool defaults = p->activation.kind == SC_TANH && p->recurrent_activation.kind == SC_SIGMOID;
-    p->in_registers = cell == SIMPLE_RNN || (defaults && (cell == LSTM || p->reset_after));
+    p->by_step_kernel = cell == SIMPLE_RNN || (defaults && (cell == LSTM || p->reset_after));
     return status;
 }
 
@@ -127,7 +127,7 @@ static sc_status pack_recurrent_bias(sc_builder *builder, rnn_params *p, const f
 {
     const size_t H = p->units;
     sc_status status = sc_pack_row(builder, bn, H, 1, &p->recurrent_bias);
-    if (status != SC_OK || p->in_registers) {
+    if (status != SC_OK || p->by_step_kernel) {
         return status;
     }
     float *row = sc_plan_alloc(builder->plan, 3 * H, sizeof(float));
@@ -188,7 +188,7 @@ typedef struct rnn_layout {
     size_t order, lengths, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
     size_t list_a, list_out;             /* arrays of S * R */
     size_t zeros, states, cells, sums, sums_n, cell; /* floats */
-    size_t z, z_n, reset_h;              /* floats of the cells that do not finish in registers */
+    size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
     size_t bytes;
 } rnn_layout;
 
@@ -196,7 +196,7 @@ static rnn_layout rnn_layout_of(const rnn_params *p, size_t R, size_t T)
 {
     rnn_layout l = {0};
     const size_t row = p->row_floats + p->row_n_floats;
-    if (R > 0 && (!p->in_registers || (R < FUSE_ROWS && T > 1))) {
+    if (R > 0 && (!p->by_step_kernel || (R < FUSE_ROWS && T > 1))) {
         const size_t fits = HOIST_BYTES / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
     }
@@ -216,7 +216,7 @@ static rnn_layout rnn_layout_of(const rnn_params *p, size_t R, size_t T)
     l.list_out = sc_reserve(bytes, l.stretch * R, sizeof(float *));
     l.sums = sc_reserve(bytes, l.stretch * R * p->row_floats, sizeof(float));
     l.sums_n = sc_reserve(bytes, l.stretch * R * p->row_n_floats, sizeof(float));
-    if (!p->in_registers) {
+    if (!p->by_step_kernel) {
         l.gates = sc_reserve(bytes, R, sizeof(float *));
         l.candidate = sc_reserve(bytes, R, sizeof(float *));
         l.reset = sc_reserve(bytes, R, sizeof(float *));
@@ -312,8 +312,8 @@ static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
     r->kernels->matmul(&(sc_matmul){.rows = n, .a = r->list_a, .w = &p->w_n, .bias = p->bias_n, .out = r->list_out});
 }
 
-/* A step of a cell that finishes in registers. */
-static void step_in_registers(rnn_run *r, size_t active)
+/* A step of a cell that its step kernel finishes. */
+static void step_by_kernel(rnn_run *r, size_t active)
 {
     const rnn_params *p = r->p;
     const sc_step step = {.rows = active,
@@ -409,8 +409,8 @@ static void run_steps(rnn_run *r)
             hoist(r, active, s, s + r->layout.stretch < longest ? s + r->layout.stretch : longest);
         }
         point(r, active, s, from);
-        if (p->in_registers) {
-            step_in_registers(r, active);
+        if (p->by_step_kernel) {
+            step_by_kernel(r, active);
         } else if (p->cell == GRU && !p->reset_after) {
             step_reset_before(r, active);
         } else {
@@ -454,7 +454,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
                 memcpy(r->c[m], c0 + row * p->units, p->units * sizeof(float));
             }
         }
-        if (!p->in_registers) {
+        if (!p->by_step_kernel) {
             ((float **)at(r, l->gates))[m] = z + m * p->row_floats;
             ((float **)at(r, l->candidate))[m] = z_n + m * p->row_n_floats;
             ((float **)at(r, l->reset))[m] = reset_h + m * p->padded;

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -23,8 +24,6 @@ from seqcore.errors import ModelFileError, SeqcoreError
 from seqcore.formats import hdf5, hdf5_strings
 from seqcore.formats.hdf5 import parse_config, read_h5_arrays, read_keras_h5
 from seqcore.importers.keras import load_h5
-
-h5py = pytest.importorskip("h5py")
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("keras2_*.h5"))
 SMALL = next(path for path in GOLDEN if path.stem == "keras2_hard_sigmoid")

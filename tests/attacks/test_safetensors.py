@@ -13,8 +13,6 @@ from hypothesis import strategies as st
 from seqcore.errors import ModelFileError
 from seqcore.formats import read_weights
 
-pytest.importorskip("safetensors")
-
 
 def file_of(header: object, body: bytes = bytes(24)) -> bytes:
     raw = header if isinstance(header, bytes) else json.dumps(header).encode()

@@ -16,13 +16,12 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seqcore.errors import ModelFileError
 from seqcore.formats import read_weights
-
-torch = pytest.importorskip("torch")
 
 MIB = 1 << 20
 

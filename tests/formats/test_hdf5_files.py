@@ -10,14 +10,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
 from seqcore.errors import MissingExtraError, ModelFileError
 from seqcore.formats import read_weights
 from seqcore.formats.hdf5 import read_h5_arrays, read_keras_h5
-
-h5py = pytest.importorskip("h5py")
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("keras2_*.h5"))
 
@@ -169,7 +168,8 @@ def test_chunks_and_compression(tmp_path: Path, options: dict, zeros: bool) -> N
 
 def test_bfloat16_as_keras_3_stores_it(tmp_path: Path) -> None:
     """A dataset of two opaque bytes an element, with the attribute dtype = "bfloat16"."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     values = torch.randn(5, 3).to(torch.bfloat16)
     raw = values.view(torch.int16).numpy().view("V2")
     with h5py.File(tmp_path / "bf16.h5", "w") as file:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import collections
 import importlib.util
 import io
+import os
 import pickle
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from seqcore.errors import MissingExtraError, ModelFileError, OptionError
 from seqcore.formats import read_pickle, read_weights
-
-torch = pytest.importorskip("torch")
 
 
 def assert_owned(array: np.ndarray) -> None:
@@ -396,9 +396,6 @@ def test_saved_model_and_folder(tmp_path):
 
 
 def test_pipe_is_refused_without_waiting(tmp_path):
-    os = pytest.importorskip("os")
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("no named pipes here")
     os.mkfifo(tmp_path / "pipe")
     for read in (read_weights, read_pickle):
         with pytest.raises(ModelFileError, match="pipe: this is not a regular file"):
@@ -450,7 +447,8 @@ def test_kind_is_found_by_content(tmp_path):
 
 
 def test_hdf5(tmp_path):
-    h5py = pytest.importorskip("h5py")
+    import h5py
+
     with h5py.File(tmp_path / "w.pt", "w") as file:
         file["lstm/kernel"] = np.arange(6.0).reshape(2, 3)
     assert_same(read_weights(tmp_path / "w.pt"), {"lstm/kernel": np.arange(6.0).reshape(2, 3)})
@@ -486,8 +484,8 @@ def test_max_bytes_bounds_every_kind(tmp_path, suffix):
 
 def packaged(package: str, name: str) -> Path:
     spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        pytest.skip(f"{package} is not installed")
+    assert spec is not None, f"{package} is a test requirement: requirements/data.txt"
+    assert spec.submodule_search_locations is not None
     return Path(spec.submodule_search_locations[0]) / name
 
 

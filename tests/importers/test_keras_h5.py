@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -24,8 +25,6 @@ from tolerances import FLOAT32, close
 import seqcore
 from seqcore.errors import ModelFileError, UnsupportedLayerError, WeightsError
 from seqcore.importers.keras import load_h5
-
-h5py = pytest.importorskip("h5py")
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DEPTH = {"bidirectional": 2, "convolution": 1, "hard_sigmoid": 3, "states": 3}
@@ -72,8 +71,8 @@ def test_inputs_and_layers_keep_their_names() -> None:
 def test_a_model_from_2018() -> None:
     """dgaintel's classifier (MIT), by tf.keras 2.2.4; expected values from TensorFlow."""
     spec = importlib.util.find_spec("dgaintel")
-    if spec is None or spec.origin is None:
-        pytest.skip("the package dgaintel is not installed")
+    assert spec is not None, "dgaintel is a test requirement: requirements/data.txt"
+    assert spec.origin is not None
     model = seqcore.load(Path(spec.origin).with_name("domain_classifier_model.h5"))
     alphabet = "-.0123456789_abcdefghijklmnopqrstuvwxyz"
     ids = np.zeros((3, 82), np.int64)
