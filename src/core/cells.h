@@ -81,7 +81,7 @@ static void lstm_tile(const void *call, const tile *t)
 
 static void lstm_step(const sc_step *s)
 {
-    for_all_tiles(s, lstm_tile, s->rows, s->u->units, 4);
+    for_tiles(s, lstm_tile, s->rows, s->u->units, 4, s->backward);
 }
 
 static void gru_tile(const void *call, const tile *t)
@@ -101,7 +101,7 @@ static void gru_tile(const void *call, const tile *t)
 
 static void gru_step(const sc_step *s)
 {
-    for_all_tiles(s, gru_tile, s->rows, s->u->units, 3);
+    for_tiles(s, gru_tile, s->rows, s->u->units, 3, s->backward);
 }
 
 /* h = activation(b + x.W + h.U). tanh is applied here, any other activation to the finished row: softmax needs all of it. */
@@ -122,7 +122,7 @@ static void rnn_tile(const void *call, const tile *t)
 
 static void rnn_step(const sc_step *s)
 {
-    for_all_tiles(s, rnn_tile, s->rows, s->u->units, 1);
+    for_tiles(s, rnn_tile, s->rows, s->u->units, 1, s->backward);
     if (s->activation.kind != SC_TANH) {
         for (size_t m = 0; m < s->rows; m++) {
             activate(s->activation, s->h_next[m], s->u->units);

@@ -39,6 +39,7 @@ typedef struct sc_matmul {
     const float *bias;        /* init of every row, packed order with padding; when init is NULL */
     const float *const *init; /* M pointers to rows in packed order with padding, or NULL */
     float *const *out;        /* M pointers; may be the rows of init */
+    bool backward;            /* from the last panel to the first: the same sums */
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
 } sc_matmul;
 
@@ -55,6 +56,7 @@ typedef struct sc_step {
     const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
     float *const *h_next;  /* M pointers to H values: the state after; no overlap with h */
     float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
+    bool backward;         /* from the last panel to the first: the same sums */
     sc_activation_spec activation; /* SimpleRNN; LSTM and GRU use sigmoid and tanh */
 } sc_step;
 

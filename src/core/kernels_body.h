@@ -235,39 +235,34 @@ static void tile_halves(const tile *t, float *sums, const float *const *a, const
     halved[t->vectors - 1][entry(t)](sums, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
 }
 
-/* Calls finish(call, tile) over all rows and the panels [from, to) of `vectors` vectors. A panel stays outside and the rows
- * run inside, so that weights larger than a cache are read once per call and not once per tile of rows. Rows are split
- * evenly over the passes: a last pass of one row would read the panel again for little. */
-SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t from, size_t to,
-                         size_t vectors, size_t full)
+/* Calls finish(call, tile) over all rows and units. A panel stays outside and the rows run inside, so that weights larger
+ * than a cache are read once per call and not once per tile of rows. Rows are split evenly over the passes: a last pass of
+ * one row would read the panel again for little. A single row takes SC_SINGLE_PANELS panels at once while it can.
+ * `backward` starts from the last panel: a step that sweeps against the one before it finds in the caches what that read
+ * last. The last panel of a plain matrix may have fewer vectors. */
+SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t units,
+                         size_t gates, bool backward)
 {
-    tile t = {.m = 0, .j = from, .rows = 1, .panels = SC_SINGLE_PANELS, .vectors = vectors, .full = full};
-    for (; rows == 1 && t.j + SC_SINGLE_PANELS <= to; t.j += SC_SINGLE_PANELS) {
-        finish(call, &t);
-    }
-    const size_t passes = (rows + SC_TILE_ROWS - 1) / SC_TILE_ROWS;
-    for (t.panels = 1; t.j < to; t.j++) {
+    const size_t vectors = gates == 1 ? SC_GATES : gates, blocks = blocks_of(units) * gates;
+    const size_t panels = blocks / vectors, rest = blocks % vectors;
+    const size_t groups = rows == 1 ? panels / SC_SINGLE_PANELS : 0, grouped = groups * SC_SINGLE_PANELS;
+    const size_t stops = groups + panels - grouped + (rest > 0), passes = (rows + SC_TILE_ROWS - 1) / SC_TILE_ROWS;
+    for (size_t i = 0; i < stops; i++) {
+        const size_t stop = backward ? stops - 1 - i : i;
+        tile t = {.rows = rows, .panels = 1, .vectors = vectors, .full = vectors};
+        if (stop < groups) {
+            t.j = stop * SC_SINGLE_PANELS;
+            t.panels = SC_SINGLE_PANELS;
+            finish(call, &t);
+            continue;
+        }
+        t.j = grouped + stop - groups;
+        t.vectors = t.j < panels ? vectors : rest;
         for (size_t pass = 0; pass < passes; pass++) {
             t.m = pass * rows / passes;
             t.rows = (pass + 1) * rows / passes - t.m;
             finish(call, &t);
         }
-    }
-}
-
-/* The same over a whole matrix of `units` units and `gates` gates; a plain one may end in a panel of fewer vectors. */
-SC_INLINE void for_all_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t units,
-                             size_t gates)
-{
-    const size_t blocks = blocks_of(units);
-    if (gates > 1) {
-        for_tiles(call, finish, rows, 0, blocks, gates, gates);
-        return;
-    }
-    const size_t panels = blocks / SC_GATES;
-    for_tiles(call, finish, rows, 0, panels, SC_GATES, SC_GATES);
-    if (blocks % SC_GATES != 0) {
-        for_tiles(call, finish, rows, panels, panels + 1, blocks % SC_GATES, SC_GATES);
     }
 }
 
@@ -301,7 +296,7 @@ static void matmul_tile(const void *call, const tile *t)
 
 static void matmul(const sc_matmul *s)
 {
-    for_all_tiles(s, matmul_tile, s->rows, s->w->units, s->w->gates);
+    for_tiles(s, matmul_tile, s->rows, s->w->units, s->w->gates, s->backward);
 }
 
 /* ---- Activations over an array ------------------------------------------------------------------- */

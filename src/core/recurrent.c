@@ -313,7 +313,7 @@ static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
 }
 
 /* A step of a cell that its step kernel finishes. */
-static void step_by_kernel(rnn_run *r, size_t active)
+static void step_by_kernel(rnn_run *r, size_t active, bool backward)
 {
     const rnn_params *p = r->p;
     const sc_step step = {.rows = active,
@@ -326,6 +326,7 @@ static void step_by_kernel(rnn_run *r, size_t active)
                           .recurrent_bias = p->recurrent_bias,
                           .h_next = r->h_next,
                           .c = r->c,
+                          .backward = backward,
                           .activation = p->activation};
     switch (p->cell) {
     case LSTM: r->kernels->lstm_step(&step); break;
@@ -410,7 +411,7 @@ static void run_steps(rnn_run *r)
         }
         point(r, active, s, from);
         if (p->by_step_kernel) {
-            step_by_kernel(r, active);
+            step_by_kernel(r, active, s % 2 == 1);
         } else if (p->cell == GRU && !p->reset_after) {
             step_reset_before(r, active);
         } else {
