@@ -19,7 +19,7 @@ CORE_SOURCES = [
     f"src/core/{name}.c"
     for name in (
         "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops",
-        "plan", "recurrent", "run", "threads", "workspace",
+        "plan", "recurrent", "recurrent_run", "run", "schedule", "threads", "workspace",
     )
 ]  # fmt: skip
 INCLUDES = ["include", "src/core"]

@@ -92,6 +92,7 @@ typedef struct sc_plan sc_plan;
 typedef struct sc_options {
     const char *isa;  /* NULL: the best one; else a table's name */
     int threads;      /* 0: sc_get_num_threads() at each call; else at most this many; never more than cores or 64 */
+    int team;         /* 0: as the work asks for; else every run uses `threads` threads in teams of so many (sc_schedule) */
     int shapes_only;  /* 1: the tensors may be missing; the plan knows shapes but cannot run */
 } sc_options;
 
@@ -118,8 +119,15 @@ sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input);
 const char *sc_plan_isa(const sc_plan *plan);
 /* Bytes of packed weights. */
 size_t sc_plan_bytes(const sc_plan *plan);
-/* Threads that the next run of `batch` rows and `time` frames would use. */
-int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time);
+/* How a run is spread over threads: teams of `team` threads divide the rows, the members of a team divide the units of each
+ * layer, or its branches. */
+typedef struct sc_schedule {
+    size_t threads, team;
+} sc_schedule;
+/* The schedule of the next run of `batch` rows whose longest sequence has `time` frames. */
+sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time);
+/* Threads that took part in the last run that ended; 0 before the first. */
+size_t sc_plan_last_threads(const sc_plan *plan);
 
 /* The inferred shape of a named value: SC_UNKNOWN for the batch and for a free time axis. */
 #define SC_UNKNOWN ((size_t)-1)

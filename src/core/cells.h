@@ -95,7 +95,7 @@ static void gru_tile(const void *call, const tile *t)
         const size_t row = tile_row(t, n), block = tile_panel(t, n);
         const vf hidden = vf_add(vf_load(s->recurrent_bias + block * SC_V), vf_load(h + 2 * SC_V));
         const vf z[SC_GATES] = {sum_at(x, h, 0), sum_at(x, h, 1), vf_load(x + 2 * SC_V), hidden};
-        gru_finish(z, s->h[row], s->h_next[row], block, s->u->units);
+        gru_finish(z, s->h[row] + s->first, s->h_next[row], block, s->u->units);
     }
 }
 
@@ -198,7 +198,7 @@ static void gru_cell(const sc_cell *s)
                      vf_fma(vf_load(z + at), vf_load(z + at + 2 * SC_V), vf_load(x + at + 2 * SC_V)));
         }
         activate(s->activation, s->scratch, H);
-        gru_state(z + SC_V, 3 * SC_V, s->scratch, s->h[m], s->h_next[m], H);
+        gru_state(z + SC_V, 3 * SC_V, s->scratch, s->h[m] + s->first, s->h_next[m], H);
     }
 }
 
@@ -207,7 +207,8 @@ static void reset_before_gates(const sc_reset_before *s)
 {
     const size_t H = s->units, blocks = blocks_of(H);
     for (size_t m = 0; m < s->rows; m++) {
-        float *z = s->gates[m];
+        float *z = s->gates[m], *reset_h = s->reset_h[m] + s->first;
+        const float *h = s->h[m] + s->first;
         if (s->recurrent_activation.kind == SC_SOFTMAX) {
             activate_gate(s->recurrent_activation, z, 0, 2, H, s->scratch);
             activate_gate(s->recurrent_activation, z, 1, 2, H, s->scratch);
@@ -215,7 +216,7 @@ static void reset_before_gates(const sc_reset_before *s)
             activate(s->recurrent_activation, z, 2 * blocks * SC_V);
         }
         for (size_t j = 0; j < blocks; j++) {
-            store_units(s->reset_h[m], j, H, vf_mul(vf_load(z + j * 2 * SC_V), load_units(s->h[m], j, H)));
+            store_units(reset_h, j, H, vf_mul(vf_load(z + j * 2 * SC_V), load_units(h, j, H)));
         }
     }
 }
@@ -225,7 +226,7 @@ static void reset_before_state(const sc_reset_before *s)
 {
     for (size_t m = 0; m < s->rows; m++) {
         activate(s->activation, s->candidate[m], s->units);
-        gru_state(s->gates[m] + SC_V, 2 * SC_V, s->candidate[m], s->h[m], s->h_next[m], s->units);
+        gru_state(s->gates[m] + SC_V, 2 * SC_V, s->candidate[m], s->h[m] + s->first, s->h_next[m], s->units);
     }
 }
 

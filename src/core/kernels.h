@@ -51,10 +51,11 @@ typedef struct sc_step {
     const float *const *x; /* M pointers to I values; NULL when xw is given */
     const sc_matrix *w;
     const float *bias; /* packed order */
-    const float *const *h; /* M pointers to H values: the state before */
-    const sc_matrix *u;
+    const float *const *h; /* M pointers to K values: the state before, all units of it */
+    const sc_matrix *u;    /* K rows; its units may be a range of the layer's, as those of all that follows */
+    size_t first;          /* ... and begin at this one */
     const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
-    float *const *h_next;  /* M pointers to H values: the state after; no overlap with h */
+    float *const *h_next;  /* M pointers: the state after; no overlap with h */
     float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
     bool backward;         /* from the last panel to the first: the same sums */
     sc_activation_spec activation; /* SimpleRNN; LSTM and GRU use sigmoid and tanh */
@@ -62,7 +63,7 @@ typedef struct sc_step {
 
 /* The same cells with any activations, from finished sums z = b + x.W + h.U in packed order (destroyed). */
 typedef struct sc_cell {
-    size_t rows, units;
+    size_t rows, units, first; /* as in sc_step */
     float *const *z;              /* M rows; LSTM: 4 gates; GRU reset-after: recurrent bias + h.U, 3 gates */
     const float *const *xw;       /* GRU reset-after: b + x.W, 3 gates */
     const float *const *h;
@@ -74,11 +75,11 @@ typedef struct sc_cell {
 
 /* The two halves of a reset-before GRU: z holds the gates r and z (2 gates, packed), then n (plain). */
 typedef struct sc_reset_before {
-    size_t rows, units;
+    size_t rows, units, first; /* as in sc_step */
     float *const *gates;    /* M rows, 2 gates: sums in, activated gates out */
     float *const *candidate; /* M rows, plain: sum in (second half) */
     const float *const *h;
-    float *const *reset_h;  /* M rows of H: r * h (written by the first half) */
+    float *const *reset_h;  /* M rows of all units: r * h (written by the first half) */
     float *const *h_next;
     sc_activation_spec activation, recurrent_activation;
     float *scratch;         /* units, rounded up to whole vectors */

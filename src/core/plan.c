@@ -301,6 +301,30 @@ static sc_status infer_node(sc_builder *builder, sc_node *node, sc_shape *inputs
     return status;
 }
 
+static bool made_in(const sc_plan *plan, size_t value, size_t stage)
+{
+    if (value == SC_NONE) {
+        return false;
+    }
+    const size_t producer = plan->values[plan->values[value].root].producer;
+    return producer != SC_NONE && plan->nodes[producer].stage == stage;
+}
+
+/* A node that needs nothing of the stage of the node before it belongs to that stage: the two directions of a bidirectional
+ * layer, branches. */
+static void set_stage(sc_plan *plan, sc_node *node)
+{
+    node->stage = node == plan->nodes ? 0 : node[-1].stage;
+    bool needs = false;
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        needs = needs || made_in(plan, node->inputs[i], node->stage);
+    }
+    for (size_t i = 0; i < node->n_lengths; i++) {
+        needs = needs || made_in(plan, node->lengths[i], node->stage);
+    }
+    node->stage += needs;
+}
+
 static sc_status read_node(sc_builder *builder, const sc_json *entry)
 {
     sc_plan *plan = builder->plan;
@@ -331,8 +355,15 @@ static sc_status read_node(sc_builder *builder, const sc_json *entry)
     if (inputs == NULL) {
         return sc_no_memory(builder);
     }
+    const double work = plan->work;
     status = infer_node(builder, node, inputs);
-    return status == SC_OK && node->op->pack != NULL ? node->op->pack(builder, node, inputs) : status;
+    if (status == SC_OK && node->op->pack != NULL) {
+        status = node->op->pack(builder, node, inputs);
+    }
+    node->work = plan->work - work;
+    node->per_frame = inputs[0].rank > 2;
+    set_stage(plan, node);
+    return status;
 }
 
 static sc_status read_output(sc_builder *builder, const sc_json *entry)
@@ -502,6 +533,9 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     if (o->threads < 0) {
         return sc_fail(error, SC_BAD_ARGUMENT, "threads must be 0 or more, found %d", o->threads);
     }
+    if (o->team < 0 || o->team > o->threads || (o->team > 0 && o->threads % o->team != 0)) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "threads must be a multiple of team, found %d and %d", o->threads, o->team);
+    }
     sc_plan *plan = sc_aligned_alloc(sizeof *plan);
     if (plan == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory while the plan was built");
@@ -509,6 +543,7 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     memset(plan, 0, sizeof *plan);
     plan->kernels = kernels;
     plan->threads = o->threads;
+    plan->team = o->team;
     plan->runnable = o->shapes_only == 0;
     pthread_mutex_init(&plan->lock, NULL);
     sc_builder builder = {.plan = plan, .n_tensors = count, .error = error};

@@ -9,8 +9,10 @@
 #include "common.h"
 #include "json.h"
 #include "kernels.h"
+#include "threads.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define SC_NONE ((size_t)-1) /* no such value, input or output */
 
@@ -49,6 +51,7 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool refuses_lengths; /* cannot serve rows of different lengths */
+    bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them */
     /* Reads attributes into node->params. */
     sc_status (*parse)(sc_builder *, sc_node *, const sc_json *attributes);
     /* The shapes of the outputs from those of the inputs (for one row); axes may be SC_UNKNOWN. */
@@ -71,6 +74,12 @@ struct sc_node {
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths;
+    size_t stage;        /* nodes of one stage do not need each other */
+    /* For the choice of threads: */
+    double work;         /* multiply-adds of one row, */
+    bool per_frame;      /* ... for each frame of it */
+    size_t swept;        /* bytes of weights that every time step reads anew, */
+    size_t panels;       /* ... in so many parts that go to one worker each */
     void *params;        /* the op's own */
     const sc_json *weights;
 };
@@ -87,8 +96,9 @@ struct sc_plan {
     sc_block *blocks;           /* all other memory */
     size_t bytes;               /* of weights */
     int threads;                /* 0: the default of the process */
+    int team;                   /* 0: chosen for each call */
     bool runnable;
-    double work;                /* multiply-adds of one row and frame, for the choice of threads */
+    double work;                /* multiply-adds of one row and frame */
 
     size_t *names;   /* hash table: number of a value + 1, or 0 */
     size_t name_mask;
@@ -106,6 +116,7 @@ struct sc_plan {
     } *outputs;
     size_t n_outputs;
 
+    atomic_size_t last_threads; /* of the last run that ended */
     pthread_mutex_t lock; /* guards `idle` */
     sc_workspace *idle;
 };
@@ -160,6 +171,8 @@ struct sc_frame {
     const sc_shape *shapes; /* of every value, for one row */
     void **data;          /* of every value: the block's first row (batch axis 1: the first layer's) */
     char *scratch;        /* at least what the op asked for */
+    char *team_scratch;   /* that of the team's first member */
+    sc_team team;         /* who runs this node together; each member has a frame of its own */
 };
 
 static inline const float *sc_in(const sc_node *node, const sc_frame *frame, size_t i)

@@ -1,13 +1,11 @@
-/* Executes a plan: checks the call's arguments, then each worker takes a range of the batch's rows and runs the whole list
- * of nodes for them, block by block. Nothing is shared between rows, so that no barrier is needed and a block's values stay
- * in the worker's own cache. Where the values lie is workspace.c's business. */
+/* Executes a plan: checks the call's arguments, then each team of workers takes a range of the batch's rows and runs the
+ * whole list of nodes for them, block by block. Nothing is shared between rows, so that teams never wait for each other. A
+ * team is one worker unless schedule.c finds that more should share each node. Where the values lie is workspace.c's
+ * business. */
 #include "threads.h"
 #include "workspace.h"
 
 #include <string.h>
-
-#define MIN_MOST_THREADS 64 /* that may be asked for on any machine */
-#define WORK_PER_THREAD 4e5 /* multiply-adds that pay for waking one more worker: docs/experiments.md */
 
 /* What the workers of one call share. */
 typedef struct call {
@@ -15,6 +13,8 @@ typedef struct call {
     const sc_array *inputs, *outputs;
     sc_workspace *space;
     size_t batch;
+    sc_schedule schedule;
+    size_t workers; /* that the team had */
 } call;
 
 /* ---- The call's arguments ----------------------------------------------------------------------------------- */
@@ -301,44 +301,78 @@ static void clear_past_ends(const call *c, const sc_frame *frame)
     }
 }
 
+/* Runs the nodes [from, to) of one stage as a member of `team`, whose first member is worker `leader`: with enough nodes each is one member's, with fewer than
+ * members each has several, who divide it where its op can be divided. */
+static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_t leader, size_t from, size_t to)
+{
+    const sc_plan *plan = c->plan;
+    const size_t members = team->members;
+    size_t busy = 0, number = 0;
+    for (size_t n = from; n < to; n++) {
+        busy += plan->nodes[n].op->run != NULL;
+    }
+    for (size_t n = from; n < to; n++) {
+        const sc_node *node = &plan->nodes[n];
+        if (node->op->run == NULL) {
+            continue;
+        }
+        size_t first = busy >= members ? number % members : number * members / busy;
+        size_t count = busy >= members ? 1 : (number + 1) * members / busy - first;
+        number++;
+        count = node->op->divides ? count : 1;
+        if (team->member < first || team->member >= first + count) {
+            continue;
+        }
+        /* seats keep the largest count: that of a later stage begins above it */
+        sc_seat *seats = c->space->seats + c->schedule.threads + leader;
+        frame->team = (sc_team){.seats = seats + first, .member = team->member - first, .members = count,
+                                .met = team->met << 32};
+        frame->team_scratch = frame->scratch - frame->team.member * c->space->block_bytes;
+        node->op->run(node, frame);
+    }
+}
+
 static void run_worker(void *context, size_t worker, size_t workers)
 {
-    const call *c = context;
+    call *c = context;
     const sc_plan *plan = c->plan;
     sc_workspace *space = c->space;
-    const size_t end = (worker + 1) * c->batch / workers;
-    char *memory = space->memory + worker * space->block_bytes;
+    if (worker == 0) {
+        c->workers = workers;
+    }
+    /* fewer workers than asked for cannot be those teams */
+    const size_t members = workers == c->schedule.threads ? c->schedule.team : 1, teams = workers / members;
+    const size_t number = worker / members, first = number * members;
+    sc_team team = {.seats = space->seats + first, .member = worker - first, .members = members};
+    const size_t end = (number + 1) * c->batch / teams;
+    char *memory = space->memory + first * space->block_bytes;
     sc_frame frame = {.plan = plan,
                       .kernels = plan->kernels,
                       .capacity = space->block_rows,
                       .batch = c->batch,
                       .shapes = space->shapes,
                       .data = space->data + worker * plan->n_values,
-                      .scratch = memory + space->scratch};
-    for (frame.row = worker * c->batch / workers; frame.row < end; frame.row += frame.rows) {
+                      .scratch = memory + team.member * space->block_bytes + space->scratch};
+    for (frame.row = number * c->batch / teams; frame.row < end; frame.row += frame.rows) {
         frame.rows = end - frame.row < space->block_rows ? end - frame.row : space->block_rows;
         bind(c, &frame, memory);
-        for (size_t n = 0; n < plan->n_nodes; n++) {
-            if (plan->nodes[n].op->run != NULL) {
-                plan->nodes[n].op->run(&plan->nodes[n], &frame);
+        for (size_t n = 0, next; n < plan->n_nodes; n = next) {
+            for (next = n; next < plan->n_nodes && plan->nodes[next].stage == plan->nodes[n].stage; next++) {
             }
+            run_stage(c, &frame, &team, first, n, next);
+            sc_meet(&team);
         }
-        copy_outputs(c, &frame);
-        clear_past_ends(c, &frame);
+        if (team.member == 0) {
+            copy_outputs(c, &frame);
+            clear_past_ends(c, &frame);
+        }
+        sc_meet(&team);
     }
 }
 
-/* Rows are whole to a worker, and a worker must be worth waking. OpenMP's runtime ends the process when it cannot make a
- * thread: a limit far past the cores is cut before it can come to that. */
-int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time)
+size_t sc_plan_last_threads(const sc_plan *plan)
 {
-    const size_t asked = (size_t)(plan->threads > 0 ? plan->threads : sc_get_num_threads());
-    const size_t most = (size_t)(sc_cpu_info()->cores > MIN_MOST_THREADS ? sc_cpu_info()->cores : MIN_MOST_THREADS);
-    const size_t limit = asked < most ? asked : most;
-    const double worth = plan->work * (double)batch * (double)(time > 0 ? time : 1) / WORK_PER_THREAD;
-    size_t threads = limit < batch ? limit : batch;
-    threads = worth < (double)threads ? (size_t)worth : threads;
-    return threads < 1 ? 1 : (int)threads;
+    return atomic_load_explicit(&plan->last_threads, memory_order_relaxed);
 }
 
 static size_t call_time(const sc_plan *plan, const sc_array *inputs)
@@ -366,8 +400,9 @@ static bool any_output(const call *c)
 static sc_status run_call(call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
-    const size_t threads = (size_t)sc_plan_threads(plan, c->batch, call_time(plan, c->inputs));
-    sc_status status = sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + threads - 1) / threads, error);
+    c->schedule = sc_plan_schedule(plan, c->batch, call_time(plan, c->inputs));
+    const size_t threads = c->schedule.threads, teams = threads / c->schedule.team;
+    sc_status status = sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + teams - 1) / teams, error);
     if (status == SC_OK) {
         status = check_outputs(c, error);
     }
@@ -383,7 +418,9 @@ static sc_status run_call(call *c, sc_error *error)
     if (status == SC_OK && any_output(c)) {
         status = sc_workspace_reserve(plan, c->space, threads, error);
         if (status == SC_OK) {
+            memset(c->space->seats, 0, 2 * threads * sizeof *c->space->seats);
             sc_parallel((int)threads, run_worker, c);
+            atomic_store_explicit(&((sc_plan *)plan)->last_threads, c->workers, memory_order_relaxed);
         }
     }
     return status;
@@ -410,8 +447,9 @@ sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_
     if (status != SC_OK) {
         return status;
     }
-    const size_t threads = (size_t)sc_plan_threads(plan, c.batch, call_time(plan, inputs));
-    status = sc_workspace_prepare(plan, c.space, inputs, c.batch, (c.batch + threads - 1) / threads, error);
+    const sc_schedule schedule = sc_plan_schedule(plan, c.batch, call_time(plan, inputs));
+    const size_t teams = schedule.threads / schedule.team;
+    status = sc_workspace_prepare(plan, c.space, inputs, c.batch, (c.batch + teams - 1) / teams, error);
     for (size_t i = 0; status == SC_OK && i < plan->n_outputs; i++) {
         output_shape(plan, c.space, i, c.batch, &outputs[i]);
     }

@@ -2,7 +2,7 @@
 #include "threads.h"
 
 #include <pthread.h>
-#include <stdatomic.h>
+#include <sched.h>
 #include <stdlib.h>
 
 #if defined(_OPENMP)
@@ -85,6 +85,38 @@ int sc_get_num_threads(void)
 #else
     return 1;
 #endif
+}
+
+/* ---- Meeting ---------------------------------------------------------------------------------------------- */
+
+#define SPINS 1000 /* some tens of us: then a member has no core of its own, and this one is offered to it */
+
+static void spin_pause(void)
+{
+#if defined(__SSE2__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void sc_meet(sc_team *team)
+{
+    if (team->members == 1) {
+        return;
+    }
+    team->met++;
+    atomic_store_explicit(&team->seats[team->member].met, team->met, memory_order_release);
+    for (size_t i = 0; i < team->members; i++) {
+        /* another member may already wait at the next meeting: one ahead, never behind */
+        for (size_t spins = 0; atomic_load_explicit(&team->seats[i].met, memory_order_acquire) < team->met; spins++) {
+            if (spins < SPINS) {
+                spin_pause();
+            } else {
+                sched_yield();
+            }
+        }
+    }
 }
 
 /* ---- The team ------------------------------------------------------------------------------------------- */

@@ -4,9 +4,26 @@
 
 #include "common.h"
 
+#include <stdatomic.h>
+
 /* Calls work(context, worker, workers) on up to `threads` workers at once, workers numbered from 0; `workers` is how many
  * were granted, the same in each. Denormals count as zero inside and the caller's mode is restored. One parallel region;
  * none when `threads` is 1. */
 void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t workers), void *context);
+
+/* Workers that do one thing together. Each has a seat, a cache line of its own, where the others see how often it has met
+ * them. */
+typedef struct sc_seat {
+    _Alignas(64) _Atomic uint64_t met;
+} sc_seat;
+
+typedef struct sc_team {
+    sc_seat *seats; /* of the members */
+    size_t member, members;
+    uint64_t met; /* how often; the same in all members, and never below what was a seat's before */
+} sc_team;
+
+/* Returns when all members have called it as often: what they wrote before is seen after. Nothing for a team of one. */
+void sc_meet(sc_team *team);
 
 #endif

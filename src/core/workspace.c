@@ -25,6 +25,7 @@ static void workspace_free(sc_workspace *space)
     sc_aligned_free(space->live);
     sc_aligned_free(space->ends);
     sc_aligned_free(space->data);
+    sc_aligned_free(space->seats);
     sc_aligned_free(space->memory);
     sc_aligned_free(space);
 }
@@ -183,9 +184,11 @@ static bool in_block_memory(const sc_plan *plan, size_t v)
     return value->producer != SC_NONE && value->root == v && value->output == SC_NONE;
 }
 
-static size_t last_node_of(const sc_value *value)
+/* Nodes of one stage may run at the same time: what one of them reads, another must not overwrite. */
+static bool dead_before(const sc_plan *plan, const sc_value *value, size_t node)
 {
-    return value->last_use == SC_NONE ? value->producer : value->last_use;
+    const size_t last = value->last_use == SC_NONE ? value->producer : value->last_use;
+    return last < plan->n_nodes && plan->nodes[last].stage < plan->nodes[node].stage;
 }
 
 static size_t bytes_of(const sc_plan *plan, const sc_workspace *space, size_t v, size_t rows)
@@ -208,7 +211,7 @@ static sc_status place_values(const sc_plan *plan, sc_workspace *space, size_t r
         bool found = false;
         for (size_t i = 0; i < n_live; i++) {
             const size_t u = live[i];
-            if (last_node_of(&plan->values[u]) < plan->values[v].producer) {
+            if (dead_before(plan, &plan->values[u], plan->values[v].producer)) {
                 continue; /* values are numbered as they are made: nothing later needs u */
             }
             live[kept++] = u;
@@ -287,10 +290,12 @@ sc_status sc_workspace_reserve(const sc_plan *plan, sc_workspace *space, size_t 
     }
     if (workers > space->data_workers) {
         sc_aligned_free(space->data);
+        sc_aligned_free(space->seats);
         space->data = sc_aligned_alloc(workers * plan->n_values * sizeof *space->data);
-        space->data_workers = space->data != NULL ? workers : 0;
+        space->seats = sc_aligned_alloc(2 * workers * sizeof *space->seats);
+        space->data_workers = space->data != NULL && space->seats != NULL ? workers : 0;
     }
-    return space->memory != NULL && space->data != NULL
+    return space->memory != NULL && space->data_workers > 0
                ? SC_OK
                : sc_fail(error, SC_NO_MEMORY, "out of memory: %zu bytes of scratch", bytes);
 }

@@ -17,6 +17,7 @@ struct sc_workspace {
     size_t scratch;          /* its offset */
     size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
     void **data;             /* per worker and value */
+    sc_seat *seats;          /* per worker: one in its team, one in the part of it that shares a node */
     size_t data_workers;
     char *memory;
     size_t memory_bytes;

@@ -41,6 +41,7 @@ cdef extern from "seqcore/seqcore.h" nogil:
     ctypedef struct sc_options:
         const char *isa
         int threads
+        int team
         int shapes_only
 
     ctypedef struct sc_array:
@@ -74,7 +75,11 @@ cdef extern from "seqcore/seqcore.h" nogil:
     sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t index)
     const char *sc_plan_isa(const sc_plan *plan)
     size_t sc_plan_bytes(const sc_plan *plan)
-    int sc_plan_threads(const sc_plan *plan, size_t batch, size_t time)
+    ctypedef struct sc_schedule:
+        size_t threads
+        size_t team
+    sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time)
+    size_t sc_plan_last_threads(const sc_plan *plan)
     sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t *shape, sc_error *error)
     sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error)
     sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)

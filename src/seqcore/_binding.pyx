@@ -111,6 +111,8 @@ cdef class Plan:
         A table's name; the best one otherwise.
     threads : int
         The most that a call may use; 0 for the process's default.
+    team : int
+        0 for a schedule chosen for each call; otherwise every call uses `threads` threads in teams of `team`.
     shapes_only : bool
         Whether tensors may be missing; such a plan cannot run.
 
@@ -123,7 +125,7 @@ cdef class Plan:
     cdef readonly size_t nbytes
     cdef size_t n_inputs, n_outputs
 
-    def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, bint shapes_only=False):
+    def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, int team=0, bint shapes_only=False):
         cdef _Tensors list_ = _Tensors(tensors)
         cdef bytes name = isa.encode() if isa is not None else b""
         cdef sc_options options
@@ -135,6 +137,7 @@ cdef class Plan:
         if isa is not None:
             options.isa = name
         options.threads = threads
+        options.team = team
         options.shapes_only = shapes_only
         with nogil:
             status = sc_plan_create(text, size, list_.items, list_.count, &options, &self.plan, &error)
@@ -156,9 +159,15 @@ cdef class Plan:
         raise_status(sc_plan_value_shape(self.plan, name, &rank, shape, &error), &error)
         return tuple([None if shape[d] == SC_UNKNOWN else shape[d] for d in range(rank)])
 
-    def threads(self, size_t batch, size_t time):
-        """Threads that a call of `batch` rows and `time` frames would use."""
-        return sc_plan_threads(self.plan, batch, time)
+    def schedule(self, size_t batch, size_t time):
+        """Threads that a call of `batch` rows and `time` frames would use, and how many of them share a layer."""
+        cdef sc_schedule schedule = sc_plan_schedule(self.plan, batch, time)
+        return schedule.threads, schedule.team
+
+    @property
+    def last_threads(self):
+        """Threads that took part in the last run that ended; 0 before the first."""
+        return sc_plan_last_threads(self.plan)
 
     def run(self, list inputs, list out=None):
         """Run the plan.

@@ -378,9 +378,42 @@ class Model:
 
     @property
     def plan(self) -> dict[str, Any]:
-        """What was chosen: ``isa``, the most ``threads`` of a call, ``bytes`` of packed weights."""
-        threads = self._threads or get_num_threads()
-        return {"isa": self._plan.isa, "threads": threads, "bytes": self._plan.nbytes}
+        """What was chosen, and what the last call did.
+
+        ``isa``; ``threads``, the most that a call uses; ``bytes`` of packed weights;
+        ``last_threads``, those that took part in the last call that ended (0 before the first).
+        How a call of a certain size is spread over threads is `schedule`'s answer.
+        """
+        return {
+            "isa": self._plan.isa,
+            "threads": self._threads or get_num_threads(),
+            "bytes": self._plan.nbytes,
+            "last_threads": self._plan.last_threads,
+        }
+
+    def schedule(self, batch: int = 1, time: int = 1) -> dict[str, int]:
+        """Tell how a call would be spread over threads.
+
+        Parameters
+        ----------
+        batch, time : int
+            Rows, and frames of the longest sequence.
+
+        Returns
+        -------
+        dict
+            ``threads`` that the call uses, in teams of ``team``: the teams divide the rows, the
+            members of a team divide the units of each layer, or the layer's directions.
+
+        Raises
+        ------
+        OptionError
+            `batch` or `time` is negative or no whole number.
+        """
+        rows = whole(batch, "schedule", "batch", least=0)
+        frames = whole(time, "schedule", "time", least=0)
+        threads, team = self._plan.schedule(rows, frames)
+        return {"threads": threads, "team": team}
 
     def summary(self) -> str:
         """Return a table of the layers: output shapes and numbers of parameters."""

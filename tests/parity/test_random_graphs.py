@@ -9,9 +9,11 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from random_graphs import ACTIVATIONS, Value, random_graph
 from tolerances import FLOAT32, close
 
+import seqcore as sc
 from seqcore import reference as ref
 
 SEEDS = range(1500)
@@ -101,8 +103,22 @@ def test_bits_depend_neither_on_threads_nor_on_the_calls_before(isa):
         for number, call in enumerate(arguments):
             fresh = graph.plan(isa=isa, threads=1)
             same_bits(run(plan, call), run(fresh, call), f"seed {seed}, call {number}")
-            parallel += plan.threads(*call["x0"].shape[:2]) == 2
+            parallel += plan.last_threads == 2
     assert parallel > len(SEEDS) / 10
+
+
+@pytest.mark.parametrize(("threads", "team"), [(2, 2), (2, 1), (3, 3), (4, 2), (5, 5)])
+def test_bits_do_not_depend_on_how_teams_divide_a_call(isa, threads, team):
+    for seed in SEEDS:
+        graph, arguments = calls(seed)
+        alone = graph.plan(isa=isa, threads=1)
+        teams = graph.plan(isa=isa, threads=threads, team=team)
+        for number, call in enumerate(arguments):
+            results = run(teams, call)
+            same_bits(results, run(alone, call), f"seed {seed}, call {number}")
+            computed = any(y.size for y in results)  # nothing needs nobody
+            if sc.cpu_info()["openmp"] and computed:
+                assert teams.last_threads == threads
 
 
 def test_a_row_does_not_see_its_batch(isa):

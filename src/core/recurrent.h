@@ -1,0 +1,42 @@
+/* What the two files of the recurrent layers share: recurrent.c reads and packs them, recurrent_run.c runs them. */
+#ifndef SC_RECURRENT_H
+#define SC_RECURRENT_H
+
+#include "plan.h"
+
+enum sc_rnn_cell { SC_SIMPLE_RNN, SC_GRU, SC_LSTM };
+
+/* The weights of a layer, or those of a range of its units, which one worker of several computes. */
+typedef struct sc_rnn_weights {
+    size_t first, units;         /* the range */
+    sc_matrix w, u;              /* all gates; of a reset-before GRU: r and z */
+    sc_matrix w_n, u_n;          /* reset-before GRU: n */
+    const float *bias, *bias_n;
+    const float *recurrent_bias; /* reset-after GRU: n's, plain; */
+    const float *recurrent_row;  /* ... and as a row of 3 gates (0, 0, n's), where the step kernel does not finish the cell */
+    size_t row_floats, row_n_floats; /* floats of a packed row of w and of w_n */
+} sc_rnn_weights;
+
+typedef struct sc_rnn_params {
+    enum sc_rnn_cell cell;
+    size_t inputs, units; /* I, H */
+    bool reset_after, reverse, realign, sequences;
+    bool by_step_kernel; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
+    sc_activation_spec activation, recurrent_activation;
+    sc_rnn_weights weights; /* of all units */
+    size_t padded;          /* H rounded up to whole vectors */
+} sc_rnn_params;
+
+/* Units that only one worker can compute: those of a panel of every matrix. A plain one's is four vectors wide. */
+static inline size_t sc_rnn_panel(const sc_rnn_params *p, const sc_kernels *kernels)
+{
+    const bool plain = p->cell == SC_SIMPLE_RNN || (p->cell == SC_GRU && !p->reset_after);
+    return kernels->width * (plain ? 4 : 1);
+}
+
+/* Bytes of scratch of one worker for so many rows of so many frames. */
+size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time);
+/* Runs the layer for the frame's rows, alone or as one of the frame's team. */
+void sc_rnn_run(const sc_node *node, sc_frame *frame);
+
+#endif

@@ -1,0 +1,412 @@
+/* The time loop of the recurrent layers.
+ *
+ * It runs inside one call. Rows are taken longest first, so that the rows still running are always a prefix: ragged
+ * batches shrink as rows end, and no work is done on padding. A row's state never moves: pointers do.
+ *
+ * The input's share, b + x.W, does not depend on the state. For few rows it is computed ahead for a stretch of time
+ * ("hoisted"), so that one pass over W serves many frames; for many rows each step computes its own ("fused"). Both give
+ * the same sums in the same order.
+ *
+ * A team of workers divides the units: each computes its own range of them for all rows, from its own columns of the
+ * weights, and all meet after every step, because the next one needs the whole state. */
+#include "recurrent.h"
+
+#include <string.h>
+
+#define FUSE_ROWS 8                  /* from so many rows on, W is used often enough within one step */
+#define HOIST_BYTES ((size_t)128 << 10) /* of hoisted sums at a time: a part of L2, */
+#define HOIST_PART 4                    /* ... or this part of U, past which reading W anew costs more than the sums' room */
+
+/* ---- Scratch ---------------------------------------------------------------------------------------------- */
+
+/* Offsets into a worker's scratch. R rows, S frames hoisted at a time (0: fused). */
+typedef struct rnn_layout {
+    size_t stretch; /* S */
+    size_t order, lengths, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
+    size_t list_a, list_out;             /* arrays of S * R */
+    size_t zeros, states, cells, sums, sums_n, cell; /* floats */
+    size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
+    size_t bytes;
+} rnn_layout;
+
+static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
+{
+    rnn_layout l = {0};
+    const sc_rnn_weights *w = &p->weights;
+    const size_t row = w->row_floats + w->row_n_floats;
+    if (R > 0 && (!p->by_step_kernel || (R < FUSE_ROWS && T > 1))) {
+        const size_t part = p->units * row * sizeof(float) / HOIST_PART;
+        const size_t fits = (part > HOIST_BYTES ? part : HOIST_BYTES) / (sizeof(float) * R * row);
+        l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
+    }
+    size_t *bytes = &l.bytes;
+    l.order = sc_reserve(bytes, R, sizeof(size_t));
+    l.lengths = sc_reserve(bytes, R, sizeof(size_t));
+    l.x = sc_reserve(bytes, R, sizeof(float *));
+    l.h = sc_reserve(bytes, R, sizeof(float *));
+    l.h_next = sc_reserve(bytes, R, sizeof(float *));
+    l.c = sc_reserve(bytes, R, sizeof(float *));
+    l.xw = sc_reserve(bytes, R, sizeof(float *));
+    l.xw_n = sc_reserve(bytes, R, sizeof(float *));
+    l.zeros = sc_reserve(bytes, p->padded, sizeof(float));
+    l.states = sc_reserve(bytes, 2 * R * p->padded, sizeof(float));
+    l.cells = sc_reserve(bytes, p->cell == SC_LSTM ? R * p->padded : 0, sizeof(float));
+    l.list_a = sc_reserve(bytes, l.stretch * R, sizeof(float *));
+    l.list_out = sc_reserve(bytes, l.stretch * R, sizeof(float *));
+    l.sums = sc_reserve(bytes, l.stretch * R * w->row_floats, sizeof(float));
+    l.sums_n = sc_reserve(bytes, l.stretch * R * w->row_n_floats, sizeof(float));
+    if (!p->by_step_kernel) {
+        l.gates = sc_reserve(bytes, R, sizeof(float *));
+        l.candidate = sc_reserve(bytes, R, sizeof(float *));
+        l.reset = sc_reserve(bytes, R, sizeof(float *));
+        l.z = sc_reserve(bytes, R * w->row_floats, sizeof(float));
+        l.z_n = sc_reserve(bytes, R * w->row_n_floats, sizeof(float));
+        l.reset_h = sc_reserve(bytes, R * p->padded, sizeof(float));
+        l.cell = sc_reserve(bytes, p->padded, sizeof(float));
+    }
+    return l;
+}
+
+size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time)
+{
+    return rnn_layout_of(p, rows, time).bytes;
+}
+
+/* ---- Running ------------------------------------------------------------------------------------------------ */
+
+/* Everything that the time loop works on. Arrays of rows are in the order of processing: longest first. */
+typedef struct rnn_run {
+    const sc_rnn_params *p;
+    sc_rnn_weights own; /* the units that this worker computes */
+    const sc_kernels *kernels;
+    sc_team *team;
+    rnn_layout layout;
+    size_t rows, T;
+    const float *input; /* (rows, T, I) */
+    float *output;      /* (rows, T, H), or NULL when no sequence is wanted */
+    size_t *order;      /* row of the block */
+    size_t *lengths;    /* in the order of processing */
+    const float **x, **h, **xw, **xw_n;
+    float **h_next, **c; /* from the worker's first unit on */
+    const float **list_a;
+    float **list_out;
+    float *sums, *sums_n, *zeros;
+    float *states; /* the team's */
+    char *scratch;
+    bool backward; /* the step sweeps the weights from the last panel to the first, as every other one */
+} rnn_run;
+
+static void *at(const rnn_run *r, size_t offset)
+{
+    return r->scratch + offset;
+}
+
+/* The matrix of columns [first, first + units) of every gate; `first` begins a panel. */
+static sc_matrix columns(const sc_matrix *m, size_t first, size_t units)
+{
+    return (sc_matrix){.data = m->data + first * m->gates * m->rows, .rows = m->rows, .units = units, .gates = m->gates};
+}
+
+static const float *columns_of_row(const float *row, size_t gates, size_t first)
+{
+    return row != NULL ? row + first * gates : NULL;
+}
+
+/* What one of the team's workers computes: whole panels, as many as the others' or one more. */
+static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, const sc_team *team)
+{
+    const sc_rnn_weights *all = &p->weights;
+    const size_t panel = sc_rnn_panel(p, kernels), panels = (p->units + panel - 1) / panel;
+    const size_t first = team->member * panels / team->members * panel;
+    const size_t end = (team->member + 1) * panels / team->members * panel;
+    sc_rnn_weights w = {.first = first, .units = (end < p->units ? end : p->units) - first};
+    w.w = columns(&all->w, first, w.units);
+    w.u = columns(&all->u, first, w.units);
+    w.bias = columns_of_row(all->bias, all->u.gates, first);
+    w.recurrent_bias = columns_of_row(all->recurrent_bias, 1, first);
+    w.recurrent_row = columns_of_row(all->recurrent_row, all->u.gates, first);
+    w.row_floats = kernels->packed_floats(1, w.units, all->u.gates);
+    if (all->u_n.data != NULL) {
+        w.w_n = columns(&all->w_n, first, w.units);
+        w.u_n = columns(&all->u_n, first, w.units);
+        w.bias_n = columns_of_row(all->bias_n, 1, first);
+        w.row_n_floats = kernels->packed_floats(1, w.units, 1);
+    }
+    return w;
+}
+
+/* order and lengths: longest first, rows of one length in their own order */
+static void sort_rows(rnn_run *r, const int64_t *lengths)
+{
+    for (size_t m = 0; m < r->rows; m++) {
+        const size_t n = lengths != NULL ? (size_t)lengths[m] : r->T;
+        size_t place = m;
+        for (; place > 0 && r->lengths[place - 1] < n; place--) {
+            r->lengths[place] = r->lengths[place - 1];
+            r->order[place] = r->order[place - 1];
+        }
+        r->lengths[place] = n;
+        r->order[place] = m;
+    }
+}
+
+/* The frame that row m (in the order of processing) reads in step s, and the one to which its output belongs. */
+static size_t frame_in(const rnn_run *r, size_t m, size_t s)
+{
+    return r->p->reverse ? r->lengths[m] - 1 - s : s;
+}
+
+static size_t frame_out(const rnn_run *r, size_t m, size_t s)
+{
+    return r->p->realign ? frame_in(r, m, s) : s;
+}
+
+static const float *x_of(const rnn_run *r, size_t m, size_t s)
+{
+    return r->input + (r->order[m] * r->T + frame_in(r, m, s)) * r->p->inputs;
+}
+
+/* sums[s][m] = b + x.W for the frames of steps [from, to) of the rows that run then */
+static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
+{
+    const sc_rnn_weights *w = &r->own;
+    size_t n = 0;
+    for (size_t s = from; s < to; s++) {
+        for (size_t m = 0; m < active && r->lengths[m] > s; m++, n++) {
+            r->list_a[n] = x_of(r, m, s);
+            r->list_out[n] = r->sums + ((s - from) * r->rows + m) * w->row_floats;
+        }
+    }
+    r->kernels->matmul(&(sc_matmul){.rows = n, .a = r->list_a, .w = &w->w, .bias = w->bias, .out = r->list_out});
+    if (w->row_n_floats == 0) {
+        return;
+    }
+    for (size_t s = from, i = 0; s < to; s++) {
+        for (size_t m = 0; m < active && r->lengths[m] > s; m++, i++) {
+            r->list_out[i] = r->sums_n + ((s - from) * r->rows + m) * w->row_n_floats;
+        }
+    }
+    r->kernels->matmul(&(sc_matmul){.rows = n, .a = r->list_a, .w = &w->w_n, .bias = w->bias_n, .out = r->list_out});
+}
+
+/* A step of a cell that its step kernel finishes. */
+static void step_by_kernel(rnn_run *r, size_t active)
+{
+    const sc_rnn_params *p = r->p;
+    const sc_rnn_weights *w = &r->own;
+    const sc_step step = {.rows = active,
+                          .xw = r->layout.stretch > 0 ? r->xw : NULL,
+                          .x = r->x,
+                          .w = &w->w,
+                          .bias = w->bias,
+                          .h = r->h,
+                          .u = &w->u,
+                          .first = w->first,
+                          .recurrent_bias = w->recurrent_bias,
+                          .h_next = r->h_next,
+                          .c = r->c,
+                          .backward = r->backward,
+                          .activation = p->activation};
+    switch (p->cell) {
+    case SC_LSTM: r->kernels->lstm_step(&step); break;
+    case SC_GRU: r->kernels->gru_step(&step); break;
+    case SC_SIMPLE_RNN: r->kernels->rnn_step(&step); break;
+    }
+}
+
+static void step_reset_before(rnn_run *r, size_t active)
+{
+    const sc_rnn_params *p = r->p;
+    const sc_rnn_weights *w = &r->own;
+    float *const *gates = at(r, r->layout.gates), *const *candidate = at(r, r->layout.candidate);
+    float *const *reset = at(r, r->layout.reset);
+    r->kernels->matmul(&(sc_matmul){.rows = active, .a = r->h, .w = &w->u, .init = r->xw, .out = gates,
+                                    .backward = r->backward});
+    const sc_reset_before cell = {.rows = active,
+                                  .units = w->units,
+                                  .first = w->first,
+                                  .gates = gates,
+                                  .candidate = candidate,
+                                  .h = r->h,
+                                  .reset_h = reset,
+                                  .h_next = r->h_next,
+                                  .activation = p->activation,
+                                  .recurrent_activation = p->recurrent_activation,
+                                  .scratch = at(r, r->layout.cell)};
+    r->kernels->reset_before_gates(&cell);
+    sc_meet(r->team); /* the candidate needs r*h of all units */
+    r->kernels->matmul(&(sc_matmul){.rows = active, .a = (const float *const *)reset, .w = &w->u_n, .init = r->xw_n,
+                                    .out = candidate, .backward = r->backward});
+    r->kernels->reset_before_state(&cell);
+}
+
+/* A step of an LSTM or a reset-after GRU with other activations: the sums first, then the cell. */
+static void step_any(rnn_run *r, size_t active)
+{
+    const sc_rnn_params *p = r->p;
+    const sc_rnn_weights *w = &r->own;
+    float *const *z = at(r, r->layout.gates);
+    r->kernels->matmul(&(sc_matmul){.rows = active, .a = r->h, .w = &w->u, .init = p->cell == SC_LSTM ? r->xw : r->xw_n,
+                                    .out = z, .backward = r->backward});
+    const sc_cell cell = {.rows = active,
+                          .units = w->units,
+                          .first = w->first,
+                          .z = z,
+                          .xw = r->xw,
+                          .h = r->h,
+                          .h_next = r->h_next,
+                          .c = r->c,
+                          .activation = p->activation,
+                          .recurrent_activation = p->recurrent_activation,
+                          .scratch = at(r, r->layout.cell)};
+    (p->cell == SC_LSTM ? r->kernels->lstm_cell : r->kernels->gru_cell)(&cell);
+}
+
+/* Points the step's arrays at step s; `from`: the first step whose sums are hoisted. */
+static void point(rnn_run *r, size_t active, size_t s, size_t from)
+{
+    const sc_rnn_params *p = r->p;
+    for (size_t m = 0; m < active; m++) {
+        if (r->layout.stretch > 0) {
+            const size_t n = (s - from) * r->rows + m;
+            r->xw[m] = r->sums + n * r->own.row_floats;
+            if (r->own.row_n_floats > 0) {
+                r->xw_n[m] = r->sums_n + n * r->own.row_n_floats;
+            }
+        } else {
+            r->x[m] = x_of(r, m, s);
+        }
+        r->h_next[m] = (r->output != NULL ? r->output + (r->order[m] * r->T + frame_out(r, m, s)) * p->units
+                                          : r->states + (m * 2 + s % 2) * p->padded) + r->own.first;
+    }
+}
+
+static void run_steps(rnn_run *r)
+{
+    const sc_rnn_params *p = r->p;
+    const size_t longest = r->rows > 0 ? r->lengths[0] : 0;
+    size_t active = r->rows, from = 0;
+    for (size_t s = 0; s < longest; s++) {
+        while (r->lengths[active - 1] <= s) {
+            active--;
+        }
+        if (r->layout.stretch > 0 && (s == 0 || s == from + r->layout.stretch)) {
+            from = s;
+            hoist(r, active, s, s + r->layout.stretch < longest ? s + r->layout.stretch : longest);
+        }
+        point(r, active, s, from);
+        r->backward = s % 2 == 1;
+        if (p->by_step_kernel) {
+            step_by_kernel(r, active);
+        } else if (p->cell == SC_GRU && !p->reset_after) {
+            step_reset_before(r, active);
+        } else {
+            step_any(r, active);
+        }
+        for (size_t m = 0; m < active; m++) {
+            r->h[m] = r->h_next[m] - r->own.first;
+        }
+        if (s + 1 < longest) {
+            sc_meet(r->team);
+        }
+    }
+}
+
+static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
+{
+    const sc_rnn_params *p = r->p;
+    const rnn_layout *l = &r->layout;
+    r->own = share(p, r->kernels, r->team);
+    r->order = at(r, l->order);
+    r->lengths = at(r, l->lengths);
+    r->x = at(r, l->x);
+    r->h = at(r, l->h);
+    r->h_next = at(r, l->h_next);
+    r->c = at(r, l->c);
+    r->xw = at(r, l->xw);
+    r->xw_n = at(r, l->xw_n);
+    r->list_a = at(r, l->list_a);
+    r->list_out = at(r, l->list_out);
+    r->sums = at(r, l->sums);
+    r->sums_n = at(r, l->sums_n);
+    r->zeros = at(r, l->zeros);
+    r->states = (float *)(void *)(frame->team_scratch + l->states);
+    sort_rows(r, sc_lengths(node, frame));
+    memset(r->zeros, 0, p->padded * sizeof(float));
+    const float *h0 = sc_in(node, frame, 1), *c0 = sc_in(node, frame, 2);
+    float *cells = at(r, l->cells), *z = at(r, l->z), *z_n = at(r, l->z_n);
+    float *reset_h = (float *)(void *)(frame->team_scratch + l->reset_h);
+    for (size_t m = 0; m < r->rows; m++) {
+        const size_t row = r->order[m];
+        r->h[m] = h0 != NULL ? h0 + row * p->units : r->zeros;
+        if (p->cell == SC_LSTM) {
+            r->c[m] = cells + m * p->padded;
+            memset(r->c[m], 0, p->padded * sizeof(float));
+            if (c0 != NULL) {
+                memcpy(r->c[m], c0 + row * p->units + r->own.first, r->own.units * sizeof(float));
+            }
+        }
+        if (!p->by_step_kernel) {
+            ((float **)at(r, l->gates))[m] = z + m * r->own.row_floats;
+            ((float **)at(r, l->candidate))[m] = z_n + m * r->own.row_n_floats;
+            ((float **)at(r, l->reset))[m] = reset_h + m * p->padded;
+            r->xw_n[m] = r->own.recurrent_row; /* of a reset-before GRU: set anew at every step */
+        }
+    }
+}
+
+/* The last states of this worker's units, and zeros past each row's end. */
+static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
+{
+    const size_t H = r->p->units, first = r->own.first, bytes = r->own.units * sizeof(float);
+    float *y = r->p->sequences ? NULL : sc_out(node, frame, 0);
+    float *h = sc_out(node, frame, 1), *c = sc_out(node, frame, 2);
+    for (size_t m = 0; m < r->rows; m++) {
+        const size_t row = r->order[m], n = r->lengths[m];
+        if (y != NULL) {
+            memcpy(y + row * H + first, r->h[m] + first, bytes);
+        }
+        if (h != NULL) {
+            memcpy(h + row * H + first, r->h[m] + first, bytes);
+        }
+        if (c != NULL) {
+            memcpy(c + row * H + first, r->c[m], bytes);
+        }
+        if (r->output != NULL && r->team->member == 0) {
+            memset(r->output + (row * r->T + n) * H, 0, (r->T - n) * H * sizeof(float));
+        }
+    }
+}
+
+/* Softmax is over all units, so that it cannot be divided. */
+static bool divisible(const sc_rnn_params *p)
+{
+    return p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
+}
+
+void sc_rnn_run(const sc_node *node, sc_frame *frame)
+{
+    sc_team alone = {.members = 1};
+    const sc_shape *shape = sc_in_shape(node, frame, 0);
+    rnn_run r = {.p = node->params,
+                 .kernels = frame->kernels,
+                 .team = &frame->team,
+                 .rows = frame->rows * shape->dim[0],
+                 .T = shape->dim[1],
+                 .input = sc_in(node, frame, 0),
+                 .scratch = frame->scratch};
+    if (!divisible(r.p)) {
+        if (r.team->member > 0) {
+            return;
+        }
+        r.team = &alone;
+    }
+    r.output = r.p->sequences ? sc_out(node, frame, 0) : NULL;
+    if (r.rows == 0) {
+        return;
+    }
+    r.layout = rnn_layout_of(r.p, frame->capacity * shape->dim[0], r.T);
+    set_up(&r, node, frame);
+    run_steps(&r);
+    finish(&r, node, frame);
+}
