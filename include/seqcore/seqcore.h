@@ -26,7 +26,7 @@ typedef enum sc_status {
     SC_BAD_FILE,     /* not a model file, truncated, or one that lies about itself */
     SC_BAD_GRAPH,    /* the graph contradicts itself or names what does not exist */
     SC_BAD_WEIGHTS,  /* a tensor is missing or has the wrong shape or type */
-    SC_BAD_SHAPE,    /* an input, output or length has the wrong rank, size or combination */
+    SC_BAD_SHAPE,    /* an input, output or length has the wrong rank, size or combination, or overlaps another */
     SC_BAD_INDEX,    /* a token id is outside its range */
     SC_UNSUPPORTED   /* understood, and not available */
 } sc_status;

@@ -170,6 +170,7 @@ struct sc_frame {
     size_t batch;         /* rows of the whole call: the stride of values whose batch axis is 1 */
     const sc_shape *shapes; /* of every value, for one row */
     void **data;          /* of every value: the block's first row (batch axis 1: the first layer's) */
+    size_t turn;          /* odd in every other call: weights are swept against the call before, whose end is in the caches */
     char *scratch;        /* at least what the op asked for */
     char *team_scratch;   /* that of the team's first member */
     sc_team team;         /* who runs this node together; each member has a frame of its own */

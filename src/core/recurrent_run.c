@@ -93,6 +93,7 @@ typedef struct rnn_run {
     float *sums, *sums_n, *zeros;
     float *states; /* the team's */
     char *scratch;
+    size_t turn;   /* the frame's */
     bool backward; /* the step sweeps the weights from the last panel to the first, as every other one */
 } rnn_run;
 
@@ -295,7 +296,7 @@ static void run_steps(rnn_run *r)
             hoist(r, active, s, s + r->layout.stretch < longest ? s + r->layout.stretch : longest);
         }
         point(r, active, s, from);
-        r->backward = s % 2 == 1;
+        r->backward = (s + r->turn) % 2 == 1;
         if (p->by_step_kernel) {
             step_by_kernel(r, active);
         } else if (p->cell == SC_GRU && !p->reset_after) {
@@ -394,6 +395,7 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
                  .rows = frame->rows * shape->dim[0],
                  .T = shape->dim[1],
                  .input = sc_in(node, frame, 0),
+                 .turn = frame->turn,
                  .scratch = frame->scratch};
     if (!divisible(r.p)) {
         if (r.team->member > 0) {

@@ -224,13 +224,13 @@ static sc_status check_outputs(const call *c, sc_error *error)
             const sc_array *input = &c->inputs[k];
             if (input->data != NULL &&
                 overlap(found, bytes, input, array_bytes(input, sc_element_bytes(&plan->values[plan->inputs[k]])))) {
-                return sc_fail(error, SC_BAD_ARGUMENT, "output '%s' overlaps input '%s'", plan->outputs[i].name,
+                return sc_fail(error, SC_BAD_SHAPE, "output '%s' overlaps input '%s'", plan->outputs[i].name,
                                plan->values[plan->inputs[k]].name);
             }
         }
         for (size_t k = 0; k < i; k++) {
             if (overlap(found, bytes, &c->outputs[k], array_bytes(&c->outputs[k], sizeof(float)))) {
-                return sc_fail(error, SC_BAD_ARGUMENT, "outputs '%s' and '%s' overlap", plan->outputs[k].name,
+                return sc_fail(error, SC_BAD_SHAPE, "outputs '%s' and '%s' overlap", plan->outputs[k].name,
                                plan->outputs[i].name);
             }
         }
@@ -350,6 +350,7 @@ static void run_worker(void *context, size_t worker, size_t workers)
                       .kernels = plan->kernels,
                       .capacity = space->block_rows,
                       .batch = c->batch,
+                      .turn = space->turn,
                       .shapes = space->shapes,
                       .data = space->data + worker * plan->n_values,
                       .scratch = memory + team.member * space->block_bytes + space->scratch};
@@ -418,6 +419,7 @@ static sc_status run_call(call *c, sc_error *error)
     if (status == SC_OK && any_output(c)) {
         status = sc_workspace_reserve(plan, c->space, threads, error);
         if (status == SC_OK) {
+            c->space->turn++;
             memset(c->space->seats, 0, 2 * threads * sizeof *c->space->seats);
             sc_parallel((int)threads, run_worker, c);
             atomic_store_explicit(&((sc_plan *)plan)->last_threads, c->workers, memory_order_relaxed);

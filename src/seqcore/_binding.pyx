@@ -124,6 +124,7 @@ cdef class Plan:
     cdef readonly str isa
     cdef readonly size_t nbytes
     cdef size_t n_inputs, n_outputs
+    cdef int first_type
 
     def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, int team=0, bint shapes_only=False):
         cdef _Tensors list_ = _Tensors(tensors)
@@ -146,6 +147,9 @@ cdef class Plan:
         self.nbytes = sc_plan_bytes(self.plan)
         self.n_inputs = sc_plan_inputs(self.plan)
         self.n_outputs = sc_plan_outputs(self.plan)
+        self.first_type = cnp.NPY_FLOAT32
+        if self.n_inputs > 0 and sc_plan_input_dtype(self.plan, 0) == SC_I64:
+            self.first_type = cnp.NPY_INT64
 
     def __dealloc__(self):
         sc_plan_free(self.plan)
@@ -168,6 +172,62 @@ cdef class Plan:
     def last_threads(self):
         """Threads that took part in the last run that ended; 0 before the first."""
         return sc_plan_last_threads(self.plan)
+
+    def run_one(self, x, out=None):
+        """Run a plan of one required input and one output on arrays that the core can use where they are.
+
+        Parameters
+        ----------
+        x : ndarray
+            Input 0; all others are left out.
+        out : ndarray, optional
+            Where the result goes.
+
+        Returns
+        -------
+        ndarray or None
+            The output. None: nothing was done, because an argument has to be converted or refused; `run` tells why.
+
+        Raises
+        ------
+        ShapeError, IdRangeError, UnsupportedLayerError
+        """
+        cdef sc_array arrays[8]
+        cdef sc_array result
+        cdef sc_error error
+        cdef sc_status status
+        cdef size_t i
+        cdef int d
+        cdef cnp.npy_intp dims[6]
+        cdef cnp.ndarray array, y
+        if self.n_inputs > 8 or self.n_outputs != 1 or type(x) is not cnp.ndarray:
+            return None
+        array = x
+        if (cnp.PyArray_TYPE(array) != self.first_type or not cnp.PyArray_ISCARRAY_RO(array)
+                or cnp.PyArray_NDIM(array) > SC_MAX_RANK):
+            return None
+        describe(&arrays[0], array)
+        for i in range(1, self.n_inputs):
+            arrays[i].data = NULL
+            arrays[i].rank = 0
+        if out is None:
+            raise_status(sc_plan_output_shapes(self.plan, arrays, &result, &error), &error)
+            for d in range(<int>result.rank):
+                dims[d] = result.shape[d]
+            y = cnp.PyArray_EMPTY(<int>result.rank, dims, cnp.NPY_FLOAT32, 0)
+            result.data = cnp.PyArray_DATA(y)
+        else:
+            if type(out) is not cnp.ndarray:
+                return None
+            y = out
+            if (cnp.PyArray_TYPE(y) != cnp.NPY_FLOAT32 or not cnp.PyArray_ISCARRAY(y)
+                    or cnp.PyArray_NDIM(y) > SC_MAX_RANK):
+                return None
+            describe(&result, y)
+        with nogil:
+            status = sc_plan_run(self.plan, arrays, &result, &error)
+        raise_status(status, &error)
+        return y
 
     def run(self, list inputs, list out=None):
         """Run the plan.

@@ -193,11 +193,13 @@ class Model:
         self._outputs = tuple(output["name"] for output in graph.document["outputs"])
         # A call's arguments start as a copy of this list.
         self._absent: list[Array | None] = [None] * len(specs)
-        first = self._data[0]
-        self._first = first.place
-        self._dtype = _IDS if first.convert is _integers else _FLOAT
-        self._is_simple = len(self._data) == 1 and len(self._outputs) == 1 and not unbuilt
-        self._run = plan.run
+        self._is_simple = (
+            len(self._data) == 1
+            and self._data[0].place == 0
+            and len(self._outputs) == 1
+            and not unbuilt
+        )
+        self._run_one, self._run = plan.run_one, plan.run
 
     # -- calling --
 
@@ -234,17 +236,10 @@ class Model:
         NotBuiltError
             Layers have no weights.
         """
-        if self._is_simple and len(inputs) == 1:
-            x = inputs[0]
-            if (
-                lengths is None
-                and initial_state is None
-                and out is None
-                and _is_ready(x, self._dtype)
-            ):
-                arrays = self._absent.copy()
-                arrays[self._first] = x
-                return self._run(arrays)[0]
+        if self._is_simple and len(inputs) == 1 and lengths is None and initial_state is None:
+            y = self._run_one(inputs[0], out)
+            if y is not None:
+                return y
         return self._call(inputs, lengths, initial_state, out)
 
     def _call(self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any, out: Any) -> Any:

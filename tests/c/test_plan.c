@@ -84,7 +84,7 @@ static void test_bad_calls(const sc_plan *plan)
     check_message(&error, "output 'rnn' must have shape (2, 3, 1), found (2, 4, 1)");
     out.shape[1] = 3;
     out.data = x + 6;
-    CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_ARGUMENT, "overlap");
+    CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "overlap");
     check_message(&error, "overlaps input 'x'");
     out.data = y;
     in[0].shape[2] = 3;
