@@ -73,15 +73,18 @@ format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The probe of the machine's limits runs behind the measurements; page and plots go to build/
 bench: $(VENV)/bench
 	mkdir -p build
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=build/bench.json -q
-	$(BIN)/python bench/report.py build/bench.json
+	SEQCORE_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest bench --table avx2 --benchmark-only \
+		--benchmark-json=build/bench-avx2.json -q
+	$(BIN)/python bench/report.py build/bench.json build/bench-avx2.json --output build/benchmarks
 
 bench-quick: $(VENV)/bench
 	mkdir -p build
 	$(BIN)/python -m pytest bench --quick --benchmark-only --benchmark-json=build/bench-quick.json -q
-	$(BIN)/python bench/report.py build/bench-quick.json
+	$(BIN)/python bench/report.py build/bench-quick.json --output build/benchmarks-quick
 
 clean:
 	rm -rf build dist $(VENV) src/*.egg-info src/seqcore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""How the benchmark runs: ``--quick``, one test for each case and installed runner, and the facts
+"""How the benchmark runs: its options, one test for each case and installed runner, and the facts
 about machine, versions and load that the report needs, put into pytest-benchmark's JSON.
 
 The cases are in cases.py, the runners in peers.py, the measurement in test_recurrent.py.
@@ -11,11 +11,15 @@ import shlex
 import sys
 from typing import Any
 
+import limits
 import pytest
-from cases import CASES
-from peers import RUNNERS
+from cases import TABLES, Case, selection
+from peers import RUNNERS, runs
 
 import seqcore
+
+# What caps the runners that can be capped; read when a library is loaded, so it is set before.
+AVX2_ENVIRONMENT = {"SEQCORE_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
 _LOAD = pytest.StashKey[tuple[float, ...]]()
 
@@ -24,10 +28,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--quick", action="store_true", help="a third of the cases, with less time for each"
     )
+    parser.addoption(
+        "--table",
+        choices=TABLES,
+        default="default",
+        help="default: all cases but avx2's; avx2: those, with every runner capped to AVX2",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LOAD] = os.getloadavg()  # before the benchmark adds to it
+    if config.getoption("--table") == "avx2":
+        wanted = AVX2_ENVIRONMENT.items()
+        if any(os.environ.get(name) != value for name, value in wanted):
+            settings = " ".join(f"{name}={value}" for name, value in wanted)
+            raise pytest.UsageError(f"--table avx2 needs the environment {settings}")
 
 
 def _left_out() -> dict[str, list[str]]:
@@ -39,31 +54,46 @@ def _too_few_cores(threads: int) -> bool:
     return threads > seqcore.cpu_info()["cores"]
 
 
+def _seconds(parts: list[str], quick: bool) -> float:
+    """Return how long a case's rounds may take together."""
+    if all(part.startswith("sweep") or part == "alone" for part in parts):
+        return 0.15
+    return 0.2 if quick else 0.5
+
+
+def _parameters(case: Case, parts: list[str], name: str, quick: bool) -> Any:
+    return pytest.param(
+        case,
+        parts,
+        name,
+        id=f"{case.id}-{name}",
+        marks=pytest.mark.benchmark(
+            group=case.id,
+            # A round is a call, or as many as take min_time; the statistics are over rounds.
+            min_time=0.0005,
+            max_time=_seconds(parts, quick),
+            min_rounds=5,
+            warmup=True,
+            warmup_iterations=3,
+            disable_gc=True,
+        ),
+    )
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Make the tests case by case, so that a case's runners are measured within the same minute."""
     quick = metafunc.config.getoption("--quick")
-    pairs = [
-        pytest.param(
-            case,
-            name,
-            id=f"{case.id}-{name}",
-            marks=pytest.mark.benchmark(
-                group=case.id,
-                # A round is a call, or as many as take min_time; the statistics are over rounds.
-                min_time=0.0005,
-                max_time=0.2 if quick else 0.5,
-                min_rounds=5,
-                warmup=True,
-                warmup_iterations=3,
-                disable_gc=True,
-            ),
-        )
-        for case in CASES
-        if (case.quick or not quick) and not _too_few_cores(case.threads)
-        for name in RUNNERS
-        if name not in _left_out()
-    ]
-    metafunc.parametrize(("case", "runner"), pairs)
+    left_out = _left_out()
+    metafunc.parametrize(
+        ("case", "parts", "runner"),
+        [
+            _parameters(case, parts, name, quick)
+            for case, parts in selection(metafunc.config.getoption("--table"), quick).items()
+            if not _too_few_cores(case.threads)
+            for name in RUNNERS
+            if name not in left_out and runs(name, case, parts)
+        ],
+    )
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -75,12 +105,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_benchmark_update_json(config: pytest.Config, output_json: dict[str, Any]) -> None:
+    """Add what the report needs, and the limits, measured now: the machine is warm and idle."""
     left_out = _left_out()
+    cpu = seqcore.cpu_info()
+    environment = [f"{n}={os.environ[n]}" for n in AVX2_ENVIRONMENT if n in os.environ]
+    command = ["python", "-m", "pytest", *config.invocation_params.args]
     output_json["seqcore"] = {
-        "command": "python -m pytest " + shlex.join(config.invocation_params.args),
+        "command": " ".join([*environment, shlex.join(map(str, command))]),
         "python": sys.version.split()[0],
-        "cpu": seqcore.cpu_info(),
+        "cpu": cpu,
         "load_average": config.stash[_LOAD],
+        "limits": limits.measure(cpu),
         "runners": {
             name: {
                 "title": runner.title,

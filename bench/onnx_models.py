@@ -1,4 +1,4 @@
-"""A case as an ONNX model of one node, for ONNX Runtime and OpenVINO alike.
+"""A case as an ONNX model, one node a layer, for ONNX Runtime and OpenVINO alike.
 
 Input and output are time-major, ONNX's own order, and every shape is fixed: both engines are at
 their best so (a batch-major model with Transpose nodes around was measured and wins nothing).
@@ -6,6 +6,8 @@ Nothing is run here.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,31 +25,54 @@ def _reordered(weight: Array, cell: str) -> Array:
     return np.concatenate([gates[k] for k in order])
 
 
-def build(case: Case) -> bytes:
-    """Return the serialised model: x (T, B, I) to y (T, D, B, H)."""
+def _layer(case: Case, layer: int, x: str) -> tuple[list[onnx.NodeProto], dict[str, Array], str]:
+    """Return a layer's nodes and constants, and the name of y (T, D, B, H)."""
     weights = {name: _reordered(w, case.cell) for name, w in case.weights().items()}
-    biases = [
-        np.concatenate([weights[f"bias_ih_l0{s}"], weights[f"bias_hh_l0{s}"]])
-        for s in case.suffixes
-    ]
+    suffixes = case.suffixes(layer)
+    biases = [np.concatenate([weights[f"bias_ih{s}"], weights[f"bias_hh{s}"]]) for s in suffixes]
     constants = {
-        "W": np.stack([weights[f"weight_ih_l0{s}"] for s in case.suffixes]),  # (D, G*H, I)
-        "R": np.stack([weights[f"weight_hh_l0{s}"] for s in case.suffixes]),  # (D, G*H, H)
-        "B": np.stack(biases),  # (D, 2*G*H)
+        f"W{layer}": np.stack([weights[f"weight_ih{s}"] for s in suffixes]),  # (D, G*H, I)
+        f"R{layer}": np.stack([weights[f"weight_hh{s}"] for s in suffixes]),  # (D, G*H, H)
+        f"B{layer}": np.stack(biases),  # (D, 2*G*H)
     }
-    attributes = {
+    attributes: dict[str, Any] = {
         "hidden_size": case.units,
         "direction": "bidirectional" if case.bidirectional else "forward",
     }
     if case.cell == "GRU":
-        attributes["linear_before_reset"] = 1  # torch's reset-after form
-    x_shape = [case.time, case.batch, case.inputs]
-    y_shape = [case.time, len(case.suffixes), case.batch, case.units]
+        attributes["linear_before_reset"] = int(case.reset_after)
+    inputs, y = [x, *constants], f"y{layer}"
+    if case.ragged:
+        inputs.append("lengths")
+    nodes = [helper.make_node(case.cell, inputs, [y], **attributes)]
+    return nodes, constants, y
+
+
+def build(case: Case) -> bytes:
+    """Return the serialised model: x (T, B, I), and lengths (B,) when ragged, to y (T, D, B, H).
+
+    Between layers D is 1, and Squeeze takes that axis away.
+    """
+    nodes: list[onnx.NodeProto] = []
+    constants: dict[str, Any] = {}
+    x = "x"
+    for layer in range(case.layers):
+        made, arrays, y = _layer(case, layer, x)
+        nodes += made
+        constants |= arrays
+        if layer < case.layers - 1:
+            x = f"x{layer + 1}"
+            nodes.append(helper.make_node("Squeeze", [y, "axis"], [x]))
+            constants["axis"] = np.array([1])
+    inputs = {"x": (TensorProto.FLOAT, [case.time, case.batch, case.inputs])}
+    if case.ragged:
+        inputs["lengths"] = (TensorProto.INT32, [case.batch])
+    y_shape = [case.time, case.directions, case.batch, case.units]
     graph = helper.make_graph(
-        [helper.make_node(case.cell, ["x", "W", "R", "B"], ["y"], **attributes)],
+        nodes,
         case.id,
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, x_shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, y_shape)],
+        [helper.make_tensor_value_info(name, *spec) for name, spec in inputs.items()],
+        [helper.make_tensor_value_info(y, TensorProto.FLOAT, y_shape)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)

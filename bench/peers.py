@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
+import naive
 import numpy as np
-from cases import GATES, Array, Case
+from cases import Array, Case
 
 import seqcore
 
@@ -29,18 +30,34 @@ class Prepared(NamedTuple):
 
 
 class Runner(NamedTuple):
-    """A library under test: its title in the report, what it needs, and how a case is set up."""
+    """A library under test.
+
+    Attributes
+    ----------
+    title : str
+        In the report.
+    modules : tuple of str
+        What it needs; the first is the library itself.
+    prepare : callable
+        How a case is set up.
+    naive : bool
+        Whether it is a loop in Python, which says what a library is worth; left out of sweeps.
+    avx2 : bool
+        Whether the environment can cap it to AVX2: bench/README.md.
+    """
 
     title: str
     modules: tuple[str, ...]
     prepare: Callable[[Case], AbstractContextManager[Prepared]]
+    naive: bool = False
+    avx2: bool = False
 
     def missing(self) -> list[str]:
         """Return the modules that are not installed."""
         return [name for name in self.modules if importlib.util.find_spec(name) is None]
 
     def version(self) -> str:
-        """Return the version of the library itself, the first of `modules`."""
+        """Return the version of the library itself."""
         try:
             return importlib.metadata.version(self.modules[0])
         except importlib.metadata.PackageNotFoundError:
@@ -50,13 +67,32 @@ class Runner(NamedTuple):
 # ---- seqcore ------------------------------------------------------------------------------------
 
 
+def _layer(case: Case) -> seqcore.Layer:
+    weights = case.weights()
+    if not case.reset_after:  # which torch's names cannot say
+        return seqcore.GRU(
+            weights["weight_ih_l0"].T,
+            weights["weight_hh_l0"].T,
+            weights["bias_ih_l0"] + weights["bias_hh_l0"],
+            reset_after=False,
+            return_sequences=True,
+        )
+    kind: Any = {"LSTM": seqcore.LSTM, "GRU": seqcore.GRU, "RNN": seqcore.SimpleRNN}[case.cell]
+    return kind.from_torch(weights)
+
+
 @contextmanager
 def _seqcore(case: Case) -> Iterator[Prepared]:
-    layer = {"LSTM": seqcore.LSTM, "GRU": seqcore.GRU, "RNN": seqcore.SimpleRNN}[case.cell]
-    network = seqcore.Sequential([layer.from_torch(case.weights())])
-    model = network.with_options(threads=case.threads)
+    model = seqcore.Sequential([_layer(case)]).with_options(threads=case.threads)
     x = case.input()
-    yield Prepared(lambda: model(x), lambda y: y)
+    if case.ragged:
+        lengths = case.lengths()
+        yield Prepared(lambda: model(x, lengths=lengths), lambda y: y)
+    elif case.out:
+        result = np.empty_like(model(x))
+        yield Prepared(lambda: model(x, out=result), lambda y: y)
+    else:
+        yield Prepared(lambda: model(x), lambda y: y)
 
 
 # ---- Frameworks, whose own order is time-major --------------------------------------------------
@@ -70,18 +106,32 @@ def _time_major(case: Case) -> Array:
 @contextmanager
 def _torch(case: Case) -> Iterator[Prepared]:
     import torch
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    module = getattr(torch.nn, case.cell)(case.inputs, case.units, bidirectional=case.bidirectional)
+    module = getattr(torch.nn, case.cell)(
+        case.inputs, case.units, num_layers=case.layers, bidirectional=case.bidirectional
+    )
     module.load_state_dict({name: torch.from_numpy(w) for name, w in case.weights().items()})
     module.eval()
-    x = torch.from_numpy(_time_major(case))
+    x: Any = torch.from_numpy(_time_major(case))
+    if case.ragged:  # packed beforehand, and unpacked behind the timing
+        x = pack_padded_sequence(x, torch.from_numpy(case.lengths()), enforce_sorted=False)
     before = torch.get_num_threads()
     torch.set_num_threads(case.threads)
     try:
         with torch.inference_mode():
-            yield Prepared(lambda: module(x)[0], lambda y: y.numpy().swapaxes(0, 1))
+            yield Prepared(
+                lambda: module(x)[0],
+                lambda y: (pad_packed_sequence(y)[0] if case.ragged else y).numpy().swapaxes(0, 1),
+            )
     finally:
         torch.set_num_threads(before)
+
+
+def _feed(case: Case) -> dict[str, Any]:
+    """Return the inputs of the ONNX model."""
+    lengths = {"lengths": case.lengths().astype(np.int32)} if case.ragged else {}
+    return {"x": _time_major(case), **lengths}
 
 
 @contextmanager
@@ -95,8 +145,8 @@ def _onnxruntime(case: Case) -> Iterator[Prepared]:
     session = onnxruntime.InferenceSession(
         onnx_models.build(case), options, providers=["CPUExecutionProvider"]
     )
-    feed = {"x": _time_major(case)}
-    yield Prepared(lambda: session.run(["y"], feed)[0], lambda y: _batch_major(y, case))
+    feed, names = _feed(case), [session.get_outputs()[0].name]
+    yield Prepared(lambda: session.run(names, feed)[0], lambda y: _batch_major(y, case))
 
 
 def _batch_major(y: Array, case: Case) -> Array:
@@ -118,67 +168,47 @@ def _openvino(case: Case) -> Iterator[Prepared]:
     }
     network = core.read_model(onnx_models.build(case))
     request = core.compile_model(network, "CPU", options).create_infer_request()
-    x = _time_major(case)
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    feed = _feed(case)
+    for name, array in feed.items():
+        request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
     result = request.get_output_tensor()
     yield Prepared(request.infer, lambda _: _batch_major(result.data, case))
 
 
-# ---- NumPy: what one writes without a library ---------------------------------------------------
+# ---- Without a library --------------------------------------------------------------------------
 
 
-def _sigmoid(x: Array) -> Array:
-    return 1 / (1 + np.exp(-x))
+def _naive(product: naive.MakeProduct) -> Callable[[Case], AbstractContextManager[Prepared]]:
+    @contextmanager
+    def prepare(case: Case) -> Iterator[Prepared]:
+        import threadpoolctl
 
+        x, weights = case.input(), case.weights()
+        with threadpoolctl.threadpool_limits(case.threads, user_api="blas"):
+            yield Prepared(lambda: naive.run(case, x, weights, product), lambda y: y)
 
-def _scan(case: Case, x: Array, weights: dict[str, Array], suffix: str) -> Array:
-    """Return y (B, T, H) of one direction, in the order of x."""
-    W, U = weights[f"weight_ih_l0{suffix}"].T, weights[f"weight_hh_l0{suffix}"].T
-    b, bu = weights[f"bias_ih_l0{suffix}"], weights[f"bias_hh_l0{suffix}"]
-    gates = (case.batch, GATES[case.cell], case.units)
-    projected = x @ W + b  # (B, T, G*H), one product for all frames
-    h = np.zeros((case.batch, case.units), np.float32)
-    c = np.zeros_like(h)
-    y = np.empty((case.batch, case.time, case.units), np.float32)
-    for t in range(case.time):
-        recurrent = h @ U + bu
-        if case.cell == "RNN":
-            h = np.tanh(projected[:, t] + recurrent)
-        elif case.cell == "GRU":
-            xr, xz, xn = projected[:, t].reshape(gates).swapaxes(0, 1)
-            hr, hz, hn = recurrent.reshape(gates).swapaxes(0, 1)
-            z = _sigmoid(xz + hz)
-            h = (1 - z) * np.tanh(xn + _sigmoid(xr + hr) * hn) + z * h
-        else:
-            i, f, g, o = (projected[:, t] + recurrent).reshape(gates).swapaxes(0, 1)
-            c = _sigmoid(f) * c + _sigmoid(i) * np.tanh(g)
-            h = _sigmoid(o) * np.tanh(c)
-        y[:, t] = h
-    return y
-
-
-def naive(case: Case, x: Array, weights: dict[str, Array]) -> Array:
-    """Return y (B, T, D*H) by float32 matrix products in a Python loop over time."""
-    forward = _scan(case, x, weights, "")
-    if not case.bidirectional:
-        return forward
-    backward = _scan(case, x[:, ::-1], weights, "_reverse")[:, ::-1]
-    return np.concatenate([forward, backward], axis=2)
-
-
-@contextmanager
-def _numpy(case: Case) -> Iterator[Prepared]:
-    import threadpoolctl
-
-    x, weights = case.input(), case.weights()
-    with threadpoolctl.threadpool_limits(case.threads, user_api="blas"):
-        yield Prepared(lambda: naive(case, x, weights), lambda y: y)
+    return prepare
 
 
 RUNNERS = {
-    "seqcore": Runner("seqcore", ("seqcore",), _seqcore),
-    "torch": Runner("torch", ("torch",), _torch),
+    "seqcore": Runner("seqcore", ("seqcore",), _seqcore, avx2=True),
+    "torch": Runner("torch", ("torch",), _torch, avx2=True),
     "onnxruntime": Runner("ONNX Runtime", ("onnxruntime", "onnx"), _onnxruntime),
-    "openvino": Runner("OpenVINO", ("openvino", "onnx"), _openvino),
-    "numpy": Runner("NumPy", ("numpy", "threadpoolctl"), _numpy),
+    "openvino": Runner("OpenVINO", ("openvino", "onnx"), _openvino, avx2=True),
+    "numpy": Runner("NumPy", ("numpy", "threadpoolctl"), _naive(naive.numpy_product), naive=True),
+    "scipy": Runner(
+        "SciPy BLAS", ("scipy", "threadpoolctl"), _naive(naive.blas_product), naive=True
+    ),
 }
+
+
+def runs(name: str, case: Case, parts: list[str]) -> bool:
+    """Tell whether a runner can do a case and has a place in one of these parts of the report."""
+    runner = RUNNERS[name]
+    if case.out or parts == ["alone"]:
+        return name == "seqcore"
+    if name == "torch" and not case.reset_after:
+        return False
+    if "avx2" in parts:
+        return runner.avx2
+    return not runner.naive or any(not part.startswith("sweep") for part in parts)

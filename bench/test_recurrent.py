@@ -5,13 +5,15 @@ What is timed is one warm call, from input ready in memory to output ready in me
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from functools import lru_cache
 from typing import Any
 
+import naive
 import numpy as np
 from cases import Array, Case
-from peers import RUNNERS, naive
+from peers import RUNNERS
 
 # Two float32 evaluations of the same layer, in different orders of summation and with different
 # approximations of tanh and sigmoid; states are within [-1, 1]. Largest seen over the cases: 8e-7.
@@ -24,13 +26,16 @@ def _ours(case: Case) -> Array:
         return prepared.to_array(prepared.call())
 
 
-def test_recurrent_layer(benchmark: Any, case: Case, runner: str) -> None:
+def test_recurrent_layer(benchmark: Any, case: Case, parts: list[str], runner: str) -> None:
     is_ours = runner == "seqcore"
-    expected = naive(case, case.input(), case.weights()) if is_ours else _ours(case)
+    if is_ours:
+        expected = naive.run(case, case.input(), case.weights(), naive.numpy_product)
+    else:
+        expected = _ours(case)
     with RUNNERS[runner].prepare(case) as prepared:
         found = prepared.to_array(prepared.call())
         np.testing.assert_allclose(found, expected, rtol=0, atol=TOLERANCE, strict=True)
-        benchmark.extra_info.update(case=case.label, threads=case.threads, runner=runner)
+        benchmark.extra_info.update(case=dataclasses.asdict(case), parts=parts, runner=runner)
         wall, cpu = time.perf_counter(), time.process_time()
         benchmark(prepared.call)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
