@@ -23,106 +23,183 @@ SC_INLINE vf load_units(const float *row, size_t j, size_t units)
     return left >= SC_V ? vf_load(row + j * SC_V) : vf_loadn(row + j * SC_V, left);
 }
 
+/* What a tile of a step works with: h.U of every row (or panel, of a single row) SC_SUMS apart, and the input's share
+ * b + x.W likewise, where the step is not given it. */
+typedef struct step_tile {
+    const sc_step *s;
+    const tile *t;
+    float *x, *h;
+} step_tile;
+
+static void step_sums(const step_tile *w)
+{
+    if (w->s->xw == NULL) {
+        tile_chain(w->t, w->x, w->s->x, w->s->w, w->s->bias);
+    }
+    tile_halves(w->t, w->h, w->s->h, w->s->u);
+}
+
+/* b + x.W and h.U of the tile's n-th row or panel */
+SC_INLINE const float *x_of(const step_tile *w, size_t n)
+{
+    return w->s->xw == NULL ? w->x + n * SC_SUMS
+                            : w->s->xw[tile_row(w->t, n)] + tile_panel(w->t, n) * w->t->full * SC_V;
+}
+
+SC_INLINE const float *h_of(const step_tile *w, size_t n)
+{
+    return w->h + n * SC_SUMS;
+}
+
+/* z = (b + x.W) + h.U of gate (or vector) v */
+SC_INLINE vf sum_of(const step_tile *w, size_t n, size_t v)
+{
+    return vf_add(vf_load(x_of(w, n) + v * SC_V), vf_load(h_of(w, n) + v * SC_V));
+}
+
+SC_INLINE void store_state(const step_tile *w, size_t n, vf h)
+{
+    store_units(w->s->h_next[tile_row(w->t, n)], tile_panel(w->t, n), w->s->u->units, h);
+}
+
 /* i = sigmoid(z_i)   f = sigmoid(z_f)   g = tanh(z_g)   o = sigmoid(z_o)
  * c = f*c + i*g
  * h = o*tanh(c) */
-SC_INLINE void lstm_finish(const vf z[SC_GATES], float *c_row, float *h_row, size_t j, size_t units)
+SC_INLINE void lstm_finish(const step_tile *w, size_t first, const int count)
 {
-    const vf i = vf_sigmoid(z[0]);
-    const vf f = vf_sigmoid(z[1]);
-    const vf g = vf_tanh(z[2]);
-    const vf o = vf_sigmoid(z[3]);
-    const vf c = vf_fma(f, vf_load(c_row + j * SC_V), vf_mul(i, g));
-    vf_store(c_row + j * SC_V, c);
-    store_units(h_row, j, units, vf_mul(o, vf_tanh(c)));
+    vf i[SC_AT_ONCE], f[SC_AT_ONCE], g[SC_AT_ONCE], o[SC_AT_ONCE], c[SC_AT_ONCE];
+    SC_EACH(count) i[e] = sum_of(w, first + e, 0);
+    vf_sigmoids(i, count);
+    SC_EACH(count) g[e] = sum_of(w, first + e, 2);
+    vf_tanhs(g, count);
+    SC_EACH(count) f[e] = sum_of(w, first + e, 1);
+    vf_sigmoids(f, count);
+    SC_EACH(count) {
+        float *at = w->s->c[tile_row(w->t, first + e)] + tile_panel(w->t, first + e) * SC_V;
+        c[e] = vf_fma(f[e], vf_load(at), vf_mul(i[e], g[e]));
+        vf_store(at, c[e]);
+    }
+    SC_EACH(count) o[e] = sum_of(w, first + e, 3);
+    vf_sigmoids(o, count);
+    vf_tanhs(c, count);
+    SC_EACH(count) store_state(w, first + e, vf_mul(o[e], c[e]));
 }
 
-/* r = sigmoid(z_r)   u = sigmoid(z_z)   n = tanh(x_n + r*h_n)
+/* r = sigmoid(z_r)   u = sigmoid(z_z)   n = tanh(x_n + r*(b + h_n))
  * h = (1 - u)*n + u*h: written so that u = 1 keeps h exactly */
-SC_INLINE void gru_finish(const vf z[SC_GATES], const float *h_before, float *h_row, size_t j, size_t units)
+SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
 {
-    const vf r = vf_sigmoid(z[0]);
-    const vf u = vf_sigmoid(z[1]);
-    const vf n = vf_tanh(vf_fma(r, z[3], z[2]));
-    const vf h = load_units(h_before, j, units);
-    store_units(h_row, j, units, vf_fma(u, h, vf_mul(vf_sub(vf_set(1.0f), u), n)));
-}
-
-/* h.U of a step's tile into `h`, and b + x.W, computed into `x` where it is not given: x_rows[n] points to row n's. */
-SC_INLINE void step_sums(const sc_step *s, const tile *t, float *x, float *h, const float *x_rows[SC_TILE])
-{
-    if (s->xw == NULL) {
-        tile_chain(t, x, s->x, s->w, s->bias);
+    vf r[SC_AT_ONCE], u[SC_AT_ONCE], n[SC_AT_ONCE];
+    SC_EACH(count) r[e] = sum_of(w, first + e, 0);
+    vf_sigmoids(r, count);
+    SC_EACH(count) {
+        const vf bias = vf_load(w->s->recurrent_bias + tile_panel(w->t, first + e) * SC_V);
+        const vf hidden = vf_add(bias, vf_load(h_of(w, first + e) + 2 * SC_V));
+        n[e] = vf_fma(r[e], hidden, vf_load(x_of(w, first + e) + 2 * SC_V));
     }
-    for (size_t n = 0; n < tile_count(t); n++) {
-        x_rows[n] = s->xw == NULL ? x + n * SC_SUMS : s->xw[tile_row(t, n)] + tile_panel(t, n) * t->full * SC_V;
-    }
-    tile_halves(t, h, s->h, s->u);
-}
-
-SC_INLINE vf sum_at(const float *x, const float *h, size_t v)
-{
-    return vf_add(vf_load(x + v * SC_V), vf_load(h + v * SC_V));
-}
-
-static void lstm_tile(const void *call, const tile *t)
-{
-    const sc_step *s = call;
-    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
-    const float *x_rows[SC_TILE];
-    step_sums(s, t, sums_x, sums_h, x_rows);
-    for (size_t n = 0; n < tile_count(t); n++) {
-        const float *x = x_rows[n], *h = sums_h + n * SC_SUMS;
-        const vf z[SC_GATES] = {sum_at(x, h, 0), sum_at(x, h, 1), sum_at(x, h, 2), sum_at(x, h, 3)};
-        const size_t row = tile_row(t, n);
-        lstm_finish(z, s->c[row], s->h_next[row], tile_panel(t, n), s->u->units);
+    SC_EACH(count) u[e] = sum_of(w, first + e, 1);
+    vf_sigmoids(u, count);
+    vf_tanhs(n, count);
+    SC_EACH(count) {
+        const float *row = w->s->h[tile_row(w->t, first + e)] + w->s->first;
+        const vf before = load_units(row, tile_panel(w->t, first + e), w->s->u->units);
+        store_state(w, first + e, vf_fma(u[e], before, vf_mul(vf_sub(vf_set(1.0f), u[e]), n[e])));
     }
 }
 
-static void lstm_step(const sc_step *s)
-{
-    for_tiles(s, lstm_tile, s->rows, s->u->units, 4, s->backward);
-}
-
-static void gru_tile(const void *call, const tile *t)
-{
-    const sc_step *s = call;
-    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
-    const float *x_rows[SC_TILE];
-    step_sums(s, t, sums_x, sums_h, x_rows);
-    for (size_t n = 0; n < tile_count(t); n++) {
-        const float *x = x_rows[n], *h = sums_h + n * SC_SUMS;
-        const size_t row = tile_row(t, n), block = tile_panel(t, n);
-        const vf hidden = vf_add(vf_load(s->recurrent_bias + block * SC_V), vf_load(h + 2 * SC_V));
-        const vf z[SC_GATES] = {sum_at(x, h, 0), sum_at(x, h, 1), vf_load(x + 2 * SC_V), hidden};
-        gru_finish(z, s->h[row] + s->first, s->h_next[row], block, s->u->units);
+/* All rows or panels of a tile, up to SC_AT_ONCE at once and as evenly as they go. */
+#define SC_FINISH_ALL(cell) \
+    static void cell##_finish_all(const step_tile *w) \
+    { \
+        const size_t all = tile_count(w->t), groups = (all + SC_AT_ONCE - 1) / SC_AT_ONCE; \
+        for (size_t group = 0, n = 0; group < groups; group++) { \
+            const size_t end = (group + 1) * all / groups; \
+            switch (end - n) { \
+            case 4: cell##_finish(w, n, 4); break; \
+            case 3: cell##_finish(w, n, 3); break; \
+            case 2: cell##_finish(w, n, 2); break; \
+            default: cell##_finish(w, n, 1); break; \
+            } \
+            n = end; \
+        } \
     }
-}
-
-static void gru_step(const sc_step *s)
-{
-    for_tiles(s, gru_tile, s->rows, s->u->units, 3, s->backward);
-}
+SC_FINISH_ALL(lstm)
+SC_FINISH_ALL(gru)
 
 /* h = activation(b + x.W + h.U). tanh is applied here, any other activation to the finished row: softmax needs all of it. */
-static void rnn_tile(const void *call, const tile *t)
+static void rnn_finish_all(const step_tile *w)
 {
-    const sc_step *s = call;
-    _Alignas(64) float sums_x[SC_TILE * SC_SUMS], sums_h[SC_TILE * SC_SUMS];
-    const float *x_rows[SC_TILE];
-    step_sums(s, t, sums_x, sums_h, x_rows);
-    for (size_t n = 0; n < tile_count(t); n++) {
-        float *to = s->h_next[tile_row(t, n)];
-        for (size_t v = 0; v < t->vectors; v++) {
-            const vf z = sum_at(x_rows[n], sums_h + n * SC_SUMS, v);
-            store_units(to, tile_panel(t, n) * SC_GATES + v, s->u->units, s->activation.kind == SC_TANH ? vf_tanh(z) : z);
+    const size_t blocks = blocks_of(w->s->u->units);
+    const bool apply = w->s->activation.kind == SC_TANH;
+    for (size_t n = 0; n < tile_count(w->t); n++) {
+        const size_t first = tile_panel(w->t, n) * SC_GATES, count = min_size(SC_GATES, blocks - first);
+        float *row = w->s->h_next[tile_row(w->t, n)];
+        vf z[SC_GATES];
+        SC_EACH(SC_GATES) z[e] = sum_of(w, n, (size_t)e < count ? (size_t)e : 0);
+        if (apply) {
+            vf_tanhs(z, SC_GATES);
+        }
+        for (size_t v = 0; v < count; v++) {
+            store_units(row, first + v, w->s->u->units, z[v]);
         }
     }
 }
 
+/* ---- Steps ---------------------------------------------------------------------------------------- */
+
+#define SC_STEP_TILE(cell) \
+    static void cell##_tile(const void *call, const tile *t) \
+    { \
+        _Alignas(64) float x[SC_TILE * SC_SUMS], h[SC_TILE * SC_SUMS]; \
+        const step_tile w = {.s = call, .t = t, .x = x, .h = h}; \
+        step_sums(&w); \
+        cell##_finish_all(&w); \
+    }
+SC_STEP_TILE(lstm)
+SC_STEP_TILE(gru)
+SC_STEP_TILE(rnn)
+
+static size_t row_panels(const sc_step *s)
+{
+    const size_t blocks = blocks_of(s->u->units);
+    return s->u->gates == 1 ? (blocks + SC_GATES - 1) / SC_GATES : blocks;
+}
+
+/* The sums of some panels of a single row, in the step's scratch: half of it for x, half for h. */
+static void row_sums(const void *call, const tile *t)
+{
+    const sc_step *s = call;
+    float *x = s->scratch + t->j * SC_SUMS;
+    step_sums(&(step_tile){.s = s, .t = t, .x = x, .h = x + row_panels(s) * SC_SUMS});
+}
+
+/* A single row has all its sums made first: between the sweeps, the wait for a cell would not be hidden. */
+SC_INLINE void step(const sc_step *s, size_t gates, void (*tile_of)(const void *, const tile *),
+                    void (*finish_all)(const step_tile *))
+{
+    if (s->rows > 1) {
+        for_tiles(s, tile_of, s->rows, s->u->units, gates, s->backward);
+        return;
+    }
+    for_tiles(s, row_sums, 1, s->u->units, gates, s->backward);
+    const size_t vectors = gates == 1 ? SC_GATES : gates, panels = row_panels(s);
+    const tile whole = {.rows = 1, .panels = panels, .vectors = vectors, .full = vectors};
+    finish_all(&(step_tile){.s = s, .t = &whole, .x = s->scratch, .h = s->scratch + panels * SC_SUMS});
+}
+
+static void lstm_step(const sc_step *s)
+{
+    step(s, 4, lstm_tile, lstm_finish_all);
+}
+
+static void gru_step(const sc_step *s)
+{
+    step(s, 3, gru_tile, gru_finish_all);
+}
+
 static void rnn_step(const sc_step *s)
 {
-    for_tiles(s, rnn_tile, s->rows, s->u->units, 1, s->backward);
+    step(s, 1, rnn_tile, rnn_finish_all);
     if (s->activation.kind != SC_TANH) {
         for (size_t m = 0; m < s->rows; m++) {
             activate(s->activation, s->h_next[m], s->u->units);

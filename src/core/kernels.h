@@ -57,6 +57,7 @@ typedef struct sc_step {
     const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
     float *const *h_next;  /* M pointers: the state after; no overlap with h */
     float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
+    float *scratch;        /* of 8 times the units, rounded up to whole vectors: used for a single row */
     bool backward;         /* from the last panel to the first: the same sums */
     sc_activation_spec activation; /* SimpleRNN; LSTM and GRU use sigmoid and tanh */
 } sc_step;

@@ -17,7 +17,6 @@
 #define SC_GATES 4 /* vectors of a panel at most */
 #define SC_TILE SC_TILE_ROWS
 #define SC_SUMS (SC_GATES * SC_V) /* floats of a tile row's sums */
-#define SC_UNROLL _Pragma("GCC unroll 16")
 
 #define SC_JOIN_(a, b) a##b
 #define SC_JOIN(a, b) SC_JOIN_(a, b)

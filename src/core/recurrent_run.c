@@ -24,7 +24,7 @@ typedef struct rnn_layout {
     size_t stretch; /* S */
     size_t order, lengths, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
     size_t list_a, list_out;             /* arrays of S * R */
-    size_t zeros, states, cells, sums, sums_n, cell; /* floats */
+    size_t row, zeros, states, cells, sums, sums_n, cell; /* floats */
     size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
     size_t bytes;
 } rnn_layout;
@@ -51,6 +51,7 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     l.zeros = sc_reserve(bytes, p->padded, sizeof(float));
     l.states = sc_reserve(bytes, 2 * R * p->padded, sizeof(float));
     l.cells = sc_reserve(bytes, p->cell == SC_LSTM ? R * p->padded : 0, sizeof(float));
+    l.row = sc_reserve(bytes, 8 * p->padded, sizeof(float));
     l.list_a = sc_reserve(bytes, l.stretch * R, sizeof(float *));
     l.list_out = sc_reserve(bytes, l.stretch * R, sizeof(float *));
     l.sums = sc_reserve(bytes, l.stretch * R * w->row_floats, sizeof(float));
@@ -206,6 +207,7 @@ static void step_by_kernel(rnn_run *r, size_t active)
                           .recurrent_bias = w->recurrent_bias,
                           .h_next = r->h_next,
                           .c = r->c,
+                          .scratch = at(r, r->layout.row),
                           .backward = r->backward,
                           .activation = p->activation};
     switch (p->cell) {
