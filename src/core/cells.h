@@ -23,38 +23,43 @@ SC_INLINE vf load_units(const float *row, size_t j, size_t units)
     return left >= SC_V ? vf_load(row + j * SC_V) : vf_loadn(row + j * SC_V, left);
 }
 
-/* What a tile of a step works with: h.U of every row (or panel, of a single row) SC_SUMS apart, and the input's share
- * b + x.W likewise, where the step is not given it. */
+/* What a tile of a step works with: h.U of every row (or panel, of a single row), SC_SUMS from one to the next, and the
+ * input's share b + x.W likewise, where the step is not given it. */
 typedef struct step_tile {
     const sc_step *s;
     const tile *t;
     float *x, *h;
+    bool single; /* a single row, whose h.U is whole; otherwise there are two halves, SC_APART from one to the other */
 } step_tile;
+
+#define SC_APART (SC_TILE * SC_SUMS)
 
 static void step_sums(const step_tile *w)
 {
     if (w->s->xw == NULL) {
         tile_chain(w->t, w->x, w->s->x, w->s->w, w->s->bias);
     }
-    tile_halves(w->t, w->h, w->s->h, w->s->u);
+    tile_halves(w->t, w->h, SC_APART, w->s->h, w->s->u);
 }
 
-/* b + x.W and h.U of the tile's n-th row or panel */
+/* b + x.W of the tile's n-th row or panel */
 SC_INLINE const float *x_of(const step_tile *w, size_t n)
 {
     return w->s->xw == NULL ? w->x + n * SC_SUMS
                             : w->s->xw[tile_row(w->t, n)] + tile_panel(w->t, n) * w->t->full * SC_V;
 }
 
-SC_INLINE const float *h_of(const step_tile *w, size_t n)
+/* h.U of its gate (or vector) v */
+SC_INLINE vf h_of(const step_tile *w, size_t n, size_t v)
 {
-    return w->h + n * SC_SUMS;
+    const float *h = w->h + n * SC_SUMS + v * SC_V;
+    return w->single ? vf_load(h) : vf_add(vf_load(h), vf_load(h + SC_APART));
 }
 
 /* z = (b + x.W) + h.U of gate (or vector) v */
 SC_INLINE vf sum_of(const step_tile *w, size_t n, size_t v)
 {
-    return vf_add(vf_load(x_of(w, n) + v * SC_V), vf_load(h_of(w, n) + v * SC_V));
+    return vf_add(vf_load(x_of(w, n) + v * SC_V), h_of(w, n, v));
 }
 
 SC_INLINE void store_state(const step_tile *w, size_t n, vf h)
@@ -94,7 +99,7 @@ SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
     vf_sigmoids(r, count);
     SC_EACH(count) {
         const vf bias = vf_load(w->s->recurrent_bias + tile_panel(w->t, first + e) * SC_V);
-        const vf hidden = vf_add(bias, vf_load(h_of(w, first + e) + 2 * SC_V));
+        const vf hidden = vf_add(bias, h_of(w, first + e, 2));
         n[e] = vf_fma(r[e], hidden, vf_load(x_of(w, first + e) + 2 * SC_V));
     }
     SC_EACH(count) u[e] = sum_of(w, first + e, 1);
@@ -107,18 +112,21 @@ SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
     }
 }
 
-/* All rows or panels of a tile, up to SC_AT_ONCE at once and as evenly as they go. */
+/* All rows or panels of a tile, up to SC_CELLS at once and as evenly as they go. */
 #define SC_FINISH_ALL(cell) \
     static void cell##_finish_all(const step_tile *w) \
     { \
-        const size_t all = tile_count(w->t), groups = (all + SC_AT_ONCE - 1) / SC_AT_ONCE; \
+        const size_t all = tile_count(w->t), groups = (all + SC_CELLS - 1) / SC_CELLS; \
         for (size_t group = 0, n = 0; group < groups; group++) { \
-            const size_t end = (group + 1) * all / groups; \
-            switch (end - n) { \
-            case 4: cell##_finish(w, n, 4); break; \
-            case 3: cell##_finish(w, n, 3); break; \
-            case 2: cell##_finish(w, n, 2); break; \
-            default: cell##_finish(w, n, 1); break; \
+            const size_t end = (group + 1) * all / groups, count = end - n; \
+            if (SC_CELLS >= 4 && count == 4) { \
+                cell##_finish(w, n, 4); \
+            } else if (SC_CELLS >= 3 && count == 3) { \
+                cell##_finish(w, n, 3); \
+            } else if (SC_CELLS >= 2 && count == 2) { \
+                cell##_finish(w, n, 2); \
+            } else { \
+                cell##_finish(w, n, 1); \
             } \
             n = end; \
         } \
@@ -136,8 +144,8 @@ static void rnn_finish_all(const step_tile *w)
         float *row = w->s->h_next[tile_row(w->t, n)];
         vf z[SC_GATES];
         SC_EACH(SC_GATES) z[e] = sum_of(w, n, (size_t)e < count ? (size_t)e : 0);
-        if (apply) {
-            vf_tanhs(z, SC_GATES);
+        for (int v = 0; apply && v < SC_GATES; v += SC_CELLS) {
+            vf_tanhs(z + v, SC_CELLS);
         }
         for (size_t v = 0; v < count; v++) {
             store_units(row, first + v, w->s->u->units, z[v]);
@@ -150,8 +158,8 @@ static void rnn_finish_all(const step_tile *w)
 #define SC_STEP_TILE(cell) \
     static void cell##_tile(const void *call, const tile *t) \
     { \
-        _Alignas(64) float x[SC_TILE * SC_SUMS], h[SC_TILE * SC_SUMS]; \
-        const step_tile w = {.s = call, .t = t, .x = x, .h = h}; \
+        _Alignas(64) float x[SC_TILE * SC_SUMS], h[2 * SC_APART]; \
+        const step_tile w = {.s = call, .t = t, .x = x, .h = h, .single = t->rows == 1}; \
         step_sums(&w); \
         cell##_finish_all(&w); \
     }
@@ -165,12 +173,17 @@ static size_t row_panels(const sc_step *s)
     return s->u->gates == 1 ? (blocks + SC_GATES - 1) / SC_GATES : blocks;
 }
 
-/* The sums of some panels of a single row, in the step's scratch: half of it for x, half for h. */
+/* Where a single row's sums go: half of the scratch for x, half for h, from panel j on. */
+static step_tile row_tile(const sc_step *s, const tile *t)
+{
+    float *x = s->scratch + t->j * SC_SUMS;
+    return (step_tile){.s = s, .t = t, .x = x, .h = x + row_panels(s) * SC_SUMS, .single = true};
+}
+
 static void row_sums(const void *call, const tile *t)
 {
-    const sc_step *s = call;
-    float *x = s->scratch + t->j * SC_SUMS;
-    step_sums(&(step_tile){.s = s, .t = t, .x = x, .h = x + row_panels(s) * SC_SUMS});
+    const step_tile w = row_tile(call, t);
+    step_sums(&w);
 }
 
 /* A single row has all its sums made first: between the sweeps, the wait for a cell would not be hidden. */
@@ -184,7 +197,8 @@ SC_INLINE void step(const sc_step *s, size_t gates, void (*tile_of)(const void *
     for_tiles(s, row_sums, 1, s->u->units, gates, s->backward);
     const size_t vectors = gates == 1 ? SC_GATES : gates, panels = row_panels(s);
     const tile whole = {.rows = 1, .panels = panels, .vectors = vectors, .full = vectors};
-    finish_all(&(step_tile){.s = s, .t = &whole, .x = s->scratch, .h = s->scratch + panels * SC_SUMS});
+    const step_tile w = row_tile(s, &whole);
+    finish_all(&w);
 }
 
 static void lstm_step(const sc_step *s)

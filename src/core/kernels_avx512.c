@@ -3,6 +3,7 @@
 
 #define SC_ISA avx512
 #define SC_TILE_ROWS 6
+#define SC_CELLS 4
 #define SC_SINGLE_PANELS 2
 
 #include "kernels_body.h"

@@ -3,6 +3,7 @@
  * A kernels_<isa>.c includes its simd header, defines
  *   SC_ISA            the suffix of the table: avx512
  *   SC_TILE_ROWS      rows of a register tile, 2, 3 or 6: SC_TILE_ROWS * 4 accumulators + operands fit the register file
+ *   SC_CELLS          cells finished at once, 1, 2 or 4: as many as the registers hold
  *   SC_SINGLE_PANELS  panels that a single row sweeps at once, so that enough accumulators hide the FMA's latency
  * and includes this file, which ends in the table.
  *
@@ -120,15 +121,16 @@ SC_INLINE void chain(float *sums, const float *const *a, size_t K, const float *
     store(sums, acc, rows * panels, vectors);
 }
 
-/* sums[p + m] = a[m] . panel_p as two chains, k < ceil(K/2) and the others, that are added at the end. Half the length is
- * half the wait of a few accumulators on the FMA's latency, and less than half the rounding error. A small tile runs both
- * chains at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. */
-SC_INLINE void halves(float *sums, const float *const *a, size_t K, const float *panel, size_t stride, const int rows,
-                      const int panels, const int vectors)
+/* a[m] . panel_p as two chains: k < ceil(K/2) into sums[p + m], the others `apart` floats behind. Half the length is half
+ * the wait of a few accumulators on the FMA's latency, and less than half the rounding error. A small tile runs both chains
+ * at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. Those of several rows
+ * are added where they are used, as here that would wait for the last of them; those of a single row are added here. */
+SC_INLINE void halves(float *sums, size_t apart, const float *const *a, size_t K, const float *panel, size_t stride,
+                      const int rows, const int panels, const int vectors)
 {
     const size_t half = (K + 1) / 2;
     const int count = rows * panels;
-    const bool at_once = 2 * count * vectors <= SC_TILE_ROWS * SC_GATES || count == 1;
+    const bool at_once = 2 * count * vectors <= SC_TILE_ROWS * SC_GATES || rows == 1;
     vf acc[SC_TILE][SC_GATES], other[SC_TILE][SC_GATES];
     clear(acc, count, vectors);
     clear(other, count, vectors);
@@ -138,22 +140,26 @@ SC_INLINE void halves(float *sums, const float *const *a, size_t K, const float 
             sweep(other, rows, panels, vectors, a, half + k, half + k + 1, panel, stride);
         }
         sweep(acc, rows, panels, vectors, a, K - half, half, panel, stride); /* K odd: one more */
+        if (rows == 1) {
+            SC_UNROLL for (int n = 0; n < count; n++) {
+                SC_UNROLL for (int v = 0; v < vectors; v++) {
+                    acc[n][v] = vf_add(acc[n][v], other[n][v]);
+                }
+            }
+            store(sums, acc, count, vectors);
+            return;
+        }
+        store(sums, acc, count, vectors);
     } else {
         sweep(acc, rows, panels, vectors, a, 0, half, panel, stride);
         store(sums, acc, count, vectors);
         sweep(other, rows, panels, vectors, a, half, K, panel, stride);
     }
-    SC_UNROLL for (int n = 0; n < count; n++) {
-        SC_UNROLL for (int v = 0; v < vectors; v++) {
-            const vf first = at_once ? acc[n][v] : vf_load(sums + n * SC_SUMS + v * SC_V);
-            acc[n][v] = vf_add(first, other[n][v]);
-        }
-    }
-    store(sums, acc, count, vectors);
+    store(sums + apart, other, count, vectors);
 }
 
 typedef void (*chain_function)(float *, const float *const *, size_t, const float *, size_t, const float *);
-typedef void (*halves_function)(float *, const float *const *, size_t, const float *, size_t);
+typedef void (*halves_function)(float *, size_t, const float *const *, size_t, const float *, size_t);
 
 #define SC_SWEEP(rows, panels, vectors) \
     static SC_NOINLINE void chain_##rows##_##panels##_##vectors(float *sums, const float *const *a, size_t K, \
@@ -161,10 +167,10 @@ typedef void (*halves_function)(float *, const float *const *, size_t, const flo
     { \
         chain(sums, a, K, panel, stride, bias, rows, panels, vectors); \
     } \
-    static SC_NOINLINE void halves_##rows##_##panels##_##vectors(float *sums, const float *const *a, size_t K, \
+    static SC_NOINLINE void halves_##rows##_##panels##_##vectors(float *sums, size_t apart, const float *const *a, size_t K, \
                                                                  const float *panel, size_t stride) \
     { \
-        halves(sums, a, K, panel, stride, rows, panels, vectors); \
+        halves(sums, apart, a, K, panel, stride, rows, panels, vectors); \
     }
 #define SC_NOINLINE __attribute__((noinline))
 
@@ -228,10 +234,10 @@ static void tile_chain(const tile *t, float *sums, const float *const *a, const 
                                      bias + offset);
 }
 
-static void tile_halves(const tile *t, float *sums, const float *const *a, const sc_matrix *w)
+static void tile_halves(const tile *t, float *sums, size_t apart, const float *const *a, const sc_matrix *w)
 {
     const size_t offset = t->j * t->full * SC_V;
-    halved[t->vectors - 1][entry(t)](sums, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
+    halved[t->vectors - 1][entry(t)](sums, apart, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
 }
 
 /* Calls finish(call, tile) over all rows and units. A panel stays outside and the rows run inside, so that weights larger
@@ -270,11 +276,12 @@ SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const ti
 static void matmul_tile(const void *call, const tile *t)
 {
     const sc_matmul *s = call;
-    _Alignas(64) float sums[SC_TILE * SC_SUMS];
+    _Alignas(64) float sums[2 * SC_TILE * SC_SUMS];
+    float *second = sums + SC_TILE * SC_SUMS;
     if (s->init == NULL) {
         tile_chain(t, sums, s->a, s->w, s->bias);
     } else {
-        tile_halves(t, sums, s->a, s->w);
+        tile_halves(t, sums, SC_TILE * SC_SUMS, s->a, s->w);
     }
     for (size_t n = 0; n < tile_count(t); n++) {
         const size_t m = tile_row(t, n), first = tile_panel(t, n) * t->full * SC_V;
@@ -282,6 +289,9 @@ static void matmul_tile(const void *call, const tile *t)
             const size_t column = first + v * SC_V;
             vf sum = vf_load(sums + n * SC_SUMS + v * SC_V);
             if (s->init != NULL) {
+                if (t->rows > 1) {
+                    sum = vf_add(sum, vf_load(second + n * SC_SUMS + v * SC_V));
+                }
                 sum = vf_add(vf_load(s->init[m] + column), sum);
             }
             if (s->exact && column + SC_V > s->w->units) {

@@ -3,6 +3,7 @@
 
 #define SC_ISA scalar
 #define SC_TILE_ROWS 2
+#define SC_CELLS 1
 #define SC_SINGLE_PANELS 1
 
 #include "kernels_body.h"
