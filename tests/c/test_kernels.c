@@ -171,8 +171,8 @@ static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, s
         memcpy(before[m], c[m], padded * sizeof(float));
     }
     sc_step step = {.rows = M, .x = (const float *const *)x, .w = &w.packed, .bias = bias, .h = (const float *const *)h,
-                    .u = &u.packed, .recurrent_bias = recurrent_bias, .h_next = next, .c = c,
-                    .activation = {.kind = SC_TANH}};
+                    .u = &u.packed, .scratch = buffer(8 * padded), .recurrent_bias = recurrent_bias, .h_next = next,
+                    .c = c, .activation = {.kind = SC_TANH}};
     void (*run)(const sc_step *) = cell == LSTM ? k->lstm_step : cell == GRU ? k->gru_step : k->rnn_step;
     run(&step);
     for (size_t m = 0; m < M; m++) {
