@@ -79,6 +79,7 @@ bench: $(VENV)/bench
 	$(BIN)/python -m pytest bench --benchmark-only --benchmark-json=build/bench.json -q
 	SEQCORE_ISA=avx2 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/python -m pytest bench --table avx2 --benchmark-only \
 		--benchmark-json=build/bench-avx2.json -q
+	$(BIN)/python bench/profile_models.py --output build/benchmarks/real-models.md
 	$(BIN)/python bench/report.py build/bench.json build/bench-avx2.json --output build/benchmarks
 
 bench-quick: $(VENV)/bench

@@ -471,3 +471,55 @@ def test_a_model_without_weights_is_not_pickled():
     for call in (pickle.dumps, copy.deepcopy):
         with pytest.raises(sc.NotBuiltError, match="'rnn'"):
             call(model)
+
+
+# ---- Where time goes ----------------------------------------------------------------------------
+
+
+def test_profile_names_the_layers_that_compute(rng):
+    W, U, b = (rng.normal(size=s).astype(np.float32) for s in ((5, 28), (7, 28), (28,)))
+    network = sc.Sequential([
+        sc.Bidirectional(
+            sc.LSTM(W, U, b, return_sequences=True),
+            sc.LSTM(W, U, b, return_sequences=True, go_backwards=True),
+        ),
+        sc.Dropout(0.5),
+        sc.Dense(rng.normal(size=(14, 3)).astype(np.float32), name="head"),
+    ])  # fmt: skip
+    x = rng.normal(size=(4, 20, 5))
+    times = network.profile(x, lengths=[20, 3, 0, 7], repeat=3)
+    kinds = [layer.kind for layer in network.layers if layer.kind != "Dropout"]
+    assert [layer.kind for layer in times] == kinds
+    assert times[-1].name == "head"
+    assert sum(layer.share for layer in times) == pytest.approx(1)
+    assert all(layer.seconds > 0 for layer in times)
+
+
+@pytest.mark.parametrize("repeat", [0, -1, 1.5, True, "3"])
+def test_profile_refuses_a_wrong_repeat(repeat):
+    network = sc.Sequential([sc.Dense(np.eye(2))])
+    with pytest.raises(sc.OptionError, match="repeat"):
+        network.profile(np.ones((1, 2)), repeat=repeat)
+
+
+def test_profile_refuses_what_a_call_refuses():
+    network = sc.Sequential([sc.Dense(np.eye(2))])
+    with pytest.raises(sc.ShapeError, match="size 2"):
+        network.profile(np.ones((1, 3)))
+
+
+def test_schedule_takes_threads_where_there_is_work():
+    if not sc.cpu_info()["openmp"]:
+        pytest.skip("this build has one thread")
+    U = np.zeros((512, 2048), np.float32)
+    network = sc.Sequential([sc.LSTM(U, U, return_sequences=True)])
+    one, two = (network.with_options(threads=n) for n in (1, 2))
+    assert one.schedule(batch=64, time=100) == {"threads": 1, "team": 1}
+    assert two.schedule(batch=1, time=100) == {"threads": 2, "team": 2}
+    assert two.schedule(batch=64, time=100)["threads"] == 2
+    assert sc.Sequential([sc.Dense(np.eye(2))]).schedule() == {"threads": 1, "team": 1}
+    for wrong in (-1, 0.5, "1"):
+        with pytest.raises(sc.OptionError, match="batch"):
+            two.schedule(batch=wrong)
+    two(np.zeros((1, 20, 512)))
+    assert two.plan["last_threads"] == 2

@@ -142,6 +142,13 @@ sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_
  * scratch comes from a pool that the plan owns. On failure the outputs' contents are undefined. */
 sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error);
 
+/* Nodes of the plan's graph, in their order, and the layer to which each belongs. */
+size_t sc_plan_nodes(const sc_plan *plan);
+const char *sc_plan_node_layer(const sc_plan *plan, size_t node);
+/* Runs like sc_plan_run, on one thread, and adds to seconds[sc_plan_nodes()] the time that each node took. */
+sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
+                          sc_error *error);
+
 #ifdef __cplusplus
 }
 #endif

@@ -151,8 +151,9 @@ static void dense_run(const sc_node *node, sc_frame *frame)
     float *y = sc_out(node, frame, 0);
     const float *a[CHUNK];
     float *out[CHUNK];
-    for (size_t first = 0; first < M; first += CHUNK) {
-        const size_t rows = M - first < CHUNK ? M - first : CHUNK;
+    const size_t end = sc_part(&frame->team, M, 1);
+    for (size_t first = sc_part(&frame->team, M, 0); first < end; first += CHUNK) {
+        const size_t rows = end - first < CHUNK ? end - first : CHUNK;
         for (size_t m = 0; m < rows; m++) {
             a[m] = x + (first + m) * I;
             out[m] = y + (first + m) * N;
@@ -165,7 +166,7 @@ static void dense_run(const sc_node *node, sc_frame *frame)
 }
 
 const sc_op sc_op_dense = {.name = "dense", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
-                           .infer = dense_infer, .pack = dense_pack, .run = dense_run};
+                           .infer = dense_infer, .pack = dense_pack, .run = dense_run, .divides = true};
 
 /* ---- Windows over time ----------------------------------------------------------------------------------- */
 
@@ -252,6 +253,9 @@ static void window_run(const sc_node *node, sc_frame *frame, const window *w,
         const size_t made = window_frames(w, n);
         float *y = sc_out(node, frame, 0) + m * frames * F;
         each(node, frame, sc_in(node, frame, 0) + m * T * C, n, y, made);
+        if (frame->team.member > 0) {
+            continue;
+        }
         memset(y + made * F, 0, (frames - made) * F * sizeof(float));
         if (lengths_out != NULL && lengths_out != lengths) {
             lengths_out[m] = (int64_t)made;
@@ -373,8 +377,9 @@ static void conv1d_each(const sc_node *node, sc_frame *frame, const float *x, si
     float *strip = (float *)(void *)frame->scratch;
     const float *a[CHUNK];
     float *out[CHUNK];
-    for (size_t first = 0; first < made; first += CHUNK) {
-        const size_t rows = made - first < CHUNK ? made - first : CHUNK;
+    const size_t end = sc_part(&frame->team, made, 1);
+    for (size_t first = sc_part(&frame->team, made, 0); first < end; first += CHUNK) {
+        const size_t rows = end - first < CHUNK ? end - first : CHUNK;
         for (size_t g = 0; g < p->groups; g++) {
             for (size_t m = 0; m < rows; m++) {
                 const size_t start = (first + m) * w->stride;
@@ -401,7 +406,7 @@ static void conv1d_run(const sc_node *node, sc_frame *frame)
 
 const sc_op sc_op_conv1d = {.name = "conv1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .maps_lengths = true,
                             .parse = conv1d_parse, .infer = conv1d_infer, .pack = conv1d_pack, .scratch = conv1d_scratch,
-                            .run = conv1d_run};
+                            .run = conv1d_run, .divides = true};
 
 /* ---- MaxPooling1D --------------------------------------------------------------------------------------------- */
 

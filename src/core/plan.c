@@ -598,6 +598,16 @@ const char *sc_plan_isa(const sc_plan *plan)
     return plan->kernels->isa;
 }
 
+size_t sc_plan_nodes(const sc_plan *plan)
+{
+    return plan->n_nodes;
+}
+
+const char *sc_plan_node_layer(const sc_plan *plan, size_t node)
+{
+    return plan->nodes[node].layer;
+}
+
 size_t sc_plan_bytes(const sc_plan *plan)
 {
     return plan->bytes;

@@ -119,8 +119,7 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
 {
     const sc_rnn_weights *all = &p->weights;
     const size_t panel = sc_rnn_panel(p, kernels), panels = (p->units + panel - 1) / panel;
-    const size_t first = team->member * panels / team->members * panel;
-    const size_t end = (team->member + 1) * panels / team->members * panel;
+    const size_t first = sc_part(team, panels, 0) * panel, end = sc_part(team, panels, 1) * panel;
     sc_rnn_weights w = {.first = first, .units = (end < p->units ? end : p->units) - first};
     w.w = columns(&all->w, first, w.units);
     w.u = columns(&all->u, first, w.units);

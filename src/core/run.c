@@ -2,10 +2,12 @@
  * whole list of nodes for them, block by block. Nothing is shared between rows, so that teams never wait for each other. A
  * team is one worker unless schedule.c finds that more should share each node. Where the values lie is workspace.c's
  * business. */
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #include "threads.h"
 #include "workspace.h"
 
 #include <string.h>
+#include <time.h>
 
 /* What the workers of one call share. */
 typedef struct call {
@@ -14,7 +16,8 @@ typedef struct call {
     sc_workspace *space;
     size_t batch;
     sc_schedule schedule;
-    size_t workers; /* that the team had */
+    size_t workers;  /* that the team had */
+    double *seconds; /* of each node, to be added to; NULL when nobody asks */
 } call;
 
 /* ---- The call's arguments ----------------------------------------------------------------------------------- */
@@ -301,6 +304,13 @@ static void clear_past_ends(const call *c, const sc_frame *frame)
     }
 }
 
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
 /* Runs the nodes [from, to) of one stage as a member of `team`, whose first member is worker `leader`: with enough nodes each is one member's, with fewer than
  * members each has several, who divide it where its op can be divided. */
 static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_t leader, size_t from, size_t to)
@@ -328,7 +338,11 @@ static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_
         frame->team = (sc_team){.seats = seats + first, .member = team->member - first, .members = count,
                                 .met = team->met << 32};
         frame->team_scratch = frame->scratch - frame->team.member * c->space->block_bytes;
+        const double start = c->seconds != NULL ? now() : 0.0;
         node->op->run(node, frame);
+        if (c->seconds != NULL) {
+            c->seconds[n] += now() - start;
+        }
     }
 }
 
@@ -376,12 +390,13 @@ size_t sc_plan_last_threads(const sc_plan *plan)
     return atomic_load_explicit(&plan->last_threads, memory_order_relaxed);
 }
 
+/* The frames of the longest sequence among the inputs: the second axis of features (B, T, F) and of ids (B, T). */
 static size_t call_time(const sc_plan *plan, const sc_array *inputs)
 {
     size_t time = 1;
     for (size_t i = 0; i < plan->n_inputs; i++) {
-        const bool sequence = plan->values[plan->inputs[i]].kind == SC_DATA && inputs[i].rank > 1 &&
-                              plan->shapes[plan->inputs[i]].dim[1] == SC_UNKNOWN;
+        const sc_value *value = &plan->values[plan->inputs[i]];
+        const bool sequence = value->kind == SC_DATA && inputs[i].rank >= (value->dtype == SC_I64 ? 2 : 3);
         time = sequence && inputs[i].shape[1] > time ? inputs[i].shape[1] : time;
     }
     return time;
@@ -401,7 +416,8 @@ static bool any_output(const call *c)
 static sc_status run_call(call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
-    c->schedule = sc_plan_schedule(plan, c->batch, call_time(plan, c->inputs));
+    c->schedule = c->seconds != NULL ? (sc_schedule){.threads = 1, .team = 1}
+                                     : sc_plan_schedule(plan, c->batch, call_time(plan, c->inputs));
     const size_t threads = c->schedule.threads, teams = threads / c->schedule.team;
     sc_status status = sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + teams - 1) / teams, error);
     if (status == SC_OK) {
@@ -459,7 +475,7 @@ sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_
     return status;
 }
 
-sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+static sc_status run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds, sc_error *error)
 {
     if (plan != NULL && !plan->runnable) {
         return sc_fail(error, SC_BAD_WEIGHTS, "the plan was made for shapes only and has no weights");
@@ -469,7 +485,22 @@ sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_arra
     if (status != SC_OK) {
         return status;
     }
+    c.seconds = seconds;
     status = run_call(&c, error);
     sc_workspace_give(plan, c.space);
     return status;
+}
+
+sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+{
+    return run(plan, inputs, outputs, NULL, error);
+}
+
+sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
+                          sc_error *error)
+{
+    if (seconds == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "seconds must not be NULL");
+    }
+    return run(plan, inputs, outputs, seconds, error);
 }

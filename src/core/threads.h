@@ -23,6 +23,12 @@ typedef struct sc_team {
     uint64_t met; /* how often; the same in all members, and never below what was a seat's before */
 } sc_team;
 
+/* Where the member's part of n things begins (ahead = 0) or ends (1). */
+static inline size_t sc_part(const sc_team *team, size_t n, size_t ahead)
+{
+    return (team->member + ahead) * n / team->members;
+}
+
 /* Returns when all members have called it as often: what they wrote before is seen after. Nothing for a team of one. */
 void sc_meet(sc_team *team);
 

@@ -39,7 +39,7 @@ from .layers import (
     TimeDistributed,
 )
 from .loading import load
-from .model import LayerInfo, Model, Sequential
+from .model import LayerInfo, LayerTime, Model, Sequential
 
 __all__ = [
     "GRU",
@@ -62,6 +62,7 @@ __all__ = [
     "Input",
     "Layer",
     "LayerInfo",
+    "LayerTime",
     "MaxPooling1D",
     "MissingExtraError",
     "Model",

@@ -82,4 +82,8 @@ cdef extern from "seqcore/seqcore.h" nogil:
     size_t sc_plan_last_threads(const sc_plan *plan)
     sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t *shape, sc_error *error)
     sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error)
+    size_t sc_plan_nodes(const sc_plan *plan)
+    const char *sc_plan_node_layer(const sc_plan *plan, size_t node)
+    sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
+                              sc_error *error)
     sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)

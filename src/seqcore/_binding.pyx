@@ -229,7 +229,11 @@ cdef class Plan:
         raise_status(status, &error)
         return y
 
-    def run(self, list inputs, list out=None):
+    def node_layers(self):
+        """The layer of each node of the graph, in order."""
+        return [sc_plan_node_layer(self.plan, i).decode() for i in range(sc_plan_nodes(self.plan))]
+
+    def run(self, list inputs, list out=None, cnp.ndarray seconds=None):
         """Run the plan.
 
         Parameters
@@ -238,6 +242,8 @@ cdef class Plan:
             C-contiguous float32 or int64, in the order of the graph's inputs; None leaves out a length or a state.
         out : list of ndarray, optional
             Writeable C-contiguous float32, of exactly the outputs' shapes.
+        seconds : ndarray, optional
+            Writeable float64, one for each node: what each took is added, and the run uses one thread.
 
         Returns
         -------
@@ -256,6 +262,12 @@ cdef class Plan:
         cdef int d
         cdef cnp.ndarray array
         cdef cnp.npy_intp dims[6]
+        cdef double *times = NULL
+        if seconds is not None:
+            if (cnp.PyArray_TYPE(seconds) != cnp.NPY_FLOAT64 or not cnp.PyArray_ISCARRAY(seconds)
+                    or <size_t>cnp.PyArray_SIZE(seconds) != sc_plan_nodes(self.plan)):
+                raise DtypeError("seconds must be a writeable float64 array, one for each node")
+            times = <double *>cnp.PyArray_DATA(seconds)
         if <size_t>len(inputs) != self.n_inputs or (out is not None and <size_t>len(out) != self.n_outputs):
             raise ShapeError(f"expected {self.n_inputs} inputs and {self.n_outputs} outputs")
         arrays = <sc_array *>PyMem_Malloc((self.n_inputs + self.n_outputs) * sizeof(sc_array))
@@ -289,7 +301,10 @@ cdef class Plan:
                         raise ShapeError("an output is read-only")
                     describe(&results[i], array)
             with nogil:
-                status = sc_plan_run(self.plan, arrays, results, &error)
+                if times == NULL:
+                    status = sc_plan_run(self.plan, arrays, results, &error)
+                else:
+                    status = sc_plan_profile(self.plan, arrays, results, times, &error)
             raise_status(status, &error)
         finally:
             PyMem_Free(arrays)

@@ -8,32 +8,22 @@ ids are checked by the plan, which knows the layers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
-from .errors import (
-    DtypeError,
-    GraphError,
-    NotBuiltError,
-    OptionError,
-    ShapeError,
-)
+from .arguments import data_inputs, floats, integers, is_writable_result, listed, unfit_out
+from .errors import GraphError, NotBuiltError, OptionError, ShapeError
 from .graph import Graph
 from .layers.base import Input, Layer, Symbol, whole
 from .layers.lowering import lower
 
-__all__ = ["LayerInfo", "Model", "Sequential", "checked_options", "from_graph"]
+__all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
 
 Array = NDArray[Any]
-
-_FLOAT, _IDS = np.dtype(np.float32), np.dtype(np.int64)
-_READY = (
-    0x101  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED: the core can read the array where it is
-)
 
 
 class LayerInfo(NamedTuple):
@@ -55,86 +45,23 @@ class LayerInfo(NamedTuple):
     parameters: int
 
 
-# ---- Arguments of a call ------------------------------------------------------------------------
+class LayerTime(NamedTuple):
+    """What one layer takes of a call: `Model.profile`.
 
-
-def _is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
-    """Tell whether the core can read a value where it is."""
-    return type(value) is np.ndarray and value.dtype == dtype and value.flags.num & _READY == _READY
-
-
-def _array(value: Any, what: str) -> Array:
-    """Return any array_like as an array, of whatever dtype it has."""
-    if isinstance(value, Symbol):
-        raise GraphError(f"{what}: a model is called on arrays; found {value!r}")
-    if isinstance(value, np.ma.MaskedArray):
-        raise DtypeError(f"{what}: a masked array's mask would be lost; give lengths=")
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise ShapeError(f"{what}: rows of different shapes make no array ({error})") from None
-    except (TypeError, RuntimeError) as error:  # torch tensors with a gradient or of bfloat16
-        raise DtypeError(
-            f"{what}: NumPy cannot read a {type(value).__name__} ({error}); give a NumPy array, of "
-            "a torch tensor .detach().cpu().float().numpy()"
-        ) from None
-
-
-def _floats(value: Any, what: str) -> Array:
-    """Return features or states as the core reads them; every real number converts."""
-    if _is_ready(value, _FLOAT):
-        return cast(Array, value)
-    array = _array(value, what)
-    if array.dtype.kind not in "fiub":
-        raise DtypeError(f"{what}: expected real numbers; found {array.dtype}")
-    return np.require(array, _FLOAT, ["C", "A"])
-
-
-def _integers(value: Any, what: str) -> Array:
-    """Return ids or lengths as the core reads them. Floats are refused: 3.7 is no token."""
-    if _is_ready(value, _IDS):
-        return cast(Array, value)
-    array = _array(value, what)
-    if array.dtype.kind not in "iu" and array.size:
-        raise DtypeError(f"{what}: expected integers; found {array.dtype}")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise DtypeError(f"{what}: {array.max()} does not fit in int64")
-    return np.require(array, _IDS, ["C", "A"])
-
-
-def _unfit_out(name: str, result: Any) -> ShapeError | DtypeError:
-    """Return the error for an ``out=`` that the core cannot write into where it is."""
-    if not isinstance(result, np.ndarray) or result.dtype != _FLOAT:
-        found = getattr(result, "dtype", type(result).__name__)
-        return DtypeError(f"out for {name!r}: expected a float32 ndarray; found {found}")
-    return ShapeError(f"out for {name!r}: expected a writeable, aligned, C-contiguous ndarray")
-
-
-class _DataInput(NamedTuple):
-    """A required input: its place in the plan's list, its lengths' place, how it is read."""
+    Attributes
+    ----------
+    name, kind : str
+        As in `LayerInfo`.
+    seconds : float
+        Median of one call, on one thread.
+    share : float
+        Of the sum over all layers, 0..1.
+    """
 
     name: str
-    place: int
-    lengths: int | None
-    convert: Callable[[Any, str], Array]
-
-
-def _data_inputs(specs: Sequence[Mapping[str, Any]]) -> list[_DataInput]:
-    lengths = {spec["of"]: k for k, spec in enumerate(specs) if spec["kind"] == "lengths"}
-    return [
-        _DataInput(
-            spec["name"],
-            index,
-            lengths.get(spec["name"]),
-            _integers if spec["dtype"] == "int64" else _floats,
-        )
-        for index, spec in enumerate(specs)
-        if spec["kind"] == "data"
-    ]
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (tuple, list)) else [value]
+    kind: str
+    seconds: float
+    share: float
 
 
 # ---- Models -------------------------------------------------------------------------------------
@@ -169,7 +96,7 @@ class Model:
     """
 
     def __init__(self, inputs: Input | Sequence[Input], outputs: Symbol | Sequence[Symbol]) -> None:
-        graph, unbuilt = lower(_listed(inputs), _listed(outputs))
+        graph, unbuilt = lower(listed(inputs), listed(outputs))
         tensors = dict(graph.tensors)
         plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))
         self._set_up(plan, graph, unbuilt, isa=None, threads=0)
@@ -186,7 +113,7 @@ class Model:
         self._plan = plan
         self._graph, self._unbuilt, self._isa, self._threads = graph, unbuilt, isa, threads
         specs = graph.document["inputs"]
-        self._data = _data_inputs(specs)
+        self._data = data_inputs(specs)
         self._states = [
             (spec["name"], k) for k, spec in enumerate(specs) if spec["kind"] == "state"
         ]
@@ -244,6 +171,18 @@ class Model:
 
     def _call(self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any, out: Any) -> Any:
         """Run with any arguments: convert, check, run."""
+        arrays, given = self._arguments(inputs, lengths, initial_state)
+        if out is None:
+            results = self._run(arrays)
+        else:
+            results = self._checked_out(out, arrays, given)
+            self._run(arrays, results)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _arguments(
+        self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any
+    ) -> tuple[list[Array | None], Sequence[Any]]:
+        """Return the plan's arguments, and the caller's data of which some were converted."""
         self._check_built("this model gives summary() only")
         arrays = self._absent.copy()
         given = self._by_input(inputs)
@@ -253,12 +192,7 @@ class Model:
             self._set_lengths(arrays, lengths)
         if initial_state is not None:
             self._set_states(arrays, initial_state)
-        if out is None:
-            results = self._run(arrays)
-        else:
-            results = self._checked_out(out, arrays, given)
-            self._run(arrays, results)
-        return results[0] if len(results) == 1 else tuple(results)
+        return arrays, given
 
     def _by_input(self, inputs: tuple[Any, ...]) -> Sequence[Any]:
         """Return the data arguments in the graph's order."""
@@ -285,7 +219,7 @@ class Model:
             data = known[name]
             if data.lengths is None:
                 raise ShapeError(f"lengths: input {name!r} has no time axis")
-            ends = _integers(value, f"lengths of {name!r}")
+            ends = integers(value, f"lengths of {name!r}")
             x = arrays[data.place]
             assert x is not None
             if x.ndim < 2 or ends.shape != x.shape[:1]:
@@ -312,7 +246,7 @@ class Model:
             )
         for (name, index), value in zip(self._states, states, strict=True):
             if value is not None:
-                arrays[index] = _floats(value, f"initial state {name!r}")
+                arrays[index] = floats(value, f"initial state {name!r}")
 
     def _checked_out(
         self, out: Any, arrays: Sequence[Array | None], given: Sequence[Any]
@@ -322,20 +256,15 @@ class Model:
         `arrays` are the plan's arguments, `given` the caller's, of which some were converted.
         """
         arguments = {id(a): a for a in (*arrays, *given) if isinstance(a, np.ndarray)}
-        results = _listed(out)
+        results = listed(out)
         if len(results) != len(self._outputs):
             raise ShapeError(
                 f"out: expected {len(self._outputs)} arrays {list(self._outputs)}, found "
                 f"{len(results)}"
             )
         for k, result in enumerate(results):
-            if (
-                not isinstance(result, np.ndarray)
-                or result.dtype != _FLOAT
-                or result.flags.num & _READY != _READY
-                or not result.flags.writeable
-            ):
-                raise _unfit_out(self._outputs[k], result)
+            if not is_writable_result(result):
+                raise unfit_out(self._outputs[k], result)
             for other in (*arguments.values(), *results[:k]):
                 if np.may_share_memory(result, other) and np.shares_memory(result, other):
                     raise ShapeError(f"out for {self._outputs[k]!r} overlaps an input or an output")
@@ -409,6 +338,50 @@ class Model:
         frames = whole(time, "schedule", "time", least=0)
         threads, team = self._plan.schedule(rows, frames)
         return {"threads": threads, "team": team}
+
+    def profile(
+        self,
+        *inputs: Any,
+        lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        initial_state: Sequence[ArrayLike | None] | None = None,
+        repeat: int = 20,
+    ) -> list[LayerTime]:
+        """Measure what each layer takes of a call, on one thread.
+
+        Parameters
+        ----------
+        *inputs, lengths, initial_state
+            As in a call.
+        repeat : int
+            Calls of which the median is taken, behind one that only warms up.
+
+        Returns
+        -------
+        list of LayerTime
+            In the order of execution; layers that compute nothing are left out.
+
+        Raises
+        ------
+        ShapeError, DtypeError, IdRangeError, NotBuiltError
+        OptionError
+            `repeat` is no whole number from 1.
+        """
+        rounds = whole(repeat, "profile", "repeat", least=1)
+        arrays, _ = self._arguments(inputs, lengths, initial_state)
+        kinds = {entry["name"]: entry["class"] for entry in self._graph.document["layers"]}
+        layers = self._plan.node_layers()
+        times = np.zeros((1 + rounds, len(layers)))
+        for row in times:
+            self._plan.run(arrays, None, row)
+        medians: dict[str, float] = {}
+        for name, seconds in zip(layers, np.median(times[1:], axis=0).tolist(), strict=True):
+            medians[name] = medians.get(name, 0.0) + seconds
+        total = sum(medians.values())
+        return [
+            LayerTime(name, kinds.get(name, ""), seconds, seconds / total)
+            for name, seconds in medians.items()
+            if seconds > 0
+        ]
 
     def summary(self) -> str:
         """Return a table of the layers: output shapes and numbers of parameters."""
