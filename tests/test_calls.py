@@ -120,7 +120,7 @@ def test_rows_of_several_blocks_are_as_alone(rng: np.random.Generator, threads: 
     alone = np.concatenate(
         [model(row[None], lengths=[n]) for row, n in zip(x, lengths, strict=True)]
     )
-    for batch in (255, 256, 257, 511, 512, 513, 1100):
+    for batch in (95, 96, 97, 192, 193, 1100):
         assert np.array_equal(model(x[:batch], lengths=lengths[:batch]), alone[:batch])
 
 

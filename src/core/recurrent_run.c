@@ -13,7 +13,9 @@
 
 #include <string.h>
 
-#define FUSE_ROWS 8                  /* from so many rows on, W is used often enough within one step */
+#define FUSE_ROWS 8                  /* from so many rows on, W is used often enough within one step; */
+#define FUSE_ROWS_LARGE 64           /* ... from so many, where W and U together are more than the last cache gives, */
+#define LARGE_WEIGHTS ((size_t)16 << 20) /* bytes */
 #define HOIST_BYTES ((size_t)128 << 10) /* of hoisted sums at a time: a part of L2, */
 #define HOIST_PART 4                    /* ... or this part of U, past which reading W anew costs more than the sums' room */
 
@@ -34,7 +36,9 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     rnn_layout l = {0};
     const sc_rnn_weights *w = &p->weights;
     const size_t row = w->row_floats + w->row_n_floats;
-    if (R > 0 && (!p->by_step_kernel || (R < FUSE_ROWS && T > 1))) {
+    const bool large = (p->inputs + p->units) * row * sizeof(float) > LARGE_WEIGHTS;
+    const size_t fuse_rows = large ? FUSE_ROWS_LARGE : FUSE_ROWS;
+    if (R > 0 && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
         const size_t part = p->units * row * sizeof(float) / HOIST_PART;
         const size_t fits = (part > HOIST_BYTES ? part : HOIST_BYTES) / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
