@@ -137,8 +137,8 @@ sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, 
     return SC_OK;
 }
 
-sc_status sc_pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
-                         sc_matrix *matrix)
+static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                             bool paired, sc_matrix *matrix)
 {
     const sc_kernels *kernels = builder->plan->kernels;
     size_t product = 0;
@@ -150,11 +150,29 @@ sc_status sc_pack_matrix(sc_builder *builder, const float *source, size_t ld, si
     if (data == NULL) {
         return sc_no_memory(builder);
     }
-    kernels->pack(data, source, ld, rows, units, gates);
-    *matrix = (sc_matrix){.data = data, .rows = rows, .units = units, .gates = gates};
+    kernels->pack(data, source, ld, rows, units, gates, paired);
+    *matrix = (sc_matrix){.data = data, .rows = rows, .units = units, .gates = gates, .paired = paired};
     builder->plan->bytes += floats * sizeof(float);
     builder->plan->work += (double)rows * (double)units * (double)gates;
     return SC_OK;
+}
+
+sc_status sc_pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                         sc_matrix *matrix)
+{
+    return pack_matrix(builder, source, ld, rows, units, gates, false, matrix);
+}
+
+/* Pairing serves what a single row reads from L2: in L1 it gains nothing, past L2 many rows lose more by it. */
+#define LEAST_PAIRED ((size_t)64 << 10)
+#define MOST_PAIRED ((size_t)2 << 20)
+
+sc_status sc_pack_recurrent(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                            sc_matrix *matrix)
+{
+    const double bytes = (double)rows * (double)units * (double)gates * sizeof(float);
+    const bool paired = bytes > (double)LEAST_PAIRED && bytes <= (double)MOST_PAIRED;
+    return pack_matrix(builder, source, ld, rows, units, gates, paired, matrix);
 }
 
 sc_status sc_pack_row(sc_builder *builder, const float *source, size_t units, size_t gates, const float **row)

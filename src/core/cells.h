@@ -187,33 +187,33 @@ static void row_sums(const void *call, const tile *t)
 }
 
 /* A single row has all its sums made first: between the sweeps, the wait for a cell would not be hidden. */
-SC_INLINE void step(const sc_step *s, size_t gates, void (*tile_of)(const void *, const tile *),
+SC_INLINE void step(const sc_step *s, void (*tile_of)(const void *, const tile *),
                     void (*finish_all)(const step_tile *))
 {
     if (s->rows > 1) {
-        for_tiles(s, tile_of, s->rows, s->u->units, gates, s->backward);
+        for_tiles(s, tile_of, s->rows, s->u, s->backward);
         return;
     }
-    for_tiles(s, row_sums, 1, s->u->units, gates, s->backward);
-    const size_t vectors = gates == 1 ? SC_GATES : gates, panels = row_panels(s);
-    const tile whole = {.rows = 1, .panels = panels, .vectors = vectors, .full = vectors};
+    for_tiles(s, row_sums, 1, s->u, s->backward);
+    const size_t vectors = s->u->gates == 1 ? SC_GATES : s->u->gates;
+    const tile whole = {.rows = 1, .panels = row_panels(s), .vectors = vectors, .full = vectors};
     const step_tile w = row_tile(s, &whole);
     finish_all(&w);
 }
 
 static void lstm_step(const sc_step *s)
 {
-    step(s, 4, lstm_tile, lstm_finish_all);
+    step(s, lstm_tile, lstm_finish_all);
 }
 
 static void gru_step(const sc_step *s)
 {
-    step(s, 3, gru_tile, gru_finish_all);
+    step(s, gru_tile, gru_finish_all);
 }
 
 static void rnn_step(const sc_step *s)
 {
-    step(s, 1, rnn_tile, rnn_finish_all);
+    step(s, rnn_tile, rnn_finish_all);
     if (s->activation.kind != SC_TANH) {
         for (size_t m = 0; m < s->rows; m++) {
             activate(s->activation, s->h_next[m], s->u->units);

@@ -10,6 +10,9 @@
  *   gated, G > 1:  panel j = units j*V .. j*V+V-1, all gates:   data[j][k][g][v] = source[k][g*N + j*V + v]
  *   plain, G = 1:  panel j = 4 vectors of V columns (the last panel fewer):  data[j][k][i][v] = source[k][(4*j + i)*V + v]
  *
+ * Of a paired matrix row k stands in place 2k and row ceil(K/2) + k in place 2k + 1: a recurrent sum, which is two chains over
+ * the halves of k, then reads one stream and not two. Only recurrent sums are made of one.
+ *
  * Lanes past N are 0. "Packed order" of a row of results is the order of one k: [panel][gate or vector][lane];
  * for a plain matrix that is the natural order. */
 #ifndef SC_KERNELS_H
@@ -23,6 +26,7 @@ typedef struct sc_matrix {
     size_t rows;       /* K */
     size_t units;      /* N */
     size_t gates;      /* G */
+    bool paired;
 } sc_matrix;
 
 /* An activation with its parameters: docs/design.md, "Activations". */
@@ -92,7 +96,7 @@ typedef struct sc_kernels {
 
     size_t (*packed_floats)(size_t rows, size_t units, size_t gates);
     /* source: rows x ld, gate g of unit n in column g*units + n. */
-    void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates);
+    void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired);
 
     void (*matmul)(const sc_matmul *);
     void (*lstm_step)(const sc_step *);

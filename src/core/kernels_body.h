@@ -39,13 +39,15 @@ static size_t packed_floats(size_t rows, size_t units, size_t gates)
     return rows * gates * blocks_of(units) * SC_V;
 }
 
-static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates)
+static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
 {
+    const size_t half = (rows + 1) / 2;
     const size_t blocks = blocks_of(units);
     const size_t panel_blocks = gates == 1 ? SC_GATES : 1;
     for (size_t first = 0; first < blocks; first += panel_blocks) {
         const size_t end = min_size(first + panel_blocks, blocks);
-        for (size_t k = 0; k < rows; k++) {
+        for (size_t place = 0; place < rows; place++) {
+            const size_t k = paired ? place / 2 + place % 2 * half : place;
             for (size_t block = first; block < end; block++) {
                 for (size_t g = 0; g < gates; g++) {
                     for (size_t v = 0; v < SC_V; v++) {
@@ -61,16 +63,15 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
 /* ---- Sweeps -------------------------------------------------------------------------------------- */
 
 /* acc[p + m][v] += sum over k in [from, to) of a[m][k] * panel_p[k][v], k ascending: `rows` rows by `panels` panels (one of
- * the two is 1) of `vectors` vectors. The `const int`s are compile-time constants at every call. */
+ * the two is 1) of `vectors` vectors. `panel` points to k = from, and the next k stands `step` floats behind. The
+ * `const int`s are compile-time constants at every call. */
 SC_INLINE void sweep(vf acc[SC_TILE][SC_GATES], const int rows, const int panels, const int vectors,
-                     const float *const *a, size_t from, size_t to, const float *panel, size_t stride)
+                     const float *const *a, size_t from, size_t to, const float *panel, size_t step, size_t stride)
 {
     const float *row[SC_TILE];
     SC_UNROLL for (int m = 0; m < rows; m++) {
         row[m] = a[m];
     }
-    const size_t step = (size_t)vectors * SC_V;
-    panel += from * step;
     for (size_t k = from; k < to; k++, panel += step) {
         SC_UNROLL for (int p = 0; p < panels; p++) {
             vf b[SC_GATES];
@@ -117,7 +118,7 @@ SC_INLINE void chain(float *sums, const float *const *a, size_t K, const float *
             }
         }
     }
-    sweep(acc, rows, panels, vectors, a, 0, K, panel, stride);
+    sweep(acc, rows, panels, vectors, a, 0, K, panel, (size_t)vectors * SC_V, stride);
     store(sums, acc, rows * panels, vectors);
 }
 
@@ -126,20 +127,22 @@ SC_INLINE void chain(float *sums, const float *const *a, size_t K, const float *
  * at once; a large one, that fills the registers with one, runs them in turn: the sums are the same. Those of several rows
  * are added where they are used, as here that would wait for the last of them; those of a single row are added here. */
 SC_INLINE void halves(float *sums, size_t apart, const float *const *a, size_t K, const float *panel, size_t stride,
-                      const int rows, const int panels, const int vectors)
+                      const bool paired, const int rows, const int panels, const int vectors)
 {
-    const size_t half = (K + 1) / 2;
+    const size_t half = (K + 1) / 2, row = (size_t)vectors * SC_V;
+    const size_t step = paired ? 2 * row : row;
+    const float *second = panel + (paired ? row : half * row);
     const int count = rows * panels;
     const bool at_once = 2 * count * vectors <= SC_TILE_ROWS * SC_GATES || rows == 1;
     vf acc[SC_TILE][SC_GATES], other[SC_TILE][SC_GATES];
     clear(acc, count, vectors);
     clear(other, count, vectors);
     if (at_once) {
-        for (size_t k = 0; k < K - half; k++) {
-            sweep(acc, rows, panels, vectors, a, k, k + 1, panel, stride);
-            sweep(other, rows, panels, vectors, a, half + k, half + k + 1, panel, stride);
+        for (size_t k = 0; k < K - half; k++, panel += step, second += step) {
+            sweep(acc, rows, panels, vectors, a, k, k + 1, panel, step, stride);
+            sweep(other, rows, panels, vectors, a, half + k, half + k + 1, second, step, stride);
         }
-        sweep(acc, rows, panels, vectors, a, K - half, half, panel, stride); /* K odd: one more */
+        sweep(acc, rows, panels, vectors, a, K - half, half, panel, step, stride); /* K odd: one more */
         if (rows == 1) {
             SC_UNROLL for (int n = 0; n < count; n++) {
                 SC_UNROLL for (int v = 0; v < vectors; v++) {
@@ -151,9 +154,9 @@ SC_INLINE void halves(float *sums, size_t apart, const float *const *a, size_t K
         }
         store(sums, acc, count, vectors);
     } else {
-        sweep(acc, rows, panels, vectors, a, 0, half, panel, stride);
+        sweep(acc, rows, panels, vectors, a, 0, half, panel, step, stride);
         store(sums, acc, count, vectors);
-        sweep(other, rows, panels, vectors, a, half, K, panel, stride);
+        sweep(other, rows, panels, vectors, a, half, K, second, step, stride);
     }
     store(sums + apart, other, count, vectors);
 }
@@ -167,10 +170,13 @@ typedef void (*halves_function)(float *, size_t, const float *const *, size_t, c
     { \
         chain(sums, a, K, panel, stride, bias, rows, panels, vectors); \
     } \
-    static SC_NOINLINE void halves_##rows##_##panels##_##vectors(float *sums, size_t apart, const float *const *a, size_t K, \
+    SC_HALVES(halves, false, rows, panels, vectors) \
+    SC_HALVES(paired, true, rows, panels, vectors)
+#define SC_HALVES(name, paired, rows, panels, vectors) \
+    static SC_NOINLINE void name##_##rows##_##panels##_##vectors(float *sums, size_t apart, const float *const *a, size_t K, \
                                                                  const float *panel, size_t stride) \
     { \
-        halves(sums, apart, a, K, panel, stride, rows, panels, vectors); \
+        halves(sums, apart, a, K, panel, stride, paired, rows, panels, vectors); \
     }
 #define SC_NOINLINE __attribute__((noinline))
 
@@ -196,8 +202,10 @@ SC_SWEEPS(4)
 
 static const chain_function chains[SC_GATES][SC_TILE_ROWS + 1] = {SC_SWEEP_ROW(chain, 1), SC_SWEEP_ROW(chain, 2),
                                                                   SC_SWEEP_ROW(chain, 3), SC_SWEEP_ROW(chain, 4)};
-static const halves_function halved[SC_GATES][SC_TILE_ROWS + 1] = {SC_SWEEP_ROW(halves, 1), SC_SWEEP_ROW(halves, 2),
-                                                                   SC_SWEEP_ROW(halves, 3), SC_SWEEP_ROW(halves, 4)};
+static const halves_function halved[2][SC_GATES][SC_TILE_ROWS + 1] = {
+    {SC_SWEEP_ROW(halves, 1), SC_SWEEP_ROW(halves, 2), SC_SWEEP_ROW(halves, 3), SC_SWEEP_ROW(halves, 4)},
+    {SC_SWEEP_ROW(paired, 1), SC_SWEEP_ROW(paired, 2), SC_SWEEP_ROW(paired, 3), SC_SWEEP_ROW(paired, 4)},
+};
 
 /* ---- Tiles ---------------------------------------------------------------------------------------- */
 
@@ -237,20 +245,21 @@ static void tile_chain(const tile *t, float *sums, const float *const *a, const 
 static void tile_halves(const tile *t, float *sums, size_t apart, const float *const *a, const sc_matrix *w)
 {
     const size_t offset = t->j * t->full * SC_V;
-    halved[t->vectors - 1][entry(t)](sums, apart, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
+    halved[w->paired][t->vectors - 1][entry(t)](sums, apart, a + t->m, w->rows, w->data + offset * w->rows, t->full * SC_V * w->rows);
 }
 
 /* Calls finish(call, tile) over all rows and units. A panel stays outside and the rows run inside, so that weights larger
  * than a cache are read once per call and not once per tile of rows. Rows are split evenly over the passes: a last pass of
- * one row would read the panel again for little. A single row takes SC_SINGLE_PANELS panels at once while it can.
+ * one row would read the panel again for little. A single row takes SC_SINGLE_PANELS panels at once while it can, but for a
+ * paired matrix, which comes from L2: there one stream is faster.
  * `backward` starts from the last panel: a step that sweeps against the one before it finds in the caches what that read
  * last. The last panel of a plain matrix may have fewer vectors. */
-SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, size_t units,
-                         size_t gates, bool backward)
+SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, const sc_matrix *w,
+                         bool backward)
 {
-    const size_t vectors = gates == 1 ? SC_GATES : gates, blocks = blocks_of(units) * gates;
+    const size_t vectors = w->gates == 1 ? SC_GATES : w->gates, blocks = blocks_of(w->units) * w->gates;
     const size_t panels = blocks / vectors, rest = blocks % vectors;
-    const size_t groups = rows == 1 ? panels / SC_SINGLE_PANELS : 0, grouped = groups * SC_SINGLE_PANELS;
+    const size_t groups = rows == 1 && !w->paired ? panels / SC_SINGLE_PANELS : 0, grouped = groups * SC_SINGLE_PANELS;
     const size_t stops = groups + panels - grouped + (rest > 0), passes = (rows + SC_TILE_ROWS - 1) / SC_TILE_ROWS;
     for (size_t i = 0; i < stops; i++) {
         const size_t stop = backward ? stops - 1 - i : i;
@@ -305,7 +314,7 @@ static void matmul_tile(const void *call, const tile *t)
 
 static void matmul(const sc_matmul *s)
 {
-    for_tiles(s, matmul_tile, s->rows, s->w->units, s->w->gates, s->backward);
+    for_tiles(s, matmul_tile, s->rows, s->w, s->backward);
 }
 
 /* ---- Activations over an array ------------------------------------------------------------------- */

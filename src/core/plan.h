@@ -155,6 +155,9 @@ sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank
 /* Packs columns [column, column + gates*units) of a rows x ld matrix into plan memory. */
 sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                          sc_matrix *matrix);
+/* The same for a matrix of recurrent sums, which may be paired. */
+sc_status sc_pack_recurrent(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
+                            sc_matrix *matrix);
 /* A row of gates*units values in packed order, as one row of such a matrix. */
 sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t gates, const float **row);
 

@@ -84,10 +84,10 @@ static sc_status pack_reset_before(sc_builder *builder, sc_rnn_params *p, const 
         status = sc_pack_matrix(builder, w + 2 * H, ld, p->inputs, H, 1, &p->weights.w_n);
     }
     if (status == SC_OK) {
-        status = sc_pack_matrix(builder, u, ld, H, H, 2, &p->weights.u);
+        status = sc_pack_recurrent(builder, u, ld, H, H, 2, &p->weights.u);
     }
     if (status == SC_OK) {
-        status = sc_pack_matrix(builder, u + 2 * H, ld, H, H, 1, &p->weights.u_n);
+        status = sc_pack_recurrent(builder, u + 2 * H, ld, H, H, 1, &p->weights.u_n);
     }
     if (status == SC_OK) {
         status = sc_pack_row(builder, b, H, 2, &p->weights.bias);
@@ -147,7 +147,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     p->weights.row_floats = kernels->packed_floats(1, H, G);
     status = sc_pack_matrix(builder, w, GH, I, H, G, &p->weights.w);
     if (status == SC_OK) {
-        status = sc_pack_matrix(builder, u, GH, H, H, G, &p->weights.u);
+        status = sc_pack_recurrent(builder, u, GH, H, H, G, &p->weights.u);
     }
     if (status == SC_OK) {
         status = sc_pack_row(builder, b, H, G, &p->weights.bias);

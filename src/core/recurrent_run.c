@@ -110,7 +110,10 @@ static void *at(const rnn_run *r, size_t offset)
 /* The matrix of columns [first, first + units) of every gate; `first` begins a panel. */
 static sc_matrix columns(const sc_matrix *m, size_t first, size_t units)
 {
-    return (sc_matrix){.data = m->data + first * m->gates * m->rows, .rows = m->rows, .units = units, .gates = m->gates};
+    sc_matrix part = *m;
+    part.data += first * m->gates * m->rows;
+    part.units = units;
+    return part;
 }
 
 static const float *columns_of_row(const float *row, size_t gates, size_t first)

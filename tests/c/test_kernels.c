@@ -65,21 +65,32 @@ typedef struct test_matrix {
     sc_matrix packed;
 } test_matrix;
 
-static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G)
+static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G, bool paired)
 {
     test_matrix t;
     t.source = buffer(K * G * N);
     float *data = buffer(k->packed_floats(K, N, G));
-    k->pack(data, t.source, G * N, K, N, G);
-    t.packed = (sc_matrix){.data = data, .rows = K, .units = N, .gates = G};
+    k->pack(data, t.source, G * N, K, N, G, paired);
+    t.packed = (sc_matrix){.data = data, .rows = K, .units = N, .gates = G, .paired = paired};
     return t;
+}
+
+/* The same matrix, paired. */
+static sc_matrix paired(const sc_kernels *k, const test_matrix *t)
+{
+    sc_matrix m = t->packed;
+    float *data = buffer(k->packed_floats(m.rows, m.units, m.gates));
+    k->pack(data, t->source, m.gates * m.units, m.rows, m.units, m.gates, true);
+    m.data = data;
+    m.paired = true;
+    return m;
 }
 
 /* A row of G*N values in packed order, and the same values in plain order. */
 static float *packed_row(const sc_kernels *k, float *plain, size_t N, size_t G)
 {
     float *row = buffer(k->packed_floats(1, N, G));
-    k->pack(row, plain, G * N, 1, N, G);
+    k->pack(row, plain, G * N, 1, N, G, false);
     return row;
 }
 
@@ -110,7 +121,8 @@ static double sigmoid(double x)
 static void test_matmul(const sc_kernels *k, size_t M, size_t K, size_t N, size_t G, bool exact)
 {
     used = 0;
-    const test_matrix w = matrix(k, K, N, G);
+    const test_matrix w = matrix(k, K, N, G, false);
+    const sc_matrix w_paired = paired(k, &w);
     float *plain = buffer(G * N), *a[MAX_ROWS], *out[MAX_ROWS], *init[MAX_ROWS];
     const float *bias = packed_row(k, plain, N, G);
     const size_t packed = k->packed_floats(1, N, G);
@@ -118,7 +130,8 @@ static void test_matmul(const sc_kernels *k, size_t M, size_t K, size_t N, size_
     rows_of(out, M, exact ? N : packed);
     rows_of(init, M, packed);
     sc_matmul call = {.rows = M, .a = (const float *const *)a, .w = &w.packed, .bias = bias, .out = out, .exact = exact};
-    for (int with_init = 0; with_init < 2; with_init++) {
+    for (int with_init = 0; with_init < 3; with_init++) {
+        call.w = with_init == 2 ? &w_paired : &w.packed;
         call.init = with_init ? (const float *const *)init : NULL;
         k->matmul(&call);
         for (size_t m = 0; m < M; m++) {
@@ -156,7 +169,8 @@ static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, s
     used = 0;
     const size_t G = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
     const size_t packed = k->packed_floats(1, H, G), padded = k->packed_floats(1, H, 1);
-    const test_matrix w = matrix(k, I, H, G), u = matrix(k, H, H, G);
+    const test_matrix w = matrix(k, I, H, G, false), u = matrix(k, H, H, G, false);
+    const sc_matrix u_paired = paired(k, &u);
     float *b = buffer(G * H), *bn = buffer(H);
     const float *bias = packed_row(k, b, H, G), *recurrent_bias = packed_row(k, bn, H, 1);
     float *x[MAX_ROWS], *h[MAX_ROWS], *next[MAX_ROWS], *again[MAX_ROWS], *c[MAX_ROWS], *xw[MAX_ROWS];
@@ -198,9 +212,14 @@ static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, s
     step.xw = (const float *const *)xw;
     step.x = NULL;
     step.h_next = again;
-    run(&step);
-    for (size_t m = 0; m < M; m++) {
-        CHECK(memcmp(next[m], again[m], H * sizeof(float)) == 0, "%s: fused and hoisted differ, H %zu", k->isa, H);
+    for (int way = 0; way < 4; way++) { /* hoisted, paired, backwards: the same bits as fused */
+        step.u = way % 2 == 0 ? &u.packed : &u_paired;
+        step.backward = way >= 2;
+        run(&step);
+        for (size_t m = 0; m < M; m++) {
+            CHECK(memcmp(next[m], again[m], H * sizeof(float)) == 0, "%s: way %d differs, H %zu", k->isa, way, H);
+            memcpy(c[m], before[m], padded * sizeof(float));
+        }
     }
 }
 

@@ -176,6 +176,21 @@ def test_threads(isa, network, batch, time, seed):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("units", [90, 300])
+def test_rows_of_wide_layers_are_as_alone(isa, kind, units):
+    """Weights past L1 lie in another order in memory, and blocks of rows go by their size."""
+    rng = np.random.default_rng(8)
+    model = sc.Sequential([cell(rng, kind, 20, units, return_sequences=True)])
+    model = model.with_options(isa=isa, threads=1)
+    x = floats(rng, 100, 4, 20)
+    whole = model(x)
+    for row in (0, 1, 50, 99):
+        same_bits([whole[row : row + 1]], [model(x[row : row + 1])])
+    for batch in (2, 3, 4, 5, 6, 7, 9):
+        same_bits([whole[:batch]], [model(x[:batch])])
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch", [1, 2, 7, 33])
 def test_threads_of_a_call_that_surely_uses_them(isa, kind, batch):
     rng = np.random.default_rng(7)
