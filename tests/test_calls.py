@@ -137,3 +137,30 @@ def test_forked_child_runs(rng: np.random.Generator) -> None:
         os._exit(0 if np.array_equal(model(x), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert np.array_equal(model(x), expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_forked_child_runs_though_others_were_in_a_call() -> None:
+    """Whatever the other threads held when the process forked, nobody in the child gives back."""
+    model = sc.Sequential([sc.LSTM(np.ones((4, 16)), np.ones((4, 16)), return_sequences=False)])
+    x = np.ones((2, 1, 4), np.float32)
+    expected, done = model(x), threading.Event()
+
+    def call_often() -> None:
+        while not done.is_set():
+            model(x)
+
+    others = [threading.Thread(target=call_often) for _ in range(3)]
+    for thread in others:
+        thread.start()
+    try:
+        for _ in range(300):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(0 if np.array_equal(model(x), expected) else 1)
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    finally:
+        done.set()
+        for thread in others:
+            thread.join()

@@ -518,8 +518,23 @@ def test_schedule_takes_threads_where_there_is_work():
     assert two.schedule(batch=1, time=100) == {"threads": 2, "team": 2}
     assert two.schedule(batch=64, time=100)["threads"] == 2
     assert sc.Sequential([sc.Dense(np.eye(2))]).schedule() == {"threads": 1, "team": 1}
+    undivided = sc.Sequential([sc.LSTM(U, U, activation="softmax", return_sequences=True)])
+    assert undivided.with_options(threads=2).schedule(batch=1, time=100)["threads"] == 1
     for wrong in (-1, 0.5, "1"):
         with pytest.raises(sc.OptionError, match="batch"):
             two.schedule(batch=wrong)
     two(np.zeros((1, 20, 512)))
     assert two.plan["last_threads"] == 2
+
+
+def test_any_64_bit_integers_are_ids_and_lengths(rng):
+    """NumPy has two of them on most systems, equal in all but their number."""
+    network = sc.Sequential(
+        [sc.Embedding(rng.normal(size=(9, 3))), sc.LSTM(np.ones((3, 8)), np.ones((2, 8)))]
+    )
+    ids = rng.integers(0, 9, (2, 5))
+    expected = network(ids, lengths=[5, 2])
+    assert np.array_equal(
+        network(ids.astype(np.longlong), lengths=np.array([5, 2], np.longlong)), expected
+    )
+    assert np.array_equal(network(ids.astype(np.longlong)), network(ids))

@@ -38,7 +38,6 @@ void sc_plan_free(sc_plan *plan)
         plan->blocks = next;
     }
     sc_json_free(plan->document);
-    pthread_mutex_destroy(&plan->lock);
     sc_aligned_free(plan);
 }
 
@@ -545,7 +544,6 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     plan->threads = o->threads;
     plan->team = o->team;
     plan->runnable = o->shapes_only == 0;
-    pthread_mutex_init(&plan->lock, NULL);
     sc_builder builder = {.plan = plan, .n_tensors = count, .error = error};
     sc_status status = sort_tensors(&builder, tensors, count);
     if (status == SC_OK) {

@@ -11,7 +11,6 @@
 #include "kernels.h"
 #include "threads.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 
 #define SC_NONE ((size_t)-1) /* no such value, input or output */
@@ -88,6 +87,7 @@ typedef struct sc_block {
     struct sc_block *next;
 } sc_block;
 
+#define SC_IDLE_WORKSPACES 64 /* that a plan keeps */
 typedef struct sc_workspace sc_workspace;
 
 struct sc_plan {
@@ -117,8 +117,7 @@ struct sc_plan {
     size_t n_outputs;
 
     atomic_size_t last_threads; /* of the last run that ended */
-    pthread_mutex_t lock; /* guards `idle` */
-    sc_workspace *idle;
+    _Atomic(sc_workspace *) idle[SC_IDLE_WORKSPACES]; /* the pool: workspaces that no call uses */
 };
 
 /* What parse and pack work with. */

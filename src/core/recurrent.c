@@ -136,8 +136,9 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     p->inputs = I;
     p->weights.units = H;
     node->swept = H * G * H * sizeof(float);
-    node->panels = (H + sc_rnn_panel(p, builder->plan->kernels) - 1) / sc_rnn_panel(p, builder->plan->kernels);
     const sc_kernels *kernels = builder->plan->kernels;
+    const size_t panel = sc_rnn_panel(p, kernels);
+    node->panels = sc_rnn_divisible(p) ? (H + panel - 1) / panel : 1;
     p->padded = kernels->packed_floats(1, H, 1);
     if (p->cell == SC_GRU && !p->reset_after) {
         p->weights.row_floats = kernels->packed_floats(1, H, 2);

@@ -387,12 +387,6 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
     }
 }
 
-/* Softmax is over all units, so that it cannot be divided. */
-static bool divisible(const sc_rnn_params *p)
-{
-    return p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
-}
-
 void sc_rnn_run(const sc_node *node, sc_frame *frame)
 {
     sc_team alone = {.members = 1};
@@ -405,7 +399,7 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
                  .input = sc_in(node, frame, 0),
                  .turn = frame->turn,
                  .scratch = frame->scratch};
-    if (!divisible(r.p)) {
+    if (!sc_rnn_divisible(r.p)) {
         if (r.team->member > 0) {
             return;
         }

@@ -311,8 +311,8 @@ static double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Runs the nodes [from, to) of one stage as a member of `team`, whose first member is worker `leader`: with enough nodes each is one member's, with fewer than
- * members each has several, who divide it where its op can be divided. */
+/* Runs the nodes [from, to) of one stage as a member of `team`, whose first member is worker `leader`: with enough nodes
+ * each is one member's, with fewer than members each has several, who divide it where its op can be divided. */
 static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_t leader, size_t from, size_t to)
 {
     const sc_plan *plan = c->plan;
@@ -346,6 +346,28 @@ static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_
     }
 }
 
+/* The first row of the number-th of so many teams. Rows of different lengths are dealt out by their frames, as each row's time
+ * goes by these: sorted rows would leave the last team little to do. */
+static size_t first_row(const call *c, size_t number, size_t teams)
+{
+    const int64_t *lengths = NULL;
+    for (size_t i = 0; i < c->plan->n_inputs && lengths == NULL; i++) {
+        lengths = c->plan->values[c->plan->inputs[i]].kind == SC_LENGTHS ? c->inputs[i].data : NULL;
+    }
+    if (lengths == NULL || teams == 1 || number == teams) {
+        return number * c->batch / teams;
+    }
+    double total = 0.0, before = 0.0;
+    for (size_t m = 0; m < c->batch; m++) {
+        total += (double)lengths[m];
+    }
+    size_t row = 0;
+    for (; row < c->batch && before + (double)lengths[row] / 2 < total * (double)number / (double)teams; row++) {
+        before += (double)lengths[row];
+    }
+    return row;
+}
+
 static void run_worker(void *context, size_t worker, size_t workers)
 {
     call *c = context;
@@ -358,7 +380,7 @@ static void run_worker(void *context, size_t worker, size_t workers)
     const size_t members = workers == c->schedule.threads ? c->schedule.team : 1, teams = workers / members;
     const size_t number = worker / members, first = number * members;
     sc_team team = {.seats = space->seats + first, .member = worker - first, .members = members};
-    const size_t end = (number + 1) * c->batch / teams;
+    const size_t end = first_row(c, number + 1, teams);
     char *memory = space->memory + first * space->block_bytes;
     sc_frame frame = {.plan = plan,
                       .kernels = plan->kernels,
@@ -368,7 +390,7 @@ static void run_worker(void *context, size_t worker, size_t workers)
                       .shapes = space->shapes,
                       .data = space->data + worker * plan->n_values,
                       .scratch = memory + team.member * space->block_bytes + space->scratch};
-    for (frame.row = number * c->batch / teams; frame.row < end; frame.row += frame.rows) {
+    for (frame.row = first_row(c, number, teams); frame.row < end; frame.row += frame.rows) {
         frame.rows = end - frame.row < space->block_rows ? end - frame.row : space->block_rows;
         bind(c, &frame, memory);
         for (size_t n = 0, next; n < plan->n_nodes; n = next) {

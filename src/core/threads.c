@@ -62,6 +62,19 @@ static void restore_denormals(sc_fp_mode before)
 
 static atomic_int default_threads; /* 0: not set yet */
 
+#if defined(_OPENMP)
+static int environment_threads; /* 0: it does not say */
+
+/* Once, as another thread of the process may change its environment later. OMP_NUM_THREADS may be a list, one number a level;
+ * the first counts. */
+static void read_environment(void)
+{
+    const char *text = getenv("OMP_NUM_THREADS");
+    const long asked = text != NULL ? strtol(text, NULL, 10) : 0;
+    environment_threads = asked > 0 && asked < 65536 ? (int)asked : 0;
+}
+#endif
+
 sc_status sc_set_num_threads(int threads, sc_error *error)
 {
     if (threads < 1) {
@@ -78,10 +91,9 @@ int sc_get_num_threads(void)
         return set;
     }
 #if defined(_OPENMP)
-    /* OMP_NUM_THREADS may be a list, one number a level; the first counts */
-    const char *text = getenv("OMP_NUM_THREADS");
-    const long asked = text != NULL ? strtol(text, NULL, 10) : 0;
-    return asked > 0 && asked < 65536 ? (int)asked : sc_cpu_info()->cores;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, read_environment);
+    return environment_threads > 0 ? environment_threads : sc_cpu_info()->cores;
 #else
     return 1;
 #endif

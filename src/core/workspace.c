@@ -11,7 +11,6 @@
 #define LARGE_WEIGHTS ((size_t)4 << 20)  /* bytes */
 #define BLOCK_MIN_ROWS 32                /* and at least, so that weights are read for many rows at once */
 #define BLOCK_BYTES ((size_t)16 << 20)   /* of a block's values, where BLOCK_MIN_ROWS allows */
-#define IDLE_WORKSPACES 64               /* kept per plan */
 
 /* ---- The pool ------------------------------------------------------------------------------------------- */
 
@@ -34,10 +33,8 @@ static void workspace_free(sc_workspace *space)
 
 void sc_workspaces_free(sc_plan *plan)
 {
-    while (plan->idle != NULL) {
-        sc_workspace *next = plan->idle->next;
-        workspace_free(plan->idle);
-        plan->idle = next;
+    for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
+        workspace_free(atomic_load(&plan->idle[i]));
     }
 }
 
@@ -71,32 +68,33 @@ static sc_workspace *workspace_new(const sc_plan *plan)
     return space;
 }
 
+/* Places that are taken and given by one exchange: no lock, which a process forked from the middle of a call would find held
+ * for ever. */
 sc_workspace *sc_workspace_take(const sc_plan *plan)
 {
     sc_plan *pool = (sc_plan *)plan; /* the pool is the one part of a plan that changes */
-    pthread_mutex_lock(&pool->lock);
-    sc_workspace *space = pool->idle;
-    if (space != NULL) {
-        pool->idle = space->next;
+    for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
+        if (atomic_load_explicit(&pool->idle[i], memory_order_relaxed) != NULL) {
+            sc_workspace *space = atomic_exchange_explicit(&pool->idle[i], NULL, memory_order_acquire);
+            if (space != NULL) {
+                return space;
+            }
+        }
     }
-    pthread_mutex_unlock(&pool->lock);
-    return space != NULL ? space : workspace_new(plan);
+    return workspace_new(plan);
 }
 
 void sc_workspace_give(const sc_plan *plan, sc_workspace *space)
 {
     sc_plan *pool = (sc_plan *)plan;
-    size_t idle = 0;
-    pthread_mutex_lock(&pool->lock);
-    for (const sc_workspace *w = pool->idle; w != NULL; w = w->next) {
-        idle++;
+    for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
+        sc_workspace *none = NULL;
+        if (atomic_load_explicit(&pool->idle[i], memory_order_relaxed) == NULL &&
+            atomic_compare_exchange_strong_explicit(&pool->idle[i], &none, space, memory_order_release,
+                                                    memory_order_relaxed)) {
+            return;
+        }
     }
-    if (idle < IDLE_WORKSPACES) {
-        space->next = pool->idle;
-        pool->idle = space;
-        space = NULL;
-    }
-    pthread_mutex_unlock(&pool->lock);
     workspace_free(space);
 }
 

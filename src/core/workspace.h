@@ -5,7 +5,6 @@
 #include "plan.h"
 
 struct sc_workspace {
-    sc_workspace *next;
     size_t turn;             /* calls so far */
     bool ready;              /* the layout below belongs to `key` */
     size_t *key;             /* per input: present, then its dims for one row; then the block's rows */

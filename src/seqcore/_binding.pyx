@@ -48,7 +48,7 @@ cdef int check_array(cnp.ndarray array, int typenum, what) except -1:
     """An array that C can read where it lies: dtype, native byte order, C order, aligned, a rank that C knows."""
     if array is None:
         raise DtypeError(f"{what} is missing")
-    if cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_ISCARRAY_RO(array):
+    if not cnp.PyArray_EquivTypenums(cnp.PyArray_TYPE(array), typenum) or not cnp.PyArray_ISCARRAY_RO(array):
         expected = "float32" if typenum == cnp.NPY_FLOAT32 else "int64"
         raise DtypeError(f"{what} must be a C-contiguous, aligned {expected} array; found {array.dtype}")
     if cnp.PyArray_NDIM(array) > SC_MAX_RANK:
@@ -80,7 +80,7 @@ cdef class _Tensors:
             raise MemoryError()
         for name, value in tensors.items():
             array = value
-            ids = array is not None and cnp.PyArray_TYPE(array) == cnp.NPY_INT64
+            ids = array is not None and cnp.PyArray_EquivTypenums(cnp.PyArray_TYPE(array), cnp.NPY_INT64)
             typenum = cnp.NPY_INT64 if ids else cnp.NPY_FLOAT32
             check_array(array, typenum, f"tensor {name!r}")
             encoded = name.encode()
