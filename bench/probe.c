@@ -256,12 +256,13 @@ static double repeat_seconds(workload work, task *tasks, int threads)
     return best;
 }
 
-/* A host that has let both cores of an idle guest share one of its own takes some tenths of a second to part them. */
+/* A host that has let both cores of an idle guest share one of its own takes a while to part them: until then, or three
+ * seconds, two threads take twice as long as one. */
 static void wake(task *tasks, int threads)
 {
-    size_t repeats = 1 << 20;
-    for (const double end = now() + 0.5; now() < end;) {
-        run(multiply_add, tasks, threads, repeats);
+    const size_t repeats = 1 << 20;
+    const double alone = run(multiply_add, tasks, 1, repeats), end = now() + 3.0;
+    while (run(multiply_add, tasks, threads, repeats) > 1.15 * alone && now() < end) {
     }
 }
 
