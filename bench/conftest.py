@@ -21,6 +21,8 @@ import seqcore
 # What caps the runners that can be capped; read when a library is loaded, so it is set before.
 AVX2_ENVIRONMENT = {"SEQCORE_ISA": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
 
+TURNS = 3  # of each runner on each case; the report pools their rounds
+
 _LOAD = pytest.StashKey[tuple[float, ...]]()
 
 
@@ -61,18 +63,18 @@ def _seconds(parts: list[str], quick: bool) -> float:
     return 0.2 if quick else 0.5
 
 
-def _parameters(case: Case, parts: list[str], name: str, quick: bool) -> Any:
+def _parameters(case: Case, parts: list[str], name: str, turn: int, quick: bool) -> Any:
     return pytest.param(
         case,
         parts,
         name,
-        id=f"{case.id}-{name}",
+        id=f"{case.id}-{name}-{turn}",
         marks=pytest.mark.benchmark(
             group=case.id,
             # A round is a call, or as many as take min_time; the statistics are over rounds.
             min_time=0.0005,
-            max_time=_seconds(parts, quick),
-            min_rounds=5,
+            max_time=_seconds(parts, quick) / TURNS,
+            min_rounds=2,
             warmup=True,
             warmup_iterations=3,
             disable_gc=True,
@@ -81,15 +83,16 @@ def _parameters(case: Case, parts: list[str], name: str, quick: bool) -> Any:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Make the tests case by case, so that a case's runners are measured within the same minute."""
+    """Make the tests case by case, the runners taking turns: a drift of the machine meets all."""
     quick = metafunc.config.getoption("--quick")
     left_out = _left_out()
     metafunc.parametrize(
         ("case", "parts", "runner"),
         [
-            _parameters(case, parts, name, quick)
+            _parameters(case, parts, name, turn, quick)
             for case, parts in selection(metafunc.config.getoption("--table"), quick).items()
             if not _too_few_cores(case.threads)
+            for turn in range(1, TURNS + 1)
             for name in RUNNERS
             if name not in left_out and runs(name, case, parts)
         ],

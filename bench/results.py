@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from cases import Case
 from limits import Machine, flops
 
@@ -165,6 +166,14 @@ class Run:
         return str(self.facts["runners"][runner]["title"])
 
 
+def _pooled(turns: list[dict[str, Any]]) -> Cell:
+    """Return the cell of a runner that took several turns, over the rounds of all of them."""
+    q1, median, q3 = np.percentile(np.concatenate([turn["rounds"] for turn in turns]), [25, 50, 75])
+    return Cell(
+        float(median), float(q3 - q1), float(np.mean([turn["cpu_share"] for turn in turns]))
+    )
+
+
 def read(path: Path) -> Run:
     """Return the run that a JSON holds.
 
@@ -177,13 +186,17 @@ def read(path: Path) -> Run:
     if not isinstance(document, dict) or "seqcore" not in document:
         raise ValueError("expected the JSON of `pytest bench --benchmark-json`")
     rows: dict[Case, Row] = {}
+    turns: dict[tuple[Case, str], list[dict[str, Any]]] = {}
     for entry in document["benchmarks"]:
         info, stats = entry["extra_info"], entry["stats"]
         if not isinstance(info["case"], dict):
             raise ValueError("it was written by an older version of this benchmark")
         case = Case(**info["case"])
-        row = rows.setdefault(case, Row(case, info["parts"]))
-        row.cells[info["runner"]] = Cell(stats["median"], stats["iqr"], info["cpu_share"])
+        rows.setdefault(case, Row(case, info["parts"]))
+        turn = {"rounds": stats["data"], "cpu_share": info["cpu_share"]}
+        turns.setdefault((case, info["runner"]), []).append(turn)
+    for (case, runner), parts in turns.items():
+        rows[case].cells[runner] = _pooled(parts)
     run = Run(document, list(rows.values()), {})
     for row in run.rows:
         threads = row.case.threads
