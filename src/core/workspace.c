@@ -6,9 +6,9 @@
 
 #include <string.h>
 
-#define BLOCK_ROWS 96                    /* rows of a block at most, so that their states stay in L2, */
-#define BLOCK_ROWS_LARGE 256             /* ... or, with weights past L2, so that these are read for more rows */
-#define LARGE_WEIGHTS ((size_t)4 << 20)  /* bytes */
+#define BLOCK_ROWS 48                    /* rows of a block at most, so that their states stay in L2, */
+#define BLOCK_ROWS_LARGE 256             /* ... or, with weights that come slowly, so that they are read for more rows */
+#define LARGE_WEIGHTS ((size_t)12 << 20) /* bytes */
 #define BLOCK_MIN_ROWS 32                /* and at least, so that weights are read for many rows at once */
 #define BLOCK_BYTES ((size_t)16 << 20)   /* of a block's values, where BLOCK_MIN_ROWS allows */
 
