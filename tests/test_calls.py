@@ -164,3 +164,11 @@ def test_forked_child_runs_though_others_were_in_a_call() -> None:
         done.set()
         for thread in others:
             thread.join()
+
+
+def test_out_may_be_a_memmap(tmp_path: Any, rng: np.random.Generator) -> None:
+    """A subclass of ndarray whose memory the core can write into."""
+    model, x = make(rng), rng.normal(size=(2, 5, 8)).astype(np.float32)
+    out = np.memmap(tmp_path / "y", np.float32, "w+", shape=(2, 5, 3))
+    assert model(x, out=out) is out
+    assert np.array_equal(out, model(x))

@@ -340,6 +340,7 @@ static sc_status read_node(sc_builder *builder, const sc_json *entry)
         return sc_fail(builder->error, SC_UNSUPPORTED, "layer '%s': operation '%s' is not known", node->layer, op->string);
     }
     node->refuses_lengths = node->op->refuses_lengths;
+    node->divides = node->op->divides;
     sc_status status = read_node_inputs(builder, node, entry);
     if (status == SC_OK) {
         status = read_node_outputs(builder, node, entry);

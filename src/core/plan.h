@@ -13,6 +13,7 @@
 
 #include <stdatomic.h>
 
+#define SC_LARGE_WEIGHTS ((size_t)12 << 20) /* bytes of weights that come slowly: more than the last cache gives one core */
 #define SC_NONE ((size_t)-1) /* no such value, input or output */
 
 /* The shape of a value for ONE row of the graph's batch: dim[batch axis] is 1, or T for a folded value.
@@ -50,7 +51,8 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool refuses_lengths; /* cannot serve rows of different lengths */
-    bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them */
+    bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
+                        * a node can be an exception */
     /* Reads attributes into node->params. */
     sc_status (*parse)(sc_builder *, sc_node *, const sc_json *attributes);
     /* The shapes of the outputs from those of the inputs (for one row); axes may be SC_UNKNOWN. */
@@ -72,7 +74,7 @@ struct sc_node {
     size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs for merges); SC_NONE where absent */
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
-    bool refuses_lengths;
+    bool refuses_lengths, divides; /* the op's, or narrower */
     size_t stage;        /* nodes of one stage do not need each other */
     /* For the choice of threads: */
     double work;         /* multiply-adds of one row, */
@@ -215,6 +217,9 @@ static inline size_t sc_reserve(size_t *bytes, size_t count, size_t size)
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+
+/* schedule.c: the most threads that a call may use. */
+int sc_plan_limit(const sc_plan *plan);
 
 /* sc_op_embedding: the number of rows of the node's table. */
 size_t sc_embedding_rows(const sc_node *node);

@@ -30,6 +30,8 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
     if (status == SC_OK && cell == SC_GRU) {
         status = sc_attr_bool(builder, node, attributes, "reset_after", &p->reset_after);
     }
+    /* softmax is over all units */
+    node->divides = p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
     const bool defaults = p->activation.kind == SC_TANH && p->recurrent_activation.kind == SC_SIGMOID;
     p->by_step_kernel = cell == SC_SIMPLE_RNN || (defaults && (cell == SC_LSTM || p->reset_after));
     return status;
@@ -138,7 +140,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     node->swept = H * G * H * sizeof(float);
     const sc_kernels *kernels = builder->plan->kernels;
     const size_t panel = sc_rnn_panel(p, kernels);
-    node->panels = sc_rnn_divisible(p) ? (H + panel - 1) / panel : 1;
+    node->panels = (H + panel - 1) / panel;
     p->padded = kernels->packed_floats(1, H, 1);
     if (p->cell == SC_GRU && !p->reset_after) {
         p->weights.row_floats = kernels->packed_floats(1, H, 2);

@@ -27,12 +27,6 @@ typedef struct sc_rnn_params {
     size_t padded;          /* H rounded up to whole vectors */
 } sc_rnn_params;
 
-/* Softmax is over all units, so that it cannot be divided. */
-static inline bool sc_rnn_divisible(const sc_rnn_params *p)
-{
-    return p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
-}
-
 /* Units that only one worker can compute: those of a panel of every matrix. A plain one's is four vectors wide. */
 static inline size_t sc_rnn_panel(const sc_rnn_params *p, const sc_kernels *kernels)
 {

@@ -14,8 +14,7 @@
 #include <string.h>
 
 #define FUSE_ROWS 8                  /* from so many rows on, W is used often enough within one step; */
-#define FUSE_ROWS_LARGE 64           /* ... from so many, where W and U together are more than the last cache gives, */
-#define LARGE_WEIGHTS ((size_t)16 << 20) /* bytes */
+#define FUSE_ROWS_LARGE 64           /* ... from so many, where W and U together come slowly */
 #define HOIST_BYTES ((size_t)128 << 10) /* of hoisted sums at a time: a part of L2, */
 #define HOIST_PART 4                    /* ... or this part of U, past which reading W anew costs more than the sums' room */
 
@@ -36,7 +35,7 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     rnn_layout l = {0};
     const sc_rnn_weights *w = &p->weights;
     const size_t row = w->row_floats + w->row_n_floats;
-    const bool large = (p->inputs + p->units) * row * sizeof(float) > LARGE_WEIGHTS;
+    const bool large = (p->inputs + p->units) * row * sizeof(float) > SC_LARGE_WEIGHTS;
     const size_t fuse_rows = large ? FUSE_ROWS_LARGE : FUSE_ROWS;
     if (R > 0 && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
         const size_t part = p->units * row * sizeof(float) / HOIST_PART;
@@ -389,7 +388,6 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
 
 void sc_rnn_run(const sc_node *node, sc_frame *frame)
 {
-    sc_team alone = {.members = 1};
     const sc_shape *shape = sc_in_shape(node, frame, 0);
     rnn_run r = {.p = node->params,
                  .kernels = frame->kernels,
@@ -399,12 +397,6 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
                  .input = sc_in(node, frame, 0),
                  .turn = frame->turn,
                  .scratch = frame->scratch};
-    if (!sc_rnn_divisible(r.p)) {
-        if (r.team->member > 0) {
-            return;
-        }
-        r.team = &alone;
-    }
     r.output = r.p->sequences ? sc_out(node, frame, 0) : NULL;
     if (r.rows == 0) {
         return;

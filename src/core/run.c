@@ -329,7 +329,7 @@ static void run_stage(const call *c, sc_frame *frame, const sc_team *team, size_
         size_t first = busy >= members ? number % members : number * members / busy;
         size_t count = busy >= members ? 1 : (number + 1) * members / busy - first;
         number++;
-        count = node->op->divides ? count : 1;
+        count = node->divides ? count : 1;
         if (team->member < first || team->member >= first + count) {
             continue;
         }
@@ -435,16 +435,53 @@ static bool any_output(const call *c)
     return false;
 }
 
+/* The schedule of the call, which the workspace keeps: its estimate goes over all nodes. */
+static sc_schedule schedule_of(const call *c)
+{
+    const sc_plan *plan = c->plan;
+    sc_workspace *space = c->space;
+    const size_t time = call_time(plan, c->inputs), limit = (size_t)sc_plan_limit(plan);
+    if (space->schedule.threads == 0 || space->batch != c->batch || space->time != time || space->limit != limit) {
+        space->batch = c->batch;
+        space->time = time;
+        space->limit = limit;
+        space->schedule = sc_plan_schedule(plan, c->batch, time);
+    }
+    return space->schedule;
+}
+
+/* Checks the inputs' shapes, takes a workspace and lays out the call in it. The workspace is the caller's to give back. */
+static sc_status begin(call *c, sc_error *error)
+{
+    const sc_plan *plan = c->plan;
+    if (plan == NULL || c->inputs == NULL || c->outputs == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "plan, inputs and outputs must not be NULL");
+    }
+    const sc_status status = check_inputs(plan, c->inputs, &c->batch, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    c->space = sc_workspace_take(plan);
+    if (c->space == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
+    }
+    c->schedule = c->seconds != NULL ? (sc_schedule){.threads = 1, .team = 1} : schedule_of(c);
+    const size_t teams = c->schedule.threads / c->schedule.team;
+    return sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + teams - 1) / teams, error);
+}
+
+static void end(const call *c)
+{
+    if (c->space != NULL) {
+        sc_workspace_give(c->plan, c->space);
+    }
+}
+
 static sc_status run_call(call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
-    c->schedule = c->seconds != NULL ? (sc_schedule){.threads = 1, .team = 1}
-                                     : sc_plan_schedule(plan, c->batch, call_time(plan, c->inputs));
-    const size_t threads = c->schedule.threads, teams = threads / c->schedule.team;
-    sc_status status = sc_workspace_prepare(plan, c->space, c->inputs, c->batch, (c->batch + teams - 1) / teams, error);
-    if (status == SC_OK) {
-        status = check_outputs(c, error);
-    }
+    const size_t threads = c->schedule.threads;
+    sc_status status = check_outputs(c, error);
     if (status == SC_OK) {
         status = check_lengths(plan, c->inputs, c->batch, error);
     }
@@ -466,34 +503,14 @@ static sc_status run_call(call *c, sc_error *error)
     return status;
 }
 
-static sc_status begin(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, call *c, sc_error *error)
-{
-    if (plan == NULL || inputs == NULL || outputs == NULL) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "plan, inputs and outputs must not be NULL");
-    }
-    *c = (call){.plan = plan, .inputs = inputs, .outputs = outputs};
-    const sc_status status = check_inputs(plan, inputs, &c->batch, error);
-    if (status != SC_OK) {
-        return status;
-    }
-    c->space = sc_workspace_take(plan);
-    return c->space != NULL ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
-}
-
 sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error)
 {
-    call c;
-    sc_status status = begin(plan, inputs, outputs, &c, error);
-    if (status != SC_OK) {
-        return status;
-    }
-    const sc_schedule schedule = sc_plan_schedule(plan, c.batch, call_time(plan, inputs));
-    const size_t teams = schedule.threads / schedule.team;
-    status = sc_workspace_prepare(plan, c.space, inputs, c.batch, (c.batch + teams - 1) / teams, error);
+    call c = {.plan = plan, .inputs = inputs, .outputs = outputs};
+    const sc_status status = begin(&c, error);
     for (size_t i = 0; status == SC_OK && i < plan->n_outputs; i++) {
         output_shape(plan, c.space, i, c.batch, &outputs[i]);
     }
-    sc_workspace_give(plan, c.space);
+    end(&c);
     return status;
 }
 
@@ -502,14 +519,12 @@ static sc_status run(const sc_plan *plan, const sc_array *inputs, const sc_array
     if (plan != NULL && !plan->runnable) {
         return sc_fail(error, SC_BAD_WEIGHTS, "the plan was made for shapes only and has no weights");
     }
-    call c;
-    sc_status status = begin(plan, inputs, outputs, &c, error);
-    if (status != SC_OK) {
-        return status;
+    call c = {.plan = plan, .inputs = inputs, .outputs = outputs, .seconds = seconds};
+    sc_status status = begin(&c, error);
+    if (status == SC_OK) {
+        status = run_call(&c, error);
     }
-    c.seconds = seconds;
-    status = run_call(&c, error);
-    sc_workspace_give(plan, c.space);
+    end(&c);
     return status;
 }
 

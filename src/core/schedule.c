@@ -47,10 +47,10 @@ static double node_ns(const sc_plan *plan, const sc_node *node, double rows, dou
 {
     const double frames = node->per_frame ? time : 1.0;
     if (node->swept == 0) {
-        return frames * rows * node->work / (node->op->divides ? members : 1.0) / tile_rate(plan);
+        return frames * rows * node->work / (node->divides ? members : 1.0) / tile_rate(plan);
     }
     /* the member with the most panels */
-    const double panels = (double)node->panels, share = panels / ceil(panels / members);
+    const double panels = (double)node->panels, share = node->divides ? panels / ceil(panels / members) : 1.0;
     const double work = rows * node->work / share / tile_rate(plan);
     /* the input's share at the tile's rate; the state's as fast as its weights come, when the rows are few */
     const double bytes = (double)node->swept / share;
@@ -81,13 +81,18 @@ static double call_ns(const sc_plan *plan, double rows, double time, size_t memb
     return total;
 }
 
+int sc_plan_limit(const sc_plan *plan)
+{
+    const int cores = sc_cpu_info()->cores, most = cores > MOST_THREADS ? cores : MOST_THREADS;
+    const int asked = plan->threads > 0 ? plan->threads : sc_get_num_threads();
+    return asked < most ? asked : most;
+}
+
 sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time)
 {
-    const size_t cores = (size_t)sc_cpu_info()->cores, most = cores > MOST_THREADS ? cores : MOST_THREADS;
-    const size_t asked = (size_t)(plan->threads > 0 ? plan->threads : sc_get_num_threads());
-    const size_t limit = asked < most ? asked : most;
+    const size_t limit = (size_t)sc_plan_limit(plan);
     const double T = time > 0 ? (double)time : 1.0;
-    if (plan->team > 0 && limit == asked) {
+    if (plan->team > 0 && limit == (size_t)plan->threads) {
         return (sc_schedule){.threads = limit, .team = (size_t)plan->team};
     }
     sc_schedule best = {.threads = 1, .team = 1};

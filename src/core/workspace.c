@@ -8,7 +8,6 @@
 
 #define BLOCK_ROWS 48                    /* rows of a block at most, so that their states stay in L2, */
 #define BLOCK_ROWS_LARGE 256             /* ... or, with weights that come slowly, so that they are read for more rows */
-#define LARGE_WEIGHTS ((size_t)12 << 20) /* bytes */
 #define BLOCK_MIN_ROWS 32                /* and at least, so that weights are read for many rows at once */
 #define BLOCK_BYTES ((size_t)16 << 20)   /* of a block's values, where BLOCK_MIN_ROWS allows */
 
@@ -252,7 +251,7 @@ static size_t choose_block_rows(const sc_plan *plan, const sc_workspace *space, 
     for (size_t v = 0; v < plan->n_values; v++) {
         per_row += in_block_memory(plan, v) ? sc_shape_size(&space->shapes[v], 0) * sizeof(float) : 0;
     }
-    const size_t limit = plan->bytes > LARGE_WEIGHTS ? BLOCK_ROWS_LARGE : BLOCK_ROWS;
+    const size_t limit = plan->bytes > SC_LARGE_WEIGHTS ? BLOCK_ROWS_LARGE : BLOCK_ROWS;
     size_t most = BLOCK_BYTES / per_row;
     most = most < BLOCK_MIN_ROWS ? BLOCK_MIN_ROWS : most > limit ? limit : most;
     const size_t blocks = (rows + most - 1) / most;

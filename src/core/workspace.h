@@ -6,6 +6,8 @@
 
 struct sc_workspace {
     size_t turn;             /* calls so far */
+    size_t batch, time, limit; /* of the call that the schedule was made for, */
+    sc_schedule schedule;    /* ... with 0 threads before the first */
     bool ready;              /* the layout below belongs to `key` */
     size_t *key;             /* per input: present, then its dims for one row; then the block's rows */
     size_t block_rows;

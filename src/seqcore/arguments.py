@@ -113,4 +113,9 @@ def listed(value: Any) -> list[Any]:
 
 def is_writable_result(value: Any) -> bool:
     """Tell whether the core can write a result into a value."""
-    return _is_ready(value, _FLOAT) and bool(value.flags.writeable)
+    return (
+        isinstance(value, np.ndarray)  # a memmap too
+        and value.dtype == _FLOAT
+        and value.flags.num & _READY == _READY
+        and bool(value.flags.writeable)
+    )
