@@ -1,6 +1,8 @@
 /* seqcore: trained recurrent networks on a CPU. This is the whole C API.
  *
- * A plan is an immutable, packed model: any number of threads may run one plan at the same time.
+ * A plan is an immutable, packed model: any number of threads may run one plan at the same time. A stream is the state of
+ * sequences whose frames arrive one at a time; a pool is many streams that are stepped together. There is nothing to
+ * initialise and nothing to shut down.
  * Every function that can fail returns an sc_status and, when `error` is not NULL, writes one line there
  * that names the layer or file, what was expected and what was found. Nothing here prints or aborts.
  *
@@ -17,6 +19,19 @@
 extern "C" {
 #endif
 
+#if defined(_WIN32) || !defined(__GNUC__)
+#define SC_API
+#else
+#define SC_API __attribute__((visibility("default")))
+#endif
+
+/* The version of this header. Within a major version (a minor one before 1.0) a program runs with any newer library. */
+#define SC_VERSION_MAJOR 0
+#define SC_VERSION_MINOR 2
+#define SC_VERSION_PATCH 0
+/* The version of the library: "0.2.0". */
+SC_API const char *sc_version(void);
+
 #define SC_MAX_RANK 6
 
 typedef enum sc_status {
@@ -28,7 +43,11 @@ typedef enum sc_status {
     SC_BAD_WEIGHTS,  /* a tensor is missing or has the wrong shape or type */
     SC_BAD_SHAPE,    /* an input, output or length has the wrong rank, size or combination, or overlaps another */
     SC_BAD_INDEX,    /* a token id is outside its range */
-    SC_UNSUPPORTED   /* understood, and not available */
+    SC_UNSUPPORTED,  /* understood, and not available */
+    SC_BAD_STATE,    /* a saved state is damaged, or of another model */
+    SC_BAD_STREAM,   /* no such stream in the pool: closed, or never opened */
+    SC_BUSY,         /* another call is using the stream; nothing was changed */
+    SC_FULL          /* the pool has no room for another stream */
 } sc_status;
 
 typedef struct sc_error {
@@ -47,6 +66,14 @@ typedef struct sc_tensor {
     const void *data;
 } sc_tensor;
 
+/* The memory of a plan and of all that is made of it: its workspaces, streams and pools. Zeros: the C library's. Functions may
+ * be called from any thread. (OpenMP's runtime, which plans of more than one thread use, has memory of its own.) */
+typedef struct sc_allocator {
+    void *(*allocate)(void *context, size_t alignment, size_t bytes); /* NULL when there is none; bytes > 0 */
+    void (*release)(void *context, void *memory);                    /* never NULL */
+    void *context;
+} sc_allocator;
+
 /* ---- Processor -------------------------------------------------------------------------------- */
 
 typedef struct sc_cpu {
@@ -54,36 +81,40 @@ typedef struct sc_cpu {
     int avx2, fma, avx512; /* what the processor and the operating system offer, before SEQCORE_ISA */
     int avx512_vnni, avx512_bf16, amx_int8, amx_bf16;
     size_t l1d_bytes, l2_bytes, l3_bytes; /* of one core's caches; 0 where unknown */
-    int cores;                            /* that this process may use (affinity) */
+    int cores;                            /* that this process may use: affinity and cgroup quota, at the first call */
     int openmp;                           /* whether this build can use more than one thread */
 } sc_cpu;
 
 /* Facts about this processor. SEQCORE_ISA is read once, at the first call. Never fails, thread-safe. */
-const sc_cpu *sc_cpu_info(void);
+SC_API const sc_cpu *sc_cpu_info(void);
 
 /* The instruction sets that a plan can be made for here, best first; SEQCORE_ISA does not cap this list. */
-size_t sc_isa_count(void);
-const char *sc_isa_name(size_t index); /* NULL past the end */
+SC_API size_t sc_isa_count(void);
+SC_API const char *sc_isa_name(size_t index); /* NULL past the end */
 
-/* How many threads a plan may use when its options do not say. Initially OMP_NUM_THREADS, else the cores
- * that this process may use. `threads` below 1 is SC_BAD_ARGUMENT. */
-sc_status sc_set_num_threads(int threads, sc_error *error);
-int sc_get_num_threads(void);
+/* How many threads the calls of this process may use together when a plan's options do not say: OMP_NUM_THREADS, else the
+ * cores that the process may use, until it is set; less while omp_set_num_threads (or threadpoolctl) asks for less. A call
+ * takes of them what other calls leave, at least one. `threads` below 1 is SC_BAD_ARGUMENT. */
+SC_API sc_status sc_set_num_threads(int threads, sc_error *error);
+SC_API int sc_get_num_threads(void);
 
 /* ---- Model files: safetensors, with the graph as JSON in the U8 tensor "__graph__" -------------- */
 
 typedef struct sc_file sc_file;
 
 /* Reads a model file and checks all of it. Free with sc_file_close, which ends the tensors too. */
-sc_status sc_file_open(const char *path, sc_file **file, sc_error *error);
-void sc_file_close(sc_file *file); /* NULL is allowed */
+SC_API sc_status sc_file_open(const char *path, sc_file **file, sc_error *error);
+SC_API void sc_file_close(sc_file *file); /* NULL is allowed */
+/* The same over bytes in memory, aligned to 8, which the file borrows until sc_file_close. `label` names them in messages;
+ * NULL: "memory". */
+SC_API sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label, sc_file **file, sc_error *error);
 /* The graph's JSON text (not NUL-terminated). */
-const char *sc_file_graph(const sc_file *file, size_t *bytes);
+SC_API const char *sc_file_graph(const sc_file *file, size_t *bytes);
 /* All tensors but the graph, in the file's order. Valid until sc_file_close. */
-const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count);
+SC_API const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count);
 /* Writes a model file: a temporary file beside `path`, then a rename, so that a failure loses nothing. */
-sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
-                        size_t count, sc_error *error);
+SC_API sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
+                               size_t count, sc_error *error);
 
 /* ---- Plans -------------------------------------------------------------------------------------- */
 
@@ -94,15 +125,19 @@ typedef struct sc_options {
     int threads;      /* 0: sc_get_num_threads() at each call; else at most this many; never more than cores or 64 */
     int team;         /* 0: as the work asks for; else every run uses `threads` threads in teams of so many (sc_schedule) */
     int shapes_only;  /* 1: the tensors may be missing; the plan knows shapes but cannot run */
+    const char *precision;  /* NULL or "float32" */
+    sc_allocator allocator; /* zeros: the C library's */
 } sc_options;
 
 /* Packs a graph (docs/design.md, "The lowered graph") and its tensors into a plan. Copies what it keeps.
  * `options` may be NULL. Free with sc_plan_free. */
-sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
-                         const sc_options *options, sc_plan **plan, sc_error *error);
-/* The same from a model file. */
-sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **plan, sc_error *error);
-void sc_plan_free(sc_plan *plan); /* NULL is allowed; no call may be running */
+SC_API sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
+                                const sc_options *options, sc_plan **plan, sc_error *error);
+/* The same from a model file, and from one in memory: aligned to 8 bytes, and not needed any more afterwards. */
+SC_API sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **plan, sc_error *error);
+SC_API sc_status sc_plan_open_memory(const void *bytes, size_t size, const sc_options *options, sc_plan **plan, sc_error *error);
+/* NULL is allowed; no call may be running. Streams and pools keep what they need of the plan until they are freed. */
+SC_API void sc_plan_free(sc_plan *plan);
 
 /* An argument of a run: caller's memory, with its actual shape. data NULL leaves out an optional input. */
 typedef struct sc_array {
@@ -113,41 +148,121 @@ typedef struct sc_array {
 
 /* Inputs and outputs are numbered in the order of the graph's lists. Optional inputs (lengths, initial states) are
  * inputs like the others; NULL data leaves them out. */
-size_t sc_plan_inputs(const sc_plan *plan);
-size_t sc_plan_outputs(const sc_plan *plan);
-sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input);
-const char *sc_plan_isa(const sc_plan *plan);
+SC_API size_t sc_plan_inputs(const sc_plan *plan);
+SC_API size_t sc_plan_outputs(const sc_plan *plan);
+SC_API sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input);
+/* What an input or an output is. `shape` has SC_UNKNOWN for the batch and for axes whose size a call decides. The name lives as
+ * long as the plan. A number past the last is SC_BAD_ARGUMENT. */
+#define SC_UNKNOWN ((size_t)-1)
+typedef struct sc_info {
+    const char *name;
+    sc_dtype dtype;
+    int optional; /* lengths and initial states */
+    size_t rank;
+    size_t shape[SC_MAX_RANK];
+} sc_info;
+SC_API sc_status sc_plan_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error);
+SC_API sc_status sc_plan_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error);
+SC_API const char *sc_plan_isa(const sc_plan *plan);
 /* Bytes of packed weights. */
-size_t sc_plan_bytes(const sc_plan *plan);
+SC_API size_t sc_plan_bytes(const sc_plan *plan);
 /* How a run is spread over threads: teams of `team` threads divide the rows, the members of a team divide the units of each
  * layer, or its branches. */
 typedef struct sc_schedule {
     size_t threads, team;
 } sc_schedule;
 /* The schedule of the next run of `batch` rows whose longest sequence has `time` frames. */
-sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time);
+SC_API sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time);
 /* Threads that took part in the last run that ended; 0 before the first. */
-size_t sc_plan_last_threads(const sc_plan *plan);
+SC_API size_t sc_plan_last_threads(const sc_plan *plan);
 
 /* The inferred shape of a named value: SC_UNKNOWN for the batch and for a free time axis. */
-#define SC_UNKNOWN ((size_t)-1)
-sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t shape[SC_MAX_RANK],
-                              sc_error *error);
+SC_API sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t shape[SC_MAX_RANK],
+                                     sc_error *error);
 
 /* Fills in rank and shape of every output for inputs of these shapes. Data pointers are read for NULL only. */
-sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error);
+SC_API sc_status sc_plan_output_shapes(const sc_plan *plan, const sc_array *inputs, sc_array *outputs, sc_error *error);
 
 /* Runs the plan: inputs[sc_plan_inputs()] to outputs[sc_plan_outputs()], which must have exactly the shapes that
  * sc_plan_output_shapes gives and overlap no input. Thread-safe. At most one parallel region, none of it per step;
  * scratch comes from a pool that the plan owns. On failure the outputs' contents are undefined. */
-sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error);
+SC_API sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error);
 
 /* Nodes of the plan's graph, in their order, and the layer to which each belongs. */
-size_t sc_plan_nodes(const sc_plan *plan);
-const char *sc_plan_node_layer(const sc_plan *plan, size_t node);
+SC_API size_t sc_plan_nodes(const sc_plan *plan);
+SC_API const char *sc_plan_node_layer(const sc_plan *plan, size_t node);
 /* Runs like sc_plan_run, on one thread, and adds to seconds[sc_plan_nodes()] the time that each node took. */
-sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
-                          sc_error *error);
+SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
+                                 sc_error *error);
+
+/* ---- Steps: sequences whose frames arrive one at a time ------------------------------------------- */
+
+/* What a step of a plan takes and gives. Its inputs are the plan's without lengths and initial states, and without the time axis:
+ * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis is given whole at
+ * every step. Its outputs are all of the plan's, without the time axis where they have it. Frame t gives what a run over
+ * frames 0..t gives at t, bit for bit.
+ *
+ * The state between two steps is a list of float32 arrays (rows, ...) in the order of the graph: h and c of a recurrent layer,
+ * (rows, units), and the last frames of a convolution, (rows, frames, channels), oldest first. An array's name is the layer's,
+ * then ":h", ":c" or ":frames".
+ *
+ * SC_UNSUPPORTED names the layer that cannot be stepped, and why; the numbers are 0 then. */
+SC_API sc_status sc_plan_check_step(const sc_plan *plan, sc_error *error);
+SC_API size_t sc_plan_step_inputs(const sc_plan *plan);
+SC_API size_t sc_plan_step_outputs(const sc_plan *plan);
+SC_API size_t sc_plan_step_states(const sc_plan *plan);
+SC_API sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error);
+SC_API sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error);
+SC_API sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error);
+/* Bytes of the saved state of so many rows. */
+SC_API size_t sc_plan_saved_bytes(const sc_plan *plan, size_t rows);
+
+/* The state of `rows` sequences that advance together. A step allocates nothing, takes no lock and makes no system call as
+ * long as it runs on one thread: with sc_options.threads 1, or where there is too little work to divide. One thread at a time:
+ * a second one gets SC_BUSY. */
+typedef struct sc_stream sc_stream;
+
+/* Every sequence begins with a state of zeros. */
+SC_API sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **stream, sc_error *error);
+SC_API void sc_stream_free(sc_stream *stream); /* NULL is allowed; no call may be running */
+SC_API size_t sc_stream_rows(const sc_stream *stream);
+
+/* Takes the next frame of every row. The arrays have exactly the shapes of the plan's step; outputs may not overlap each other or an
+ * input. When it fails, no state has changed. */
+SC_API sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error);
+/* Every row begins anew. */
+SC_API sc_status sc_stream_reset(sc_stream *stream, sc_error *error);
+/* Reads or writes one array of the state. */
+SC_API sc_status sc_stream_get_state(sc_stream *stream, size_t state, const sc_array *to, sc_error *error);
+SC_API sc_status sc_stream_set_state(sc_stream *stream, size_t state, const sc_array *from, sc_error *error);
+/* The whole state as sc_plan_saved_bytes(plan, rows) bytes, which another process, another instruction set or a pool can take up.
+ * They carry a fingerprint of graph and weights: those of another model are SC_BAD_STATE. */
+SC_API sc_status sc_stream_save(sc_stream *stream, void *to, size_t size, sc_error *error);
+SC_API sc_status sc_stream_load(sc_stream *stream, const void *from, size_t size, sc_error *error);
+
+/* Up to `capacity` sequences that come, advance and go one by one. A step takes any of them, once each, as one batch: the
+ * weights are read once for all, and each gives what it would give alone, bit for bit. Memory is bounded by the capacity. Any
+ * thread may call anything at any time: steps over different streams run side by side, a stream in use is SC_BUSY. */
+typedef struct sc_pool sc_pool;
+typedef uint64_t sc_stream_id; /* of a pool's stream: never 0, and none's again in its pool after it was closed */
+
+SC_API sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **pool, sc_error *error);
+SC_API void sc_pool_free(sc_pool *pool); /* NULL is allowed; no call may be running */
+SC_API size_t sc_pool_capacity(const sc_pool *pool);
+SC_API size_t sc_pool_count(const sc_pool *pool); /* streams that are open */
+
+/* A stream with a state of zeros; SC_FULL when `capacity` are open. */
+SC_API sc_status sc_pool_open(sc_pool *pool, sc_stream_id *id, sc_error *error);
+SC_API sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error);
+/* Row i of inputs and outputs is the next frame of stream ids[i]. */
+SC_API sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, const sc_array *inputs,
+                              const sc_array *outputs, sc_error *error);
+/* As of a sc_stream of one row, whose arrays and saved bytes these are. */
+SC_API sc_status sc_pool_reset(sc_pool *pool, sc_stream_id id, sc_error *error);
+SC_API sc_status sc_pool_get_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *to, sc_error *error);
+SC_API sc_status sc_pool_set_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *from, sc_error *error);
+SC_API sc_status sc_pool_save(sc_pool *pool, sc_stream_id id, void *to, size_t size, sc_error *error);
+SC_API sc_status sc_pool_load(sc_pool *pool, sc_stream_id id, const void *from, size_t size, sc_error *error);
 
 #ifdef __cplusplus
 }
