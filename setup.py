@@ -19,7 +19,8 @@ CORE_SOURCES = [
     f"src/core/{name}.c"
     for name in (
         "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops",
-        "plan", "recurrent", "recurrent_run", "run", "schedule", "threads", "workspace",
+        "plan", "plan_info", "recurrent", "recurrent_run", "run", "schedule", "state", "step", "stream", "threads",
+        "workers", "workspace",
     )
 ]  # fmt: skip
 INCLUDES = ["include", "src/core"]

@@ -4,6 +4,15 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+#define TEXT_(number) #number
+#define TEXT(number) TEXT_(number)
+
+const char *sc_version(void)
+{
+    return TEXT(SC_VERSION_MAJOR) "." TEXT(SC_VERSION_MINOR) "." TEXT(SC_VERSION_PATCH);
+}
 
 sc_status sc_fail(sc_error *error, sc_status status, const char *format, ...)
 {
@@ -33,18 +42,43 @@ sc_text sc_shape_text(size_t rank, const size_t *shape)
     return t;
 }
 
-void *sc_aligned_alloc(size_t bytes)
+const sc_allocator sc_c_library = {NULL, NULL, NULL};
+
+void *sc_allocate(const sc_allocator *allocator, size_t bytes)
 {
     /* aligned_alloc wants a multiple of the alignment; one line more makes a request of 0 bytes a valid pointer. */
     if (bytes > SIZE_MAX - 127) {
         return NULL;
     }
-    return aligned_alloc(64, (bytes + 127) / 64 * 64);
+    const size_t rounded = (bytes + 127) / 64 * 64;
+    if (allocator->allocate == NULL) {
+        return aligned_alloc(64, rounded);
+    }
+    void *memory = allocator->allocate(allocator->context, 64, rounded);
+    if ((uintptr_t)memory % 64 != 0) { /* kernels would fault on it */
+        allocator->release(allocator->context, memory);
+        return NULL;
+    }
+    return memory;
 }
 
-void sc_aligned_free(void *memory)
+void *sc_allocate_zeros(const sc_allocator *allocator, size_t count, size_t size)
 {
-    free(memory);
+    size_t bytes = 0;
+    void *memory = sc_mul(count, size, &bytes) ? sc_allocate(allocator, bytes) : NULL;
+    return memory != NULL ? memset(memory, 0, bytes) : NULL;
+}
+
+void sc_release(const sc_allocator *allocator, void *memory)
+{
+    if (memory == NULL) {
+        return;
+    }
+    if (allocator->release == NULL) {
+        free(memory);
+    } else {
+        allocator->release(allocator->context, memory);
+    }
 }
 
 bool sc_mul(size_t a, size_t b, size_t *result)

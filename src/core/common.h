@@ -16,9 +16,11 @@
 /* Writes one line into `error` (when not NULL) and returns `status`, so that a failure is one statement. */
 sc_status sc_fail(sc_error *error, sc_status status, const char *format, ...) SC_PRINTF(3, 4);
 
-/* 64-byte aligned memory, or NULL. Free with sc_aligned_free. */
-void *sc_aligned_alloc(size_t bytes);
-void sc_aligned_free(void *memory);
+/* 64-byte aligned memory, or NULL. An allocator of zeros is the C library's. */
+void *sc_allocate(const sc_allocator *allocator, size_t bytes);
+void *sc_allocate_zeros(const sc_allocator *allocator, size_t count, size_t size);
+void sc_release(const sc_allocator *allocator, void *memory); /* NULL is allowed */
+extern const sc_allocator sc_c_library;
 
 /* "(2, 3, ?)": a shape in a message; SC_UNKNOWN is ?. Cut when it does not fit. */
 typedef struct sc_text {

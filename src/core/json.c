@@ -22,6 +22,7 @@
 #define MAX_NUMBER_BYTES 1024
 
 struct sc_json_document {
+    sc_allocator allocator;
     sc_json *values;
     char *strings;
 };
@@ -369,9 +370,10 @@ static sc_status parse_document(const char *text, size_t bytes, const char *what
         return sc_fail(error, SC_BAD_GRAPH, "%s: more than %zu JSON values", what, MAX_VALUES);
     }
     sc_status status = SC_NO_MEMORY;
-    document->values = calloc(values, sizeof *document->values);
-    document->strings = malloc(bytes + 1); /* 1: a text of 0 bytes */
-    const sc_json **members = malloc(values * sizeof *members);
+    const sc_allocator *allocator = &document->allocator;
+    document->values = sc_allocate_zeros(allocator, values, sizeof *document->values);
+    document->strings = sc_allocate(allocator, bytes);
+    const sc_json **members = sc_allocate_zeros(allocator, values, sizeof *members);
     locale_t locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
     if (document->values != NULL && document->strings != NULL && members != NULL && locale != (locale_t)0) {
         reader r = {.text = (const unsigned char *)text, .bytes = bytes, .members = members, .locale = locale,
@@ -384,11 +386,12 @@ static sc_status parse_document(const char *text, size_t bytes, const char *what
     if (locale != (locale_t)0) {
         freelocale(locale);
     }
-    free(members);
+    sc_release(allocator, members);
     return status;
 }
 
-sc_status sc_json_parse(const char *text, size_t bytes, const char *what, sc_json_document **document, sc_error *error)
+sc_status sc_json_parse(const char *text, size_t bytes, const char *what, const sc_allocator *allocator,
+                        sc_json_document **document, sc_error *error)
 {
     *document = NULL;
     if (text == NULL && bytes > 0) {
@@ -398,10 +401,11 @@ sc_status sc_json_parse(const char *text, size_t bytes, const char *what, sc_jso
         return sc_fail(error, SC_BAD_GRAPH, "%s: %zu bytes of JSON; at most %zu are read", what, bytes,
                        SC_JSON_MAX_BYTES);
     }
-    sc_json_document *made = calloc(1, sizeof *made);
+    sc_json_document *made = sc_allocate_zeros(allocator, 1, sizeof *made);
     if (made == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", what);
     }
+    made->allocator = *allocator;
     sc_status status = parse_document(text, bytes, what, made, error);
     if (status != SC_OK) {
         sc_json_free(made);
@@ -419,9 +423,10 @@ const sc_json *sc_json_root(const sc_json_document *document)
 void sc_json_free(sc_json_document *document)
 {
     if (document != NULL) {
-        free(document->values);
-        free(document->strings);
-        free(document);
+        const sc_allocator allocator = document->allocator;
+        sc_release(&allocator, document->values);
+        sc_release(&allocator, document->strings);
+        sc_release(&allocator, document);
     }
 }
 

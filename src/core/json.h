@@ -29,7 +29,8 @@ struct sc_json {
 typedef struct sc_json_document sc_json_document;
 
 /* Parses `text`; `what` names it in messages ("the graph", "header of model.safetensors"). */
-sc_status sc_json_parse(const char *text, size_t bytes, const char *what, sc_json_document **document, sc_error *error);
+sc_status sc_json_parse(const char *text, size_t bytes, const char *what, const sc_allocator *allocator,
+                        sc_json_document **document, sc_error *error);
 const sc_json *sc_json_root(const sc_json_document *document);
 void sc_json_free(sc_json_document *document); /* NULL is allowed */
 

@@ -79,7 +79,7 @@ static void embedding_run(const sc_node *node, sc_frame *frame)
 
 const sc_op sc_op_embedding = {.name = "embedding", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
                                .parse = embedding_parse, .infer = embedding_infer, .pack = embedding_pack,
-                               .run = embedding_run};
+                               .run = embedding_run, .moves = sc_moves_along};
 
 /* ---- Dense -------------------------------------------------------------------------------------------- */
 
@@ -166,7 +166,8 @@ static void dense_run(const sc_node *node, sc_frame *frame)
 }
 
 const sc_op sc_op_dense = {.name = "dense", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
-                           .infer = dense_infer, .pack = dense_pack, .run = dense_run, .divides = true};
+                           .infer = dense_infer, .pack = dense_pack, .run = dense_run,
+                           .moves = sc_moves_along, .divides = true};
 
 /* ---- Windows over time ----------------------------------------------------------------------------------- */
 
@@ -399,14 +400,96 @@ static void conv1d_each(const sc_node *node, sc_frame *frame, const float *x, si
     }
 }
 
+static const char *conv1d_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    const window *w = &((const conv1d_params *)node->params)->window;
+    out[0] = in[0];
+    if (in[0] != SC_MOVING || (w->padding == CAUSAL && w->stride == 1) || (window_span(w) == 1 && w->stride == 1)) {
+        return NULL;
+    }
+    return w->stride > 1 ? "it makes fewer frames than it takes (strides)" : "its padding is not causal: it waits for later frames";
+}
+
+static size_t conv1d_keeps(const sc_node *node, sc_kept kept[2])
+{
+    const conv1d_params *p = node->params;
+    const size_t past = window_span(&p->window) - 1;
+    kept[0] = (sc_kept){.name = "frames", .frames = past, .size = p->channels, .room = p->channels};
+    return past > 0;
+}
+
+/* A row's past frames, in a ring: the oldest stands at *oldest, and the frame that comes takes its place. */
+typedef struct past_frames {
+    float *ring;
+    size_t *oldest, count;
+} past_frames;
+
+static past_frames past_of(const conv1d_params *p, float *state)
+{
+    const size_t count = window_span(&p->window) - 1;
+    return (past_frames){.ring = state, .oldest = sc_ring_start(state, count, p->channels), .count = count};
+}
+
+/* The window that ends in frame x, channels of group g */
+static void gather_step(const conv1d_params *p, float *to, const past_frames *past, const float *x, size_t g)
+{
+    const size_t C = p->channels, c = C / p->groups;
+    for (size_t i = 0; i < p->window.size; i++, to += c) {
+        const size_t age = i * p->window.dilation; /* frames after the oldest */
+        const size_t place = *past->oldest + age < past->count ? *past->oldest + age : *past->oldest + age - past->count;
+        memcpy(to, (age < past->count ? past->ring + place * C : x) + g * c, c * sizeof(float));
+    }
+}
+
+/* One frame of each row, which ends the window of the frames that are kept. */
+static void conv1d_step(const sc_node *node, sc_frame *frame)
+{
+    const conv1d_params *p = node->params;
+    const size_t C = p->channels, F = p->filters, units = F / p->groups, K = p->window.size * (C / p->groups);
+    float *strip = (float *)(void *)frame->scratch;
+    const float *a[CHUNK];
+    float *out[CHUNK];
+    past_frames past[CHUNK];
+    const size_t end = sc_part(&frame->team, frame->rows, 1);
+    for (size_t first = sc_part(&frame->team, frame->rows, 0); first < end; first += CHUNK) {
+        const size_t rows = end - first < CHUNK ? end - first : CHUNK;
+        const float *x = sc_in(node, frame, 0) + first * C;
+        float *y = sc_out(node, frame, 0) + first * F;
+        for (size_t m = 0; m < rows; m++) {
+            past[m] = past_of(p, sc_row_state(node, frame, first + m));
+            a[m] = strip + m * K;
+        }
+        for (size_t g = 0; g < p->groups; g++) {
+            for (size_t m = 0; m < rows; m++) {
+                gather_step(p, strip + m * K, &past[m], x + m * C, g);
+                out[m] = y + m * F + g * units;
+            }
+            frame->kernels->matmul(&(sc_matmul){.rows = rows, .a = a, .w = &p->w[g], .bias = p->bias[g], .out = out,
+                                                .exact = true});
+        }
+        for (size_t m = 0; m < rows; m++) {
+            if (p->activation.kind != SC_LINEAR) {
+                frame->kernels->activate(p->activation, y + m * F, F);
+            }
+            memcpy(past[m].ring + *past[m].oldest * C, x + m * C, C * sizeof(float));
+            *past[m].oldest = *past[m].oldest + 1 < past[m].count ? *past[m].oldest + 1 : 0;
+        }
+    }
+}
+
 static void conv1d_run(const sc_node *node, sc_frame *frame)
 {
+    if (sc_row_state(node, frame, 0) != NULL) {
+        conv1d_step(node, frame);
+        return;
+    }
     window_run(node, frame, &((const conv1d_params *)node->params)->window, conv1d_each);
 }
 
 const sc_op sc_op_conv1d = {.name = "conv1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .maps_lengths = true,
                             .parse = conv1d_parse, .infer = conv1d_infer, .pack = conv1d_pack, .scratch = conv1d_scratch,
-                            .run = conv1d_run, .divides = true};
+                            .run = conv1d_run, .moves = conv1d_moves, .keeps = conv1d_keeps, .divides = true};
 
 /* ---- MaxPooling1D --------------------------------------------------------------------------------------------- */
 
@@ -447,10 +530,19 @@ static void max_pool1d_each(const sc_node *node, sc_frame *frame, const float *x
     }
 }
 
+static const char *max_pool1d_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0];
+    return in[0] == SC_MOVING ? "it pools over frames that are still to come" : NULL;
+}
+
 static void max_pool1d_run(const sc_node *node, sc_frame *frame)
 {
     window_run(node, frame, node->params, max_pool1d_each);
 }
 
 const sc_op sc_op_max_pool1d = {.name = "max_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .maps_lengths = true,
-                                .parse = max_pool1d_parse, .infer = max_pool1d_infer, .run = max_pool1d_run};
+                                .parse = max_pool1d_parse, .infer = max_pool1d_infer, .run = max_pool1d_run,
+                                .moves = max_pool1d_moves};

@@ -22,7 +22,9 @@
 #define READ_BYTES ((size_t)1 << 30) /* of one call: Linux reads no more than 2 GiB at once */
 
 struct sc_file {
-    unsigned char *memory; /* the whole file */
+    const sc_allocator *allocator;
+    unsigned char *memory;      /* the whole file, or NULL when somebody else owns it */
+    const unsigned char *start; /* of the whole file */
     size_t bytes, header_bytes;
     sc_json_document *header; /* owns the tensors' names */
     sc_tensor *tensors;
@@ -186,11 +188,11 @@ static sc_status check_coverage(const char *file, sc_entries *all, size_t data_b
 }
 
 static sc_status parse_json(const char *file, const char *part, const char *text, size_t bytes,
-                            sc_json_document **document, sc_error *error)
+                            const sc_allocator *allocator, sc_json_document **document, sc_error *error)
 {
     char what[sizeof(sc_label) + 32];
     snprintf(what, sizeof what, "%s: %s", file, part);
-    sc_status status = sc_json_parse(text, bytes, what, document, error);
+    sc_status status = sc_json_parse(text, bytes, what, allocator, document, error);
     if (status == SC_OK && sc_json_root(*document)->type != SC_JSON_OBJECT) {
         sc_json_free(*document);
         *document = NULL;
@@ -211,12 +213,12 @@ sc_status sc_check_header(const char *file, const char *text, size_t bytes, size
     if (bytes == 0 || text[0] != '{') {
         return sc_fail(error, SC_BAD_FILE, "%s: not a safetensors file: its header does not begin with '{'", file);
     }
-    sc_status status = parse_json(file, "header", text, bytes, &all->document, error);
+    sc_status status = parse_json(file, "header", text, bytes, all->allocator, &all->document, error);
     if (status != SC_OK) {
         return status;
     }
     const sc_json *root = sc_json_root(all->document);
-    all->list = calloc(root->count + 1, sizeof *all->list); /* + 1: an empty object is no failed allocation */
+    all->list = sc_allocate_zeros(all->allocator, root->count, sizeof *all->list);
     if (all->list == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", file, root->count);
     }
@@ -238,13 +240,13 @@ sc_status sc_check_header(const char *file, const char *text, size_t bytes, size
 void sc_free_entries(sc_entries *all)
 {
     sc_json_free(all->document);
-    free(all->list);
+    sc_release(all->allocator, all->list);
 }
 
-sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, sc_error *error)
+sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, const sc_allocator *allocator, sc_error *error)
 {
     sc_json_document *document;
-    sc_status status = parse_json(file, "graph", graph, bytes, &document, error);
+    sc_status status = parse_json(file, "graph", graph, bytes, allocator, &document, error);
     sc_json_free(document);
     return status;
 }
@@ -280,6 +282,23 @@ static sc_status read_failure(const char *label, sc_error *error)
                       : sc_fail(error, SC_BAD_FILE, "%s: truncated while it was read", label);
 }
 
+static sc_status read_header_length(sc_file *file, const char *label, const unsigned char length[SC_LENGTH_BYTES],
+                                    sc_error *error)
+{
+    const size_t left = file->bytes - SC_LENGTH_BYTES;
+    uint64_t header = 0;
+    for (int i = SC_LENGTH_BYTES - 1; i >= 0; i--) {
+        header = header << 8 | length[i];
+    }
+    if (header > SC_MAX_HEADER_BYTES || header > left) {
+        return sc_fail(error, SC_BAD_FILE,
+                       "%s: not a safetensors file, or truncated: a header of %llu bytes, %zu are left (limit %zu)",
+                       label, (unsigned long long)header, left, SC_MAX_HEADER_BYTES);
+    }
+    file->header_bytes = (size_t)header;
+    return SC_OK;
+}
+
 /* The header's length comes first, alone: a large file of another kind is refused before memory is asked for it. */
 static sc_status read_descriptor(sc_file *file, const char *label, int descriptor, sc_error *error)
 {
@@ -302,22 +321,17 @@ static sc_status read_descriptor(sc_file *file, const char *label, int descripto
     if (!read_all(descriptor, length, SC_LENGTH_BYTES)) {
         return read_failure(label, error);
     }
-    const size_t left = (size_t)facts.st_size - SC_LENGTH_BYTES;
-    uint64_t header = 0;
-    for (int i = SC_LENGTH_BYTES - 1; i >= 0; i--) {
-        header = header << 8 | length[i];
-    }
-    if (header > SC_MAX_HEADER_BYTES || header > left) {
-        return sc_fail(error, SC_BAD_FILE,
-                       "%s: not a safetensors file, or truncated: a header of %llu bytes, %zu are left (limit %zu)",
-                       label, (unsigned long long)header, left, SC_MAX_HEADER_BYTES);
-    }
-    file->memory = sc_aligned_alloc((size_t)facts.st_size);
-    if (file->memory == NULL) {
-        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %lld bytes", label, (long long)facts.st_size);
-    }
     file->bytes = (size_t)facts.st_size;
-    file->header_bytes = (size_t)header;
+    const size_t left = file->bytes - SC_LENGTH_BYTES;
+    const sc_status status = read_header_length(file, label, length, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    file->memory = sc_allocate(file->allocator, file->bytes);
+    if (file->memory == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu bytes", label, file->bytes);
+    }
+    file->start = file->memory;
     memcpy(file->memory, length, SC_LENGTH_BYTES); /* data keeps the alignment that it has in the file */
     return read_all(descriptor, file->memory + SC_LENGTH_BYTES, left) ? SC_OK : read_failure(label, error);
 }
@@ -337,11 +351,11 @@ static sc_status read_path(sc_file *file, const char *path, const char *label, s
 /* Fills in tensors and graph from the file's bytes. */
 static sc_status read_header(sc_file *file, const char *label, sc_error *error)
 {
-    const char *header = (const char *)file->memory + SC_LENGTH_BYTES, *data = header + file->header_bytes;
+    const char *header = (const char *)file->start + SC_LENGTH_BYTES, *data = header + file->header_bytes;
     const size_t data_bytes = file->bytes - SC_LENGTH_BYTES - file->header_bytes;
-    sc_entries all = {0};
+    sc_entries all = {.allocator = file->allocator};
     sc_status status = sc_check_header(label, header, file->header_bytes, data_bytes, &all, error);
-    if (status == SC_OK && (file->tensors = calloc(all.count, sizeof *file->tensors)) == NULL) {
+    if (status == SC_OK && (file->tensors = sc_allocate_zeros(file->allocator, all.count, sizeof *file->tensors)) == NULL) {
         status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
     }
     if (status == SC_OK) {
@@ -357,29 +371,31 @@ static sc_status read_header(sc_file *file, const char *label, sc_error *error)
         }
         file->header = all.document; /* it holds the names */
         all.document = NULL;
-        status = sc_check_graph(label, file->graph, file->graph_bytes, error);
+        status = sc_check_graph(label, file->graph, file->graph_bytes, file->allocator, error);
     }
     sc_free_entries(&all);
     return status;
 }
 
-sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
+/* A file with nothing read yet. */
+static sc_status new_file(const char *label, const sc_allocator *allocator, sc_file **file, sc_error *error)
 {
-    if (file == NULL || path == NULL) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "sc_file_open: path and file must not be NULL");
-    }
-    *file = NULL;
-    sc_label label = sc_label_of(path);
     if (!sc_little_endian()) {
-        return sc_fail(error, SC_UNSUPPORTED, "%s: model files are read on little-endian machines only", label.text);
+        return sc_fail(error, SC_UNSUPPORTED, "%s: model files are read on little-endian machines only", label);
     }
-    sc_file *made = calloc(1, sizeof *made);
-    if (made == NULL) {
-        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label.text);
+    *file = sc_allocate_zeros(allocator, 1, sizeof **file);
+    if (*file == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label);
     }
-    sc_status status = read_path(made, path, label.text, error);
+    (*file)->allocator = allocator;
+    return SC_OK;
+}
+
+/* Gives the caller a file whose bytes are there, once its header has been read. */
+static sc_status finish_file(sc_file *made, sc_status status, const char *label, sc_file **file, sc_error *error)
+{
     if (status == SC_OK) {
-        status = read_header(made, label.text, error);
+        status = read_header(made, label, error);
     }
     if (status != SC_OK) {
         sc_file_close(made);
@@ -389,25 +405,75 @@ sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
     return SC_OK;
 }
 
+sc_status sc_file_read(const char *path, const sc_allocator *allocator, sc_file **file, sc_error *error)
+{
+    if (file == NULL || path == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "path and file must not be NULL");
+    }
+    *file = NULL;
+    const sc_label label = sc_label_of(path);
+    sc_file *made = NULL;
+    const sc_status status = new_file(label.text, allocator, &made, error);
+    return status == SC_OK ? finish_file(made, read_path(made, path, label.text, error), label.text, file, error) : status;
+}
+
+static sc_status read_memory(sc_file *file, const void *bytes, size_t size, const char *label, sc_error *error)
+{
+    if ((uintptr_t)bytes % 8 != 0) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "%s: misaligned: the bytes must begin at a multiple of 8", label);
+    }
+    if (size < SC_LENGTH_BYTES || size > PTRDIFF_MAX) {
+        return sc_fail(error, SC_BAD_FILE, "%s: truncated: %zu bytes, a model file has more than 8", label, size);
+    }
+    file->start = bytes;
+    file->bytes = size;
+    return read_header_length(file, label, bytes, error);
+}
+
+sc_status sc_file_borrow(const void *bytes, size_t size, const char *label, const sc_allocator *allocator, sc_file **file,
+                         sc_error *error)
+{
+    if (file == NULL || bytes == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "bytes and file must not be NULL");
+    }
+    *file = NULL;
+    const sc_label shown = sc_label_of(label != NULL ? label : "memory");
+    sc_file *made = NULL;
+    const sc_status status = new_file(shown.text, allocator, &made, error);
+    return status == SC_OK ? finish_file(made, read_memory(made, bytes, size, shown.text, error), shown.text, file, error)
+                           : status;
+}
+
+sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
+{
+    return sc_file_read(path, &sc_c_library, file, error);
+}
+
+sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label, sc_file **file, sc_error *error)
+{
+    return sc_file_borrow(bytes, size, label, &sc_c_library, file, error);
+}
+
 void sc_file_close(sc_file *file)
 {
     if (file != NULL) {
-        sc_aligned_free(file->memory);
+        const sc_allocator *allocator = file->allocator;
+        sc_release(allocator, file->memory);
         sc_json_free(file->header);
-        free(file->tensors);
-        free(file);
+        sc_release(allocator, file->tensors);
+        sc_release(allocator, file);
     }
 }
 
 const char *sc_file_graph(const sc_file *file, size_t *bytes)
 {
-    *bytes = file->graph_bytes;
-    return file->graph;
+    *bytes = file != NULL ? file->graph_bytes : 0;
+    return file != NULL ? file->graph : NULL;
 }
 
 const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)
 {
-    *count = file->count;
-    return file->tensors;
+    *count = file != NULL ? file->count : 0;
+    return file != NULL ? file->tensors : NULL;
 }
 

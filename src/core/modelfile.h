@@ -25,6 +25,7 @@ typedef struct sc_entry {
 } sc_entry;
 
 typedef struct sc_entries {
+    const sc_allocator *allocator;
     sc_json_document *document;
     sc_entry *list; /* sorted by begin */
     size_t count;
@@ -35,14 +36,19 @@ bool sc_little_endian(void);
 /* Bytes of a tensor. false on overflow, also where a 0 elsewhere in the shape would hide it. */
 bool sc_tensor_bytes(const size_t *shape, size_t rank, size_t element, size_t *bytes);
 
-/* Everything that a header alone can tell; data_bytes is the size of what follows it. `all` starts as {0} and, on
- * failure too, ends with sc_free_entries. */
+/* Everything that a header alone can tell; data_bytes is the size of what follows it. `all` starts as its allocator alone
+ * and, on failure too, ends with sc_free_entries. */
 sc_status sc_check_header(const char *file, const char *text, size_t bytes, size_t data_bytes, sc_entries *all,
                           sc_error *error);
 void sc_free_entries(sc_entries *all);
 
 /* That the graph is a JSON object; what it means is the plan's to check. */
-sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, sc_error *error);
+sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, const sc_allocator *allocator, sc_error *error);
+
+/* sc_file_open and sc_file_open_memory with the caller's allocator, which must live as long as the file. */
+sc_status sc_file_read(const char *path, const sc_allocator *allocator, sc_file **file, sc_error *error);
+sc_status sc_file_borrow(const void *bytes, size_t size, const char *label, const sc_allocator *allocator, sc_file **file,
+                         sc_error *error);
 
 /* "<file>: <doing>: <what errno `code` means>" */
 sc_status sc_system_failure(const char *file, const char *doing, int code, sc_error *error);

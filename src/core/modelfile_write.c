@@ -182,12 +182,12 @@ static sc_status make_header(const char *file, const sc_tensor *tensors, size_t 
 static sc_status check_made(const char *file, const text *header, size_t data_bytes, const char *graph,
                             size_t graph_bytes, sc_error *error)
 {
-    sc_entries all = {0};
+    sc_entries all = {.allocator = &sc_c_library};
     const char *json = header->bytes + SC_LENGTH_BYTES;
     sc_status status = sc_check_header(file, json, header->used - SC_LENGTH_BYTES, data_bytes, &all, error);
     sc_free_entries(&all);
     if (status == SC_OK) {
-        status = sc_check_graph(file, graph, graph_bytes, error);
+        status = sc_check_graph(file, graph, graph_bytes, &sc_c_library, error);
     }
     if (status == SC_BAD_FILE) { /* not the file is bad, but what was to be written */
         status = SC_BAD_ARGUMENT;

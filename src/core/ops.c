@@ -72,6 +72,14 @@ static void global_max_pool1d_run(const sc_node *node, sc_frame *frame)
     }
 }
 
+static const char *global_pool_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0];
+    return in[0] == SC_MOVING ? "it pools over the whole sequence" : NULL;
+}
+
 /* ---- Views ------------------------------------------------------------------------------------------------ */
 
 static sc_status flatten_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
@@ -80,6 +88,14 @@ static sc_status flatten_infer(const sc_node *node, const sc_shape *in, sc_shape
     (void)error;
     out[0] = (sc_shape){.rank = 2, .dim = {in[0].dim[0], sc_shape_size(&in[0], 1)}};
     return SC_OK;
+}
+
+static const char *flatten_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0];
+    return in[0] == SC_MOVING ? "it joins all frames of the sequence" : NULL;
 }
 
 /* (B, T, ...) -> (B*T, ...) */
@@ -111,6 +127,22 @@ static sc_status unfold_infer(const sc_node *node, const sc_shape *in, sc_shape 
         out[0].dim[i + 1] = in[0].dim[i];
     }
     return SC_OK;
+}
+
+static const char *fold_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0] == SC_MOVING ? SC_FOLDED : in[0];
+    return NULL;
+}
+
+static const char *unfold_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0] == SC_FOLDED ? in[1] : in[0];
+    return (in[0] == SC_FOLDED) == (in[1] == SC_MOVING || in[1] == SC_FOLDED) ? NULL : "it unfolds what was not folded";
 }
 
 /* ---- Concatenate -------------------------------------------------------------------------------------------- */
@@ -165,6 +197,16 @@ static sc_status concat_infer(const sc_node *node, const sc_shape *in, sc_shape 
         }
     }
     return SC_OK;
+}
+
+static const char *concat_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    const char *why = sc_moves_together(plan, node, in, out);
+    for (size_t i = 0; why == NULL && out[0] == SC_MOVING && i < node->n_inputs; i++) {
+        why = in[i] != SC_MOVING ? "it joins a sequence with what is none" : NULL;
+    }
+    const bool along_time = ((const concat_params *)node->params)->axis == 1;
+    return why == NULL && out[0] == SC_MOVING && along_time ? "it joins sequences end to end" : why;
 }
 
 static void concat_run(const sc_node *node, sc_frame *frame)
@@ -376,29 +418,41 @@ static void stack_run(const sc_node *node, sc_frame *frame)
 /* ---- The table ---------------------------------------------------------------------------------------------------- */
 
 static const sc_op global_avg_pool1d = {.name = "global_avg_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_avg_pool1d_run};
+                                        .infer = global_pool_infer, .run = global_avg_pool1d_run,
+                                        .moves = global_pool_moves};
 static const sc_op global_max_pool1d = {.name = "global_max_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_max_pool1d_run};
+                                        .infer = global_pool_infer, .run = global_max_pool1d_run,
+                                        .moves = global_pool_moves};
 static const sc_op flatten = {.name = "flatten", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .view = true,
-                              .refuses_lengths = true, .infer = flatten_infer};
+                              .refuses_lengths = true, .infer = flatten_infer,
+                              .moves = flatten_moves};
 static const sc_op fold = {.name = "fold", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .view = true,
-                           .infer = fold_infer};
+                           .infer = fold_infer,
+                           .moves = fold_moves};
 static const sc_op unfold = {.name = "unfold", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .view = true,
-                             .infer = unfold_infer};
+                             .infer = unfold_infer,
+                             .moves = unfold_moves};
 static const sc_op concat = {.name = "concat", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1,
-                             .parse = concat_parse, .infer = concat_infer, .run = concat_run};
+                             .parse = concat_parse, .infer = concat_infer, .run = concat_run,
+                             .moves = concat_moves};
 static const sc_op add = {.name = "add", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .infer = merge_infer,
-                          .run = add_run};
+                          .run = add_run,
+                          .moves = sc_moves_together};
 static const sc_op multiply = {.name = "multiply", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1,
-                               .infer = merge_infer, .run = multiply_run};
+                               .infer = merge_infer, .run = multiply_run,
+                               .moves = sc_moves_together};
 static const sc_op average = {.name = "average", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1,
-                              .infer = merge_infer, .run = average_run};
+                              .infer = merge_infer, .run = average_run,
+                              .moves = sc_moves_together};
 static const sc_op activation = {.name = "activation", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                 .parse = activation_parse, .infer = same_infer, .run = activation_run};
+                                 .parse = activation_parse, .infer = same_infer, .run = activation_run,
+                                 .moves = sc_moves_along};
 static const sc_op select_op = {.name = "select", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .states = true,
-                                .parse = select_parse, .infer = select_infer, .run = select_run};
+                                .parse = select_parse, .infer = select_infer, .run = select_run,
+                                .moves = sc_moves_along};
 static const sc_op stack = {.name = "stack", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .infer = stack_infer,
-                            .run = stack_run};
+                            .run = stack_run,
+                            .moves = sc_moves_together};
 
 const sc_op *sc_op_find(const char *name)
 {

@@ -1,6 +1,8 @@
 /* Graph -> plan: names become numbers, attributes become structs, shapes are inferred, weights are checked and packed.
  * What a node may say and mean is the op's business (ops.c, dense.c, recurrent.c); how a plan runs is run.c's. */
+#include "modelfile.h"
 #include "plan.h"
+#include "state.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,7 @@ void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size)
     if (!sc_mul(count, size, &bytes) || bytes > SIZE_MAX - 64) {
         return NULL;
     }
-    char *memory = sc_aligned_alloc(bytes + 64);
+    char *memory = sc_allocate(&plan->allocator, bytes + 64);
     if (memory == NULL) {
         return NULL;
     }
@@ -31,14 +33,18 @@ void sc_plan_free(sc_plan *plan)
     if (plan == NULL) {
         return;
     }
-    sc_workspaces_free(plan);
+    if (atomic_fetch_sub_explicit(&plan->users, 1, memory_order_acq_rel) > 1) {
+        return;
+    }
+    const sc_allocator allocator = plan->allocator;
+    sc_workspaces_free(plan, &plan->workspaces);
     while (plan->blocks != NULL) {
         sc_block *next = plan->blocks->next;
-        sc_aligned_free(plan->blocks);
+        sc_release(&allocator, plan->blocks);
         plan->blocks = next;
     }
     sc_json_free(plan->document);
-    sc_aligned_free(plan);
+    sc_release(&allocator, plan);
 }
 
 /* ---- The graph -------------------------------------------------------------------------------------- */
@@ -69,7 +75,7 @@ static size_t *name_slot(const sc_plan *plan, const char *name)
     return &plan->names[slot];
 }
 
-static size_t find_value(const sc_plan *plan, const char *name)
+size_t sc_plan_find(const sc_plan *plan, const char *name)
 {
     return *name_slot(plan, name) - 1; /* 0, for none, becomes SC_NONE */
 }
@@ -81,7 +87,7 @@ static sc_status add_value(sc_builder *builder, const sc_json *name, sc_kind kin
     if (name == NULL || name->type != SC_JSON_STRING || name->string[0] == '\0') {
         return sc_fail(builder->error, SC_BAD_GRAPH, "a value of the graph has no name");
     }
-    if (find_value(plan, name->string) != SC_NONE) {
+    if (sc_plan_find(plan, name->string) != SC_NONE) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph names two values '%s'", name->string);
     }
     *number = plan->n_values++;
@@ -101,7 +107,7 @@ static sc_status use_value(sc_builder *builder, const char *who, const sc_json *
     if (name == NULL || name->type != SC_JSON_STRING) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "%s: an input is not the name of a value", who);
     }
-    *number = find_value(builder->plan, name->string);
+    *number = sc_plan_find(builder->plan, name->string);
     if (*number == SC_NONE) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "%s: input '%s' is not a value that stands before it", who, name->string);
     }
@@ -424,6 +430,22 @@ static void find_last_uses(sc_plan *plan)
     }
 }
 
+static sc_status list_outside(sc_builder *builder)
+{
+    sc_plan *plan = builder->plan;
+    plan->outside = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside);
+    if (plan->outside == NULL) {
+        return sc_no_memory(builder);
+    }
+    for (size_t v = 0; v < plan->n_values; v++) {
+        const sc_value *root = &plan->values[plan->values[v].root];
+        if (root->producer == SC_NONE || root->output != SC_NONE || root->kind == SC_LENGTHS) {
+            plan->outside[plan->n_outside++] = v;
+        }
+    }
+    return SC_OK;
+}
+
 /* The rows of a stacked value lie apart by the batch of the whole call: only the caller's memory has room for that. */
 static sc_status check_stacks(sc_builder *builder)
 {
@@ -455,8 +477,12 @@ static sc_status read_graph(sc_builder *builder, const sc_json *graph)
     const sc_json *inputs = sc_json_get(graph, "inputs"), *nodes = sc_json_get(graph, "nodes");
     const sc_json *outputs = sc_json_get(graph, "outputs");
     if (format == NULL || format->type != SC_JSON_STRING || strcmp(format->string, "seqcore") != 0 || version == NULL ||
-        version->type != SC_JSON_NUMBER || version->number != 1) {
+        version->type != SC_JSON_NUMBER || version->number < 1) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph is not of format seqcore, version 1");
+    }
+    if (version->number != 1) {
+        return sc_fail(builder->error, SC_UNSUPPORTED, "the graph is of version %g, written for a newer seqcore; %s reads 1",
+                       version->number, sc_version());
     }
     if (inputs == NULL || inputs->type != SC_JSON_ARRAY || nodes == NULL || nodes->type != SC_JSON_ARRAY ||
         outputs == NULL || outputs->type != SC_JSON_ARRAY) {
@@ -491,6 +517,9 @@ static sc_status read_graph(sc_builder *builder, const sc_json *graph)
         find_last_uses(plan);
         status = check_stacks(builder);
     }
+    if (status == SC_OK) {
+        status = list_outside(builder);
+    }
     return status;
 }
 
@@ -517,6 +546,32 @@ static sc_status sort_tensors(sc_builder *builder, const sc_tensor *tensors, siz
     return SC_OK;
 }
 
+/* Of the graph's text and all tensors: what saved states belong to. */
+static void take_fingerprint(const sc_builder *builder, const char *graph, size_t graph_bytes)
+{
+    uint64_t *hash = builder->plan->fingerprint;
+    sc_hash(hash, graph, graph_bytes);
+    for (size_t i = 0; i < builder->n_tensors && builder->plan->runnable; i++) {
+        const sc_tensor *t = builder->tensors[i];
+        size_t count = t->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
+        for (size_t d = 0; d < t->rank; d++) {
+            count *= t->shape[d];
+        }
+        sc_hash(hash, t->name, strlen(t->name));
+        sc_hash(hash, t->shape, t->rank * sizeof *t->shape);
+        if (t->data != NULL) {
+            sc_hash(hash, t->data, count);
+        }
+    }
+}
+
+static sc_status check_allocator(const sc_allocator *allocator, sc_error *error)
+{
+    return (allocator->allocate == NULL) == (allocator->release == NULL)
+               ? SC_OK
+               : sc_fail(error, SC_BAD_ARGUMENT, "an allocator must have both of its functions, or none");
+}
+
 sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
                          const sc_options *options, sc_plan **result, sc_error *error)
 {
@@ -536,11 +591,18 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     if (o->team < 0 || o->team > o->threads || (o->team > 0 && o->threads % o->team != 0)) {
         return sc_fail(error, SC_BAD_ARGUMENT, "threads must be a multiple of team, found %d and %d", o->threads, o->team);
     }
-    sc_plan *plan = sc_aligned_alloc(sizeof *plan);
+    if (o->precision != NULL && strcmp(o->precision, "float32") != 0) {
+        return sc_fail(error, SC_UNSUPPORTED, "precision '%s' is not available; float32 is", o->precision);
+    }
+    if (check_allocator(&o->allocator, error) != SC_OK) {
+        return SC_BAD_ARGUMENT;
+    }
+    sc_plan *plan = sc_allocate_zeros(&o->allocator, 1, sizeof *plan);
     if (plan == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory while the plan was built");
     }
-    memset(plan, 0, sizeof *plan);
+    plan->allocator = o->allocator;
+    atomic_store(&plan->users, 1);
     plan->kernels = kernels;
     plan->threads = o->threads;
     plan->team = o->team;
@@ -548,79 +610,51 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     sc_builder builder = {.plan = plan, .n_tensors = count, .error = error};
     sc_status status = sort_tensors(&builder, tensors, count);
     if (status == SC_OK) {
-        status = sc_json_parse(graph, graph_bytes, "the graph", &plan->document, error);
+        status = sc_json_parse(graph, graph_bytes, "the graph", &plan->allocator, &plan->document, error);
     }
     if (status == SC_OK) {
         status = read_graph(&builder, sc_json_root(plan->document));
+    }
+    if (status == SC_OK) {
+        status = sc_step_plan_make(plan, error);
     }
     if (status != SC_OK) {
         sc_plan_free(plan);
         return status;
     }
+    take_fingerprint(&builder, graph, graph_bytes);
     *result = plan;
     return SC_OK;
 }
 
-sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **plan, sc_error *error)
+static sc_status plan_of_file(sc_file *file, const sc_options *options, sc_plan **plan, sc_error *error)
 {
-    sc_file *file = NULL;
-    sc_status status = sc_file_open(path, &file, error);
-    if (status == SC_OK) {
-        size_t bytes = 0, count = 0;
-        const char *graph = sc_file_graph(file, &bytes);
-        const sc_tensor *tensors = sc_file_tensors(file, &count);
-        status = sc_plan_create(graph, bytes, tensors, count, options, plan, error);
-    }
+    size_t bytes = 0, count = 0;
+    const char *graph = sc_file_graph(file, &bytes);
+    const sc_tensor *tensors = sc_file_tensors(file, &count);
+    const sc_status status = sc_plan_create(graph, bytes, tensors, count, options, plan, error);
     sc_file_close(file);
     return status;
 }
 
-/* ---- What a plan tells ------------------------------------------------------------------------------ */
-
-size_t sc_plan_inputs(const sc_plan *plan)
+sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **plan, sc_error *error)
 {
-    return plan->n_inputs;
-}
-
-size_t sc_plan_outputs(const sc_plan *plan)
-{
-    return plan->n_outputs;
-}
-
-sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input)
-{
-    return plan->values[plan->inputs[input]].dtype;
-}
-
-const char *sc_plan_isa(const sc_plan *plan)
-{
-    return plan->kernels->isa;
-}
-
-size_t sc_plan_nodes(const sc_plan *plan)
-{
-    return plan->n_nodes;
-}
-
-const char *sc_plan_node_layer(const sc_plan *plan, size_t node)
-{
-    return plan->nodes[node].layer;
-}
-
-size_t sc_plan_bytes(const sc_plan *plan)
-{
-    return plan->bytes;
-}
-
-sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *rank, size_t shape[SC_MAX_RANK],
-                              sc_error *error)
-{
-    const size_t number = find_value(plan, value);
-    if (number == SC_NONE) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "the graph has no value '%s'", value);
+    const sc_allocator *allocator = options != NULL ? &options->allocator : &sc_c_library;
+    sc_file *file = NULL;
+    sc_status status = check_allocator(allocator, error);
+    if (status == SC_OK) {
+        status = sc_file_read(path, allocator, &file, error);
     }
-    *rank = plan->shapes[number].rank;
-    memcpy(shape, plan->shapes[number].dim, sizeof plan->shapes[number].dim);
-    shape[plan->values[number].batch_axis] = SC_UNKNOWN;
-    return SC_OK;
+    return status == SC_OK ? plan_of_file(file, options, plan, error) : status;
+}
+
+sc_status sc_plan_open_memory(const void *bytes, size_t size, const sc_options *options, sc_plan **plan, sc_error *error)
+{
+    const sc_allocator *allocator = options != NULL ? &options->allocator : &sc_c_library;
+    sc_file *file = NULL;
+    sc_status status = check_allocator(allocator, error);
+    if (status == SC_OK) {
+        status = sc_file_borrow(bytes, size, NULL, allocator, &file, error);
+    }
+    return status == SC_OK ? plan_of_file(file, options, plan, error) : status;
 }

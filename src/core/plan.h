@@ -42,6 +42,22 @@ typedef struct sc_frame sc_frame;
 typedef struct sc_node sc_node;
 typedef struct sc_builder sc_builder;
 
+/* How a value behaves when the frames of a sequence come one at a time. */
+typedef enum sc_motion {
+    SC_WHOLE,  /* does not depend on them */
+    SC_MOVING, /* (B, T, ...): each frame makes one of it */
+    SC_FOLDED, /* (B*T, ...): the same, folded */
+    SC_LAST    /* no time axis: what stands after the last frame */
+} sc_motion;
+
+/* An array of floats that a node keeps between two steps, for one row: `frames` x `size`, the last frames of its input, or `size`
+ * where frames is 0. */
+typedef struct sc_kept {
+    const char *name;
+    size_t frames, size;
+    size_t room; /* floats that a value of `size` takes in memory */
+} sc_kept;
+
 /* What an operation can do. All functions get a node whose earlier stages have succeeded. */
 typedef struct sc_op {
     const char *name;
@@ -61,8 +77,13 @@ typedef struct sc_op {
     sc_status (*pack)(sc_builder *, sc_node *, const sc_shape *inputs);
     /* Bytes of scratch for blocks of at most `rows` rows. NULL: none. */
     size_t (*scratch)(const sc_node *, const sc_shape *inputs, size_t rows);
-    /* Computes the outputs for the frame's rows. NULL for views. */
+    /* Computes the outputs for the frame's rows. NULL for views. In a step, input 0 may be one frame of many: then
+     * sc_row_state() is what the node keeps of those before. */
     void (*run)(const sc_node *, sc_frame *);
+    /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. */
+    const char *(*moves)(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
+    /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most 2. NULL: nothing. */
+    size_t (*keeps)(const sc_node *, sc_kept kept[2]);
 } sc_op;
 
 struct sc_node {
@@ -76,6 +97,7 @@ struct sc_node {
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths, divides; /* the op's, or narrower */
     size_t stage;        /* nodes of one stage do not need each other */
+    size_t state;        /* bytes from a row's state to this node's part of it; SC_NONE where it keeps nothing (step.c) */
     /* For the choice of threads: */
     double work;         /* multiply-adds of one row, */
     bool per_frame;      /* ... for each frame of it */
@@ -89,10 +111,18 @@ typedef struct sc_block {
     struct sc_block *next;
 } sc_block;
 
-#define SC_IDLE_WORKSPACES 64 /* that a plan keeps */
 typedef struct sc_workspace sc_workspace;
+typedef struct sc_step_plan sc_step_plan;
+
+#define SC_IDLE_WORKSPACES 64
+/* A pool: workspaces that no call uses, in places that are taken and given by one exchange (workspace.c). */
+typedef struct sc_workspaces {
+    _Atomic(sc_workspace *) idle[SC_IDLE_WORKSPACES];
+} sc_workspaces;
 
 struct sc_plan {
+    sc_allocator allocator;
+    atomic_size_t users; /* the caller, and every stream and pool */
     const sc_kernels *kernels;
     sc_json_document *document; /* owns every name */
     sc_block *blocks;           /* all other memory */
@@ -117,9 +147,13 @@ struct sc_plan {
         const char *name;
     } *outputs;
     size_t n_outputs;
+    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views */
+    size_t n_outside;
 
     atomic_size_t last_threads; /* of the last run that ended */
-    _Atomic(sc_workspace *) idle[SC_IDLE_WORKSPACES]; /* the pool: workspaces that no call uses */
+    sc_workspaces workspaces;   /* of its runs */
+    sc_step_plan *step;         /* step.c */
+    uint64_t fingerprint[2];    /* of the graph's text and all tensors */
 };
 
 /* What parse and pack work with. */
@@ -174,9 +208,11 @@ struct sc_frame {
     size_t batch;         /* rows of the whole call: the stride of values whose batch axis is 1 */
     const sc_shape *shapes; /* of every value, for one row */
     void **data;          /* of every value: the block's first row (batch axis 1: the first layer's) */
+    char *memory;         /* of the team: where the values lie that are not the caller's */
     size_t turn;          /* odd in every other call: weights are swept against the call before, whose end is in the caches */
     char *scratch;        /* at least what the op asked for */
     char *team_scratch;   /* that of the team's first member */
+    char **states;        /* of a step: the state of each of the block's rows; else NULL */
     sc_team team;         /* who runs this node together; each member has a frame of its own */
 };
 
@@ -201,6 +237,18 @@ static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *fra
     return node->n_lengths > 0 && node->lengths[0] != SC_NONE ? (const int64_t *)frame->data[node->lengths[0]] : NULL;
 }
 
+/* What the node keeps of row m of the block between two steps; NULL where there is no such thing. */
+static inline float *sc_row_state(const sc_node *node, const sc_frame *frame, size_t m)
+{
+    return frame->states != NULL && node->state != SC_NONE ? (float *)(void *)(frame->states[m] + node->state) : NULL;
+}
+
+/* Where a row's kept frames, `count` of `size` floats, have the position of the oldest. */
+static inline size_t *sc_ring_start(float *frames, size_t count, size_t size)
+{
+    return (size_t *)(void *)(frames + (count * size + 15) / 16 * 16);
+}
+
 /* The product of dims [from, rank), SC_UNKNOWN when one is unknown. Never overflows: shapes are checked when inferred. */
 size_t sc_shape_size(const sc_shape *shape, size_t from);
 
@@ -213,18 +261,27 @@ static inline size_t sc_reserve(size_t *bytes, size_t count, size_t size)
     return at;
 }
 
+/* The number of the value of that name, or SC_NONE. */
+size_t sc_plan_find(const sc_plan *plan, const char *name);
+
+/* sc_op.moves of several ops (step.c): elementwise in all axes but the last, of one input; of several, which may repeat. */
+const char *sc_moves_along(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
+const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
+
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
 
-/* schedule.c: the most threads that a call may use. */
+/* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);
+bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time);
+sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit);
 
 /* sc_op_embedding: the number of rows of the node's table. */
 size_t sc_embedding_rows(const sc_node *node);
 
-/* run.c: frees the pooled workspaces of a plan. */
-void sc_workspaces_free(sc_plan *plan);
+/* workspace.c: frees what a pool holds. */
+void sc_workspaces_free(const sc_plan *plan, sc_workspaces *pool);
 
 #endif

@@ -163,11 +163,52 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(node->params, rows * in[0].dim[0], in[0].dim[1]);
 }
 
+/* Whether an initial state is absent, or an input of the graph: then a stream has the state. */
+static bool given_at_the_call(const sc_plan *plan, size_t state)
+{
+    if (state == SC_NONE || plan->values[state].kind == SC_STATE) {
+        return true;
+    }
+    const size_t producer = plan->values[state].producer;
+    const sc_node *select = producer != SC_NONE ? &plan->nodes[producer] : NULL;
+    return select != NULL && strcmp(select->op->name, "select") == 0 && plan->values[select->inputs[0]].kind == SC_STATE;
+}
+
+static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    const sc_rnn_params *p = node->params;
+    const bool last = (node->n_inputs > 1 && in[1] == SC_LAST) || (node->n_inputs > 2 && in[2] == SC_LAST);
+    if (in[0] != SC_MOVING) {
+        out[0] = out[1] = out[2] = in[0] == SC_WHOLE && last ? SC_LAST : in[0];
+        return NULL;
+    }
+    if (p->reverse) {
+        return "it reads its sequence from the end";
+    }
+    for (size_t i = 1; i < node->n_inputs; i++) {
+        if (!given_at_the_call(plan, node->inputs[i])) {
+            return "its initial state is computed by another layer";
+        }
+    }
+    out[0] = p->sequences ? SC_MOVING : SC_LAST;
+    out[1] = out[2] = SC_LAST;
+    return NULL;
+}
+
+static size_t rnn_keeps(const sc_node *node, sc_kept kept[2])
+{
+    const sc_rnn_params *p = node->params;
+    kept[0] = (sc_kept){.name = "h", .size = p->units, .room = p->padded};
+    kept[1] = (sc_kept){.name = "c", .size = p->units, .room = p->padded};
+    return p->cell == SC_LSTM ? 2 : 1;
+}
+
 const sc_op sc_op_lstm = {.name = "lstm", .min_inputs = 1, .max_inputs = 3, .outputs = 3, .states = true,
                           .parse = lstm_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
-                          .run = sc_rnn_run, .divides = true};
+                          .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
 const sc_op sc_op_gru = {.name = "gru", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .states = true, .parse = gru_parse,
-                         .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run, .divides = true};
+                         .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run,
+                         .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
 const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .states = true,
                                 .parse = simple_rnn_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
-                                .run = sc_rnn_run, .divides = true};
+                                .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};

@@ -196,6 +196,15 @@ static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
     r->kernels->matmul(&(sc_matmul){.rows = n, .a = r->list_a, .w = &w->w_n, .bias = w->bias_n, .out = r->list_out});
 }
 
+static void run_step_kernel(const sc_kernels *kernels, enum sc_rnn_cell cell, const sc_step *step)
+{
+    switch (cell) {
+    case SC_LSTM: kernels->lstm_step(step); break;
+    case SC_GRU: kernels->gru_step(step); break;
+    case SC_SIMPLE_RNN: kernels->rnn_step(step); break;
+    }
+}
+
 /* A step of a cell that its step kernel finishes. */
 static void step_by_kernel(rnn_run *r, size_t active)
 {
@@ -215,11 +224,7 @@ static void step_by_kernel(rnn_run *r, size_t active)
                           .scratch = at(r, r->layout.row),
                           .backward = r->backward,
                           .activation = p->activation};
-    switch (p->cell) {
-    case SC_LSTM: r->kernels->lstm_step(&step); break;
-    case SC_GRU: r->kernels->gru_step(&step); break;
-    case SC_SIMPLE_RNN: r->kernels->rnn_step(&step); break;
-    }
+    run_step_kernel(r->kernels, p->cell, &step);
 }
 
 static void step_reset_before(rnn_run *r, size_t active)
@@ -346,8 +351,11 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     float *reset_h = (float *)(void *)(frame->team_scratch + l->reset_h);
     for (size_t m = 0; m < r->rows; m++) {
         const size_t row = r->order[m];
-        r->h[m] = h0 != NULL ? h0 + row * p->units : r->zeros;
-        if (p->cell == SC_LSTM) {
+        float *state = sc_row_state(node, frame, m);
+        r->h[m] = state != NULL ? state : h0 != NULL ? h0 + row * p->units : r->zeros;
+        if (p->cell == SC_LSTM && state != NULL) {
+            r->c[m] = state + p->padded + r->own.first; /* in place */
+        } else if (p->cell == SC_LSTM) {
             r->c[m] = cells + m * p->padded;
             memset(r->c[m], 0, p->padded * sizeof(float));
             if (c0 != NULL) {
@@ -369,8 +377,15 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
     const size_t H = r->p->units, first = r->own.first, bytes = r->own.units * sizeof(float);
     float *y = r->p->sequences ? NULL : sc_out(node, frame, 0);
     float *h = sc_out(node, frame, 1), *c = sc_out(node, frame, 2);
+    if (sc_row_state(node, frame, 0) != NULL) {
+        sc_meet(r->team); /* the others may still read the state of before */
+    }
     for (size_t m = 0; m < r->rows; m++) {
         const size_t row = r->order[m], n = r->lengths[m];
+        float *state = sc_row_state(node, frame, m);
+        if (state != NULL) {
+            memcpy(state + first, r->h[m] + first, bytes);
+        }
         if (y != NULL) {
             memcpy(y + row * H + first, r->h[m] + first, bytes);
         }
@@ -386,8 +401,62 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
     }
 }
 
+/* One frame of rows that keep their states, by one worker and a kernel that finishes the cell: nothing is left of the time loop.
+ * The scratch is a part of what rnn_layout_of asks for. */
+static void step_one(const sc_node *node, sc_frame *frame)
+{
+    const sc_rnn_params *p = node->params;
+    const sc_rnn_weights *w = &p->weights;
+    const size_t I = p->inputs, H = p->units, R = frame->capacity, rows = frame->rows;
+    size_t bytes = 0;
+    const float **x = (const float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *x));
+    const float **h = (const float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *h));
+    float **h_next = (float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *h_next));
+    float **c = (float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *c));
+    const float *input = sc_in(node, frame, 0);
+    float *y = sc_out(node, frame, 0);
+    for (size_t m = 0; m < rows; m++) {
+        float *state = (float *)(void *)(frame->states[m] + node->state);
+        x[m] = input + m * I;
+        h[m] = state;
+        h_next[m] = y + m * H;
+        c[m] = state + p->padded;
+    }
+    sc_step step; /* field by field: clearing the whole first takes longer than a small step */
+    step.rows = rows;
+    step.xw = NULL;
+    step.x = x;
+    step.w = &w->w;
+    step.bias = w->bias;
+    step.h = h;
+    step.u = &w->u;
+    step.first = 0;
+    step.recurrent_bias = w->recurrent_bias;
+    step.h_next = h_next;
+    step.c = c;
+    step.scratch = (float *)(void *)(frame->scratch + bytes);
+    step.backward = frame->turn % 2 == 1;
+    step.activation = p->activation;
+    run_step_kernel(frame->kernels, p->cell, &step);
+    float *last_h = sc_out(node, frame, 1), *last_c = sc_out(node, frame, 2);
+    for (size_t m = 0; m < rows; m++) {
+        memcpy((void *)h[m], h_next[m], H * sizeof(float));
+        if (last_h != NULL) {
+            memcpy(last_h + m * H, h_next[m], H * sizeof(float));
+        }
+        if (last_c != NULL) {
+            memcpy(last_c + m * H, c[m], H * sizeof(float));
+        }
+    }
+}
+
 void sc_rnn_run(const sc_node *node, sc_frame *frame)
 {
+    if (sc_row_state(node, frame, 0) != NULL && frame->team.members == 1 &&
+        ((const sc_rnn_params *)node->params)->by_step_kernel) {
+        step_one(node, frame);
+        return;
+    }
     const sc_shape *shape = sc_in_shape(node, frame, 0);
     rnn_run r = {.p = node->params,
                  .kernels = frame->kernels,

@@ -88,15 +88,19 @@ int sc_plan_limit(const sc_plan *plan)
     return asked < most ? asked : most;
 }
 
-sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time)
+bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time)
 {
-    const size_t limit = (size_t)sc_plan_limit(plan);
+    return plan->team > 0 || (batch > 0 && plan->work * (double)batch * (double)(time > 0 ? time : 1) >= LEAST_WORK);
+}
+
+sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit)
+{
     const double T = time > 0 ? (double)time : 1.0;
     if (plan->team > 0 && limit == (size_t)plan->threads) {
         return (sc_schedule){.threads = limit, .team = (size_t)plan->team};
     }
     sc_schedule best = {.threads = 1, .team = 1};
-    if (limit == 1 || batch == 0 || plan->work * (double)batch * T < LEAST_WORK) {
+    if (limit == 1 || !sc_plan_divides(plan, batch, time)) {
         return best;
     }
     double best_ns = WORTH * call_ns(plan, (double)batch, T, 1);
@@ -112,4 +116,9 @@ sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time)
         }
     }
     return best;
+}
+
+sc_schedule sc_plan_schedule(const sc_plan *plan, size_t batch, size_t time)
+{
+    return plan != NULL ? sc_plan_schedule_of(plan, batch, time, (size_t)sc_plan_limit(plan)) : (sc_schedule){0, 0};
 }

@@ -1,5 +1,6 @@
 /* The team of workers: OpenMP where the compiler has it, else one thread. Also the mode in which they compute, and fork. */
 #include "threads.h"
+#include "fpmode.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -7,55 +8,6 @@
 
 #if defined(_OPENMP)
 #include <omp.h>
-#endif
-#if defined(__SSE2__)
-#include <immintrin.h>
-#endif
-
-/* ---- Denormals ---------------------------------------------------------------------------------------- */
-
-/* A saturated forget gate decays c into denormals, which cost ten times a normal operation. */
-#if defined(__SSE2__)
-typedef unsigned sc_fp_mode;
-
-static sc_fp_mode flush_denormals(void)
-{
-    const sc_fp_mode before = _mm_getcsr();
-    _mm_setcsr(before | 0x8040); /* FTZ, DAZ */
-    return before;
-}
-
-static void restore_denormals(sc_fp_mode before)
-{
-    _mm_setcsr(before);
-}
-#elif defined(__aarch64__)
-typedef unsigned long sc_fp_mode;
-
-static sc_fp_mode flush_denormals(void)
-{
-    sc_fp_mode before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before));
-    __asm__ volatile("msr fpcr, %0" : : "r"(before | 1ul << 24)); /* FZ */
-    return before;
-}
-
-static void restore_denormals(sc_fp_mode before)
-{
-    __asm__ volatile("msr fpcr, %0" : : "r"(before));
-}
-#else
-typedef unsigned sc_fp_mode;
-
-static sc_fp_mode flush_denormals(void)
-{
-    return 0;
-}
-
-static void restore_denormals(sc_fp_mode before)
-{
-    (void)before;
-}
 #endif
 
 /* ---- How many threads --------------------------------------------------------------------------------- */
@@ -99,6 +51,32 @@ int sc_get_num_threads(void)
 #endif
 }
 
+/* ---- Threads shared out to calls -------------------------------------------------------------------------- */
+
+static void watch_forks(void);
+
+static atomic_size_t in_use; /* by all calls that run */
+
+size_t sc_threads_claim(size_t wanted, bool shared)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    size_t used = atomic_load_explicit(&in_use, memory_order_relaxed), granted;
+    do {
+        const size_t left = used < wanted ? wanted - used : 0;
+        granted = !shared ? wanted : left > 1 ? left : 1;
+    } while (!atomic_compare_exchange_weak_explicit(&in_use, &used, used + granted, memory_order_relaxed,
+                                                    memory_order_relaxed));
+    return granted;
+}
+
+void sc_threads_release(size_t count)
+{
+    if (count > 0) {
+        atomic_fetch_sub_explicit(&in_use, count, memory_order_relaxed);
+    }
+}
+
 /* ---- Meeting ---------------------------------------------------------------------------------------------- */
 
 #define SPINS 1000 /* some tens of us: then a member has no core of its own, and this one is offered to it */
@@ -133,38 +111,42 @@ void sc_meet(sc_team *team)
 
 /* ---- The team ------------------------------------------------------------------------------------------- */
 
-#if defined(_OPENMP)
 /* libgomp's workers do not live in a forked child, and its first region there would wait for them for ever. Giving the team
  * back before the fork makes parent and child start a new one. */
 static void before_fork(void)
 {
+#if defined(_OPENMP)
     omp_pause_resource_all(omp_pause_soft);
+#endif
+}
+
+/* The calls of other threads do not go on in the child, and the forking thread is in none. */
+static void in_child(void)
+{
+    atomic_store(&in_use, 0);
 }
 
 static void watch_forks(void)
 {
-    pthread_atfork(before_fork, NULL, NULL);
+    pthread_atfork(before_fork, NULL, in_child);
 }
-#endif
 
 void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t workers), void *context)
 {
 #if defined(_OPENMP)
     if (threads > 1) {
-        static pthread_once_t once = PTHREAD_ONCE_INIT;
-        pthread_once(&once, watch_forks);
 #pragma omp parallel num_threads(threads)
         {
-            const sc_fp_mode before = flush_denormals();
+            const sc_fp_mode before = sc_flush_denormals();
             work(context, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
-            restore_denormals(before);
+            sc_restore_denormals(before);
         }
         return;
     }
 #else
     (void)threads;
 #endif
-    const sc_fp_mode before = flush_denormals();
+    const sc_fp_mode before = sc_flush_denormals();
     work(context, 0, 1);
-    restore_denormals(before);
+    sc_restore_denormals(before);
 }

@@ -11,6 +11,11 @@
  * none when `threads` is 1. */
 void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t workers), void *context);
 
+/* Threads of the sc_get_num_threads() that all calls of the process share: `wanted` of them, or, when `shared`, as many as other
+ * calls leave, at least one. They are given back in as many pieces as the caller likes. */
+size_t sc_threads_claim(size_t wanted, bool shared);
+void sc_threads_release(size_t count);
+
 /* Workers that do one thing together. Each has a seat, a cache line of its own, where the others see how often it has met
  * them. */
 typedef struct sc_seat {

@@ -13,27 +13,29 @@
 
 /* ---- The pool ------------------------------------------------------------------------------------------- */
 
-static void workspace_free(sc_workspace *space)
+void sc_workspace_free(const sc_allocator *allocator, sc_workspace *space)
 {
     if (space == NULL) {
         return;
     }
-    sc_aligned_free(space->key);
-    sc_aligned_free(space->shapes);
-    sc_aligned_free(space->inputs);
-    sc_aligned_free(space->offsets);
-    sc_aligned_free(space->live);
-    sc_aligned_free(space->ends);
-    sc_aligned_free(space->data);
-    sc_aligned_free(space->seats);
-    sc_aligned_free(space->memory);
-    sc_aligned_free(space);
+    sc_release(allocator, space->key);
+    sc_release(allocator, space->shapes);
+    sc_release(allocator, space->inputs);
+    sc_release(allocator, space->offsets);
+    sc_release(allocator, space->live);
+    sc_release(allocator, space->ends);
+    sc_release(allocator, space->data);
+    sc_release(allocator, space->seats);
+    sc_release(allocator, space->memory);
+    sc_release(allocator, space->arrays);
+    sc_release(allocator, space->states);
+    sc_release(allocator, space);
 }
 
-void sc_workspaces_free(sc_plan *plan)
+void sc_workspaces_free(const sc_plan *plan, sc_workspaces *pool)
 {
     for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
-        workspace_free(atomic_load(&plan->idle[i]));
+        sc_workspace_free(&plan->allocator, atomic_load(&pool->idle[i]));
     }
 }
 
@@ -44,24 +46,24 @@ static size_t key_size(const sc_plan *plan)
 
 static sc_workspace *workspace_new(const sc_plan *plan)
 {
-    sc_workspace *space = sc_aligned_alloc(sizeof *space);
+    const sc_allocator *allocator = &plan->allocator;
+    sc_workspace *space = sc_allocate_zeros(allocator, 1, sizeof *space);
     if (space == NULL) {
         return NULL;
     }
-    memset(space, 0, sizeof *space);
     size_t most = 1;
     for (size_t i = 0; i < plan->n_nodes; i++) {
         most = plan->nodes[i].n_inputs > most ? plan->nodes[i].n_inputs : most;
     }
-    space->key = sc_aligned_alloc(key_size(plan) * sizeof *space->key);
-    space->shapes = sc_aligned_alloc(plan->n_values * sizeof *space->shapes);
-    space->inputs = sc_aligned_alloc(most * sizeof *space->inputs);
-    space->offsets = sc_aligned_alloc(plan->n_values * sizeof *space->offsets);
-    space->live = sc_aligned_alloc(plan->n_values * sizeof *space->live);
-    space->ends = sc_aligned_alloc(plan->n_values * sizeof *space->ends);
+    space->key = sc_allocate(allocator, key_size(plan) * sizeof *space->key);
+    space->shapes = sc_allocate(allocator, plan->n_values * sizeof *space->shapes);
+    space->inputs = sc_allocate(allocator, most * sizeof *space->inputs);
+    space->offsets = sc_allocate(allocator, plan->n_values * sizeof *space->offsets);
+    space->live = sc_allocate(allocator, plan->n_values * sizeof *space->live);
+    space->ends = sc_allocate(allocator, plan->n_values * sizeof *space->ends);
     if (space->key == NULL || space->shapes == NULL || space->inputs == NULL || space->offsets == NULL ||
         space->ends == NULL || space->live == NULL) {
-        workspace_free(space);
+        sc_workspace_free(allocator, space);
         return NULL;
     }
     return space;
@@ -69,9 +71,8 @@ static sc_workspace *workspace_new(const sc_plan *plan)
 
 /* Places that are taken and given by one exchange: no lock, which a process forked from the middle of a call would find held
  * for ever. */
-sc_workspace *sc_workspace_take(const sc_plan *plan)
+sc_workspace *sc_workspace_take(const sc_plan *plan, sc_workspaces *pool)
 {
-    sc_plan *pool = (sc_plan *)plan; /* the pool is the one part of a plan that changes */
     for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
         if (atomic_load_explicit(&pool->idle[i], memory_order_relaxed) != NULL) {
             sc_workspace *space = atomic_exchange_explicit(&pool->idle[i], NULL, memory_order_acquire);
@@ -83,9 +84,8 @@ sc_workspace *sc_workspace_take(const sc_plan *plan)
     return workspace_new(plan);
 }
 
-void sc_workspace_give(const sc_plan *plan, sc_workspace *space)
+void sc_workspace_give(const sc_plan *plan, sc_workspaces *pool, sc_workspace *space)
 {
-    sc_plan *pool = (sc_plan *)plan;
     for (size_t i = 0; i < SC_IDLE_WORKSPACES; i++) {
         sc_workspace *none = NULL;
         if (atomic_load_explicit(&pool->idle[i], memory_order_relaxed) == NULL &&
@@ -94,7 +94,7 @@ void sc_workspace_give(const sc_plan *plan, sc_workspace *space)
             return;
         }
     }
-    workspace_free(space);
+    sc_workspace_free(&plan->allocator, space);
 }
 
 /* ---- Shapes and places ------------------------------------------------------------------------------------- */
@@ -264,7 +264,7 @@ sc_status sc_workspace_prepare(const sc_plan *plan, sc_workspace *space, const s
     if (space->ready && same_key(plan, space, inputs, rows, false)) {
         return SC_OK;
     }
-    space->ready = false;
+    space->ready = space->bound = false;
     sc_status status = infer_shapes(plan, space, inputs, batch, error);
     if (status == SC_OK) {
         status = place_values(plan, space, choose_block_rows(plan, space, rows), error);
@@ -282,17 +282,20 @@ sc_status sc_workspace_reserve(const sc_plan *plan, sc_workspace *space, size_t 
     if (!sc_mul(workers, space->block_bytes, &bytes)) {
         return sc_fail(error, SC_NO_MEMORY, "the inputs are too large");
     }
+    const sc_allocator *allocator = &plan->allocator;
     if (bytes > space->memory_bytes || space->memory == NULL) {
-        sc_aligned_free(space->memory);
+        sc_release(allocator, space->memory);
         space->memory_bytes = 0;
-        space->memory = sc_aligned_alloc(bytes);
+        space->memory = sc_allocate(allocator, bytes);
         space->memory_bytes = space->memory != NULL ? bytes : 0;
+        space->bound = false;
     }
     if (workers > space->data_workers) {
-        sc_aligned_free(space->data);
-        sc_aligned_free(space->seats);
-        space->data = sc_aligned_alloc(workers * plan->n_values * sizeof *space->data);
-        space->seats = sc_aligned_alloc(2 * workers * sizeof *space->seats);
+        sc_release(allocator, space->data);
+        sc_release(allocator, space->seats);
+        space->data = sc_allocate(allocator, workers * plan->n_values * sizeof *space->data);
+        space->seats = sc_allocate(allocator, 2 * workers * sizeof *space->seats);
+        space->bound = false;
         space->data_workers = space->data != NULL && space->seats != NULL ? workers : 0;
     }
     return space->memory != NULL && space->data_workers > 0

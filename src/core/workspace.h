@@ -19,15 +19,20 @@ struct sc_workspace {
     size_t scratch;          /* its offset */
     size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
     void **data;             /* per worker and value */
+    bool bound;              /* worker 0's data are those of the layout */
     sc_seat *seats;          /* per worker: one in its team, one in the part of it that shares a node */
     size_t data_workers;
     char *memory;
     size_t memory_bytes;
+    /* Of a step (stream.c): */
+    sc_array *arrays;        /* the graph's inputs for one frame */
+    char **states;           /* the state of each row */
 };
 
-/* A workspace from the plan's pool, or a new one; NULL when there is no memory. */
-sc_workspace *sc_workspace_take(const sc_plan *plan);
-void sc_workspace_give(const sc_plan *plan, sc_workspace *space);
+/* A workspace from the pool, or a new one; NULL when there is no memory. */
+sc_workspace *sc_workspace_take(const sc_plan *plan, sc_workspaces *pool);
+void sc_workspace_free(const sc_allocator *allocator, sc_workspace *space); /* NULL is allowed */
+void sc_workspace_give(const sc_plan *plan, sc_workspaces *pool, sc_workspace *space);
 
 /* Makes the layout for these inputs, if it is not the one that the workspace has. `rows`: of the worker with the most. */
 sc_status sc_workspace_prepare(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, size_t rows,

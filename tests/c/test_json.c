@@ -12,7 +12,7 @@
 static sc_status parse(const char *text, size_t bytes, sc_json_document **document, sc_error *error)
 {
     char *copy = exact_copy(text, bytes);
-    sc_status status = sc_json_parse(copy, bytes, "the text", document, error);
+    sc_status status = sc_json_parse(copy, bytes, "the text", &sc_c_library, document, error);
     free(copy); /* the document keeps nothing of it */
     return status;
 }
@@ -25,7 +25,7 @@ static void json_refuses(const char *text, size_t bytes, const char *cause)
     CHECK(status == SC_BAD_GRAPH && error.status == status && document == NULL, "%d for %.60s", (int)status, text);
     check_message(&error, cause);
     check_message(&error, "the text: ");
-    CHECK(sc_json_parse(text, bytes, "the text", &document, NULL) == status, "%.60s", text);
+    CHECK(sc_json_parse(text, bytes, "the text", &sc_c_library, &document, NULL) == status, "%.60s", text);
 }
 
 static sc_json_document *json_accepts(const char *text, size_t bytes)
@@ -104,8 +104,8 @@ static void test_json_refusals(void)
     json_refuses("\0", 1, "expected a value");
     sc_json_document *document;
     sc_error error;
-    CHECK(sc_json_parse(NULL, 1, "the text", &document, &error) == SC_BAD_ARGUMENT && document == NULL, "NULL");
-    CHECK(sc_json_parse("", SC_JSON_MAX_BYTES + 1, "the text", &document, &error) == SC_BAD_GRAPH, "size");
+    CHECK(sc_json_parse(NULL, 1, "the text", &sc_c_library, &document, &error) == SC_BAD_ARGUMENT && document == NULL, "NULL");
+    CHECK(sc_json_parse("", SC_JSON_MAX_BYTES + 1, "the text", &sc_c_library, &document, &error) == SC_BAD_GRAPH, "size");
     check_message(&error, "at most");
 }
 

@@ -1,0 +1,44 @@
+/* One call as its workers see it: a run of whole sequences (run.c) or a step of streams (stream.c), whose arguments have been
+ * checked; workers.c executes it. */
+#ifndef SC_CALL_H
+#define SC_CALL_H
+
+#include "workspace.h"
+
+typedef struct sc_call {
+    const sc_plan *plan;
+    const sc_array *inputs, *outputs; /* in the order of the graph; of a step, of one frame */
+    char **states;           /* of a step: each row's state */
+    sc_workspace *space;     /* laid out for these inputs */
+    size_t batch;
+    sc_schedule schedule;
+    double *seconds;         /* of each node, to be added to; NULL when nobody asks */
+    size_t claimed;          /* threads, of those that the process shares out: sc_threads_claim */
+    size_t workers;          /* that the team had */
+} sc_call;
+
+/* Chooses call->schedule for so many frames, and claims its threads; sc_call_finish gives them back. */
+void sc_call_schedule(sc_call *call, size_t time);
+void sc_call_finish(const sc_call *call);
+
+/* Executes the call; fails only for want of memory, before anything is computed. */
+sc_status sc_call_execute(sc_call *call, sc_error *error);
+
+/* Whether two pieces of memory share a byte. */
+static inline bool sc_overlap(const void *a, size_t a_bytes, const void *b, size_t b_bytes)
+{
+    const uintptr_t first = (uintptr_t)a, second = (uintptr_t)b;
+    return first < second + b_bytes && second < first + a_bytes;
+}
+
+/* The first id of `count` that is no row of a table of `rows`; `count` when there is none. */
+static inline size_t sc_bad_id(const int64_t *ids, size_t count, size_t rows)
+{
+    size_t i = 0;
+    while (i < count && (uint64_t)ids[i] < rows) { /* negative ones too */
+        i++;
+    }
+    return i;
+}
+
+#endif

@@ -1,0 +1,355 @@
+/* What a step of a plan takes and gives. A value moves when it has a frame for every frame of the inputs; each op says how its
+ * outputs move when its inputs do, or why they cannot (sc_op.moves). What an op keeps between steps gets its place in a row's
+ * state here; stream.c owns the rows. */
+#include "step.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MOST_STATE_BYTES ((size_t)1 << 40) /* of a row: keeps sums and products far from overflow */
+
+/* ---- How ops move ------------------------------------------------------------------------------------------- */
+
+const char *sc_moves_along(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0];
+    return NULL;
+}
+
+/* All alike; or what has one frame for all, with a sequence. */
+const char *sc_moves_together(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    out[0] = in[0];
+    for (size_t i = 1; i < node->n_inputs; i++) {
+        const sc_motion a = out[0], b = in[i];
+        if (a == b) {
+            continue;
+        }
+        if ((a == SC_WHOLE || a == SC_LAST) && (b == SC_WHOLE || b == SC_LAST)) {
+            out[0] = SC_LAST;
+            continue;
+        }
+        bool repeats = (a == SC_MOVING && b == SC_WHOLE) || (a == SC_WHOLE && b == SC_MOVING);
+        for (size_t k = 0; repeats && k <= i; k++) {
+            const sc_shape *shape = &plan->shapes[node->inputs[k]];
+            repeats = in[k] == SC_MOVING || (shape->rank > 2 && shape->dim[1] == 1);
+        }
+        if (!repeats) {
+            return "it joins a sequence with what is none";
+        }
+        out[0] = SC_MOVING;
+    }
+    return NULL;
+}
+
+/* ---- The plan's step ---------------------------------------------------------------------------------------- */
+
+/* What the pass over the graph works with. */
+typedef struct survey {
+    sc_plan *plan;
+    sc_step_plan *step;
+    sc_motion *motion; /* per value */
+    sc_shape *shapes;  /* per value: of one row and one frame */
+    sc_motion *in;     /* of one node's inputs */
+    sc_shape *in_shapes;
+} survey;
+
+/* Whether an input's second axis is time: features (B, T, F, ...) and ids (B, T, ...). */
+static bool has_time(const sc_plan *plan, size_t value)
+{
+    const sc_value *v = &plan->values[value];
+    return v->kind == SC_DATA && v->batch_axis == 0 && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
+}
+
+static void survey_inputs(survey *s)
+{
+    for (size_t i = 0; i < s->plan->n_inputs; i++) {
+        const size_t value = s->plan->inputs[i];
+        s->shapes[value] = s->plan->shapes[value];
+        s->motion[value] = SC_WHOLE;
+        if (has_time(s->plan, value)) {
+            s->motion[value] = SC_MOVING;
+            s->shapes[value].dim[1] = 1;
+        }
+    }
+}
+
+/* A plan that cannot be stepped is no failure: it says so when somebody wants to. */
+static void refuse(sc_step_plan *step, const sc_node *node, const char *why)
+{
+    sc_error error;
+    step->status = sc_fail(&error, SC_UNSUPPORTED, "the model cannot be stepped: layer '%s' (%s): %s", node->layer,
+                           node->op->name, why);
+    memcpy(step->why, error.message, sizeof step->why);
+}
+
+static void survey_node(survey *s, const sc_node *node)
+{
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        const size_t value = node->inputs[i];
+        s->in[i] = value != SC_NONE ? s->motion[value] : SC_WHOLE;
+        s->in_shapes[i] = value != SC_NONE ? s->shapes[value] : (sc_shape){0};
+    }
+    sc_motion out[3] = {SC_WHOLE, SC_WHOLE, SC_WHOLE};
+    const char *why = node->op->moves(s->plan, node, s->in, out);
+    if (why != NULL) {
+        refuse(s->step, node, why);
+        return;
+    }
+    sc_shape shapes[3] = {{0}, {0}, {0}};
+    sc_error error;
+    if (node->op->infer(node, s->in_shapes, shapes, &error) != SC_OK) {
+        refuse(s->step, node, "it cannot take a single frame");
+        return;
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (node->outputs[i] == SC_NONE) {
+            continue;
+        }
+        if (sc_shape_size(&shapes[i], 0) == SC_UNKNOWN) {
+            refuse(s->step, node, "its output has an axis of unknown size that is not time");
+            return;
+        }
+        s->shapes[node->outputs[i]] = shapes[i];
+        s->motion[node->outputs[i]] = out[i];
+    }
+}
+
+/* A name of two parts, in plan memory. */
+static const char *joined(sc_plan *plan, const char *first, const char *second)
+{
+    const size_t length = strlen(first) + strlen(second) + 2;
+    char *name = sc_plan_alloc(plan, length, 1);
+    if (name != NULL) {
+        snprintf(name, length, "%s:%s", first, second);
+    }
+    return name;
+}
+
+/* Gives what a node keeps a place in the row; false when there is no memory. */
+static bool place_state(survey *s, sc_node *node)
+{
+    node->state = SC_NONE;
+    sc_kept kept[2];
+    const bool moving = node->n_inputs > 0 && node->inputs[0] != SC_NONE && s->motion[node->inputs[0]] == SC_MOVING;
+    const size_t count = moving && node->op->keeps != NULL ? node->op->keeps(node, kept) : 0;
+    sc_step_plan *step = s->step;
+    for (size_t i = 0; i < count; i++) {
+        const size_t rows = kept[i].frames > 0 ? kept[i].frames : 1;
+        const size_t at = sc_reserve(&step->row_bytes, rows * kept[i].room, sizeof(float));
+        if (kept[i].frames > 0) {
+            sc_reserve(&step->row_bytes, 1, sizeof(size_t)); /* sc_ring_start */
+        }
+        node->state = i == 0 ? at : node->state;
+        step->states[step->n_states++] = (sc_state){.name = joined(s->plan, s->plan->values[node->outputs[0]].name, kept[i].name),
+                                                    .frames = kept[i].frames, .size = kept[i].size, .at = at};
+        step->state_floats += rows * kept[i].size;
+        if (step->row_bytes > MOST_STATE_BYTES) {
+            refuse(step, node, "its state is too large");
+            return true;
+        }
+        if (step->states[step->n_states - 1].name == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The shape of a value as the caller of a step sees it. */
+static sc_info visible(const survey *s, size_t value, const char *name)
+{
+    const sc_value *v = &s->plan->values[value];
+    const sc_shape *shape = &s->shapes[value];
+    sc_info info = {.name = name, .dtype = v->dtype};
+    for (size_t d = 0; d < shape->rank; d++) {
+        if (d != 1 || s->motion[value] != SC_MOVING) {
+            info.shape[info.rank++] = d == v->batch_axis ? SC_UNKNOWN : shape->dim[d];
+        }
+    }
+    return info;
+}
+
+/* The least table among the embeddings that read a value's memory. */
+static size_t table_rows(const sc_plan *plan, size_t value)
+{
+    size_t least = SC_NONE;
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        const sc_node *node = &plan->nodes[n];
+        if (node->op == &sc_op_embedding && plan->values[node->inputs[0]].root == value) {
+            const size_t rows = sc_embedding_rows(node);
+            least = rows < least ? rows : least;
+        }
+    }
+    return least;
+}
+
+static size_t row_bytes(const survey *s, size_t value)
+{
+    return sc_shape_size(&s->shapes[value], 0) * (s->plan->values[value].dtype == SC_I64 ? sizeof(int64_t) : sizeof(float));
+}
+
+static void list_ports(survey *s)
+{
+    const sc_plan *plan = s->plan;
+    sc_step_plan *step = s->step;
+    bool moving = false;
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const size_t value = plan->inputs[i];
+        if (plan->values[value].kind != SC_DATA) {
+            continue;
+        }
+        moving = moving || s->motion[value] == SC_MOVING;
+        if (sc_shape_size(&s->shapes[value], 0) == SC_UNKNOWN && step->status == SC_OK) {
+            step->status = SC_UNSUPPORTED;
+            snprintf(step->why, sizeof step->why, "the model cannot be stepped: input '%s' has an axis of unknown size that is not "
+                     "time", plan->values[value].name);
+        }
+        step->inputs[step->n_inputs++] = (sc_port){.info = visible(s, value, plan->values[value].name),
+                                                   .batch_axis = plan->values[value].batch_axis, .place = i,
+                                                   .row_bytes = row_bytes(s, value),
+                                                   .table_rows = table_rows(plan, value)};
+        step->arrays[i].rank = s->shapes[value].rank;
+        memcpy(step->arrays[i].shape, s->shapes[value].dim, sizeof step->arrays[i].shape);
+    }
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const size_t value = plan->outputs[i].value;
+        step->outputs[step->n_outputs++] = (sc_port){.info = visible(s, value, plan->outputs[i].name),
+                                                     .batch_axis = plan->values[value].batch_axis, .place = i,
+                                                     .row_bytes = row_bytes(s, value)};
+        if (s->motion[value] == SC_FOLDED && step->status == SC_OK) {
+            refuse(step, &plan->nodes[plan->values[value].producer], "its output is folded, and an output of the model");
+        }
+    }
+    if (!moving && step->status == SC_OK) {
+        step->status = SC_UNSUPPORTED;
+        snprintf(step->why, sizeof step->why, "the model cannot be stepped: none of its inputs has a time axis");
+    }
+}
+
+static sc_status no_memory(sc_error *error)
+{
+    return sc_fail(error, SC_NO_MEMORY, "out of memory while the plan was built");
+}
+
+static bool make(survey *s)
+{
+    sc_plan *plan = s->plan;
+    survey_inputs(s);
+    for (size_t n = 0; n < plan->n_nodes && s->step->status == SC_OK; n++) {
+        survey_node(s, &plan->nodes[n]);
+    }
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        plan->nodes[n].state = SC_NONE;
+        if (s->step->status == SC_OK && !place_state(s, &plan->nodes[n])) {
+            return false;
+        }
+    }
+    if (s->step->status == SC_OK) {
+        list_ports(s);
+    }
+    return true;
+}
+
+sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
+{
+    size_t most = 1;
+    for (size_t n = 0; n < plan->n_nodes; n++) {
+        most = plan->nodes[n].n_inputs > most ? plan->nodes[n].n_inputs : most;
+    }
+    sc_step_plan *step = plan->step = sc_plan_alloc(plan, 1, sizeof *step);
+    if (step == NULL) {
+        return no_memory(error);
+    }
+    step->inputs = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->inputs);
+    step->outputs = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->outputs);
+    step->states = sc_plan_alloc(plan, 2 * plan->n_nodes, sizeof *step->states);
+    step->arrays = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->arrays);
+    survey s = {.plan = plan, .step = step};
+    const sc_allocator *allocator = &plan->allocator;
+    s.motion = sc_allocate_zeros(allocator, plan->n_values, sizeof *s.motion);
+    s.shapes = sc_allocate_zeros(allocator, plan->n_values, sizeof *s.shapes);
+    s.in = sc_allocate_zeros(allocator, most, sizeof *s.in);
+    s.in_shapes = sc_allocate_zeros(allocator, most, sizeof *s.in_shapes);
+    const bool made = step->inputs != NULL && step->outputs != NULL && step->states != NULL && step->arrays != NULL &&
+                      s.motion != NULL && s.shapes != NULL && s.in != NULL && s.in_shapes != NULL && make(&s);
+    sc_release(allocator, s.motion);
+    sc_release(allocator, s.shapes);
+    sc_release(allocator, s.in);
+    sc_release(allocator, s.in_shapes);
+    return made ? SC_OK : no_memory(error);
+}
+
+/* ---- What it tells ------------------------------------------------------------------------------------------ */
+
+sc_status sc_plan_check_step(const sc_plan *plan, sc_error *error)
+{
+    if (plan == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "plan must not be NULL");
+    }
+    if (!plan->runnable) {
+        return sc_fail(error, SC_BAD_WEIGHTS, "the plan was made for shapes only and has no weights");
+    }
+    return plan->step->status == SC_OK ? SC_OK : sc_fail(error, plan->step->status, "%s", plan->step->why);
+}
+
+static bool steps(const sc_plan *plan)
+{
+    return plan != NULL && plan->step->status == SC_OK;
+}
+
+size_t sc_plan_step_inputs(const sc_plan *plan)
+{
+    return steps(plan) ? plan->step->n_inputs : 0;
+}
+
+size_t sc_plan_step_outputs(const sc_plan *plan)
+{
+    return steps(plan) ? plan->step->n_outputs : 0;
+}
+
+size_t sc_plan_step_states(const sc_plan *plan)
+{
+    return steps(plan) ? plan->step->n_states : 0;
+}
+
+static sc_status check_number(const sc_plan *plan, const char *what, size_t number, size_t count, const sc_info *info,
+                              sc_error *error)
+{
+    if (plan == NULL || info == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "plan and info must not be NULL");
+    }
+    return number < count ? SC_OK : sc_fail(error, SC_BAD_ARGUMENT, "a step has %zu %s; there is none %zu", count, what, number);
+}
+
+sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error)
+{
+    const sc_status status = check_number(plan, "inputs", input, sc_plan_step_inputs(plan), info, error);
+    if (status == SC_OK) {
+        *info = plan->step->inputs[input].info;
+    }
+    return status;
+}
+
+sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error)
+{
+    const sc_status status = check_number(plan, "outputs", output, sc_plan_step_outputs(plan), info, error);
+    if (status == SC_OK) {
+        *info = plan->step->outputs[output].info;
+    }
+    return status;
+}
+
+sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error)
+{
+    const sc_status status = check_number(plan, "states", state, sc_plan_step_states(plan), info, error);
+    if (status == SC_OK) {
+        const sc_state *s = &plan->step->states[state];
+        *info = (sc_info){.name = s->name, .rank = 2, .shape = {SC_UNKNOWN, s->size}};
+        if (s->frames > 0) {
+            *info = (sc_info){.name = s->name, .rank = 3, .shape = {SC_UNKNOWN, s->frames, s->size}};
+        }
+    }
+    return status;
+}

@@ -1,0 +1,40 @@
+/* What a step of a plan takes and gives, worked out once when the plan is made: which values move with the frames, their shapes
+ * for one frame, and where each node keeps its state. */
+#ifndef SC_STEP_H
+#define SC_STEP_H
+
+#include "plan.h"
+
+/* An array of the state, of one row: `frames` x `size` floats, or `size` where frames is 0. In the row's memory it lies at `at`
+ * (bytes); frames lie in a ring, the oldest at the position that the 64 bytes behind them hold. */
+typedef struct sc_state {
+    const char *name;
+    size_t frames, size;
+    size_t at;
+} sc_state;
+
+/* An input or output as the caller of a step sees it. */
+typedef struct sc_port {
+    sc_info info;
+    size_t batch_axis;
+    size_t row_bytes;  /* of one row */
+    size_t place;      /* of an input in the graph's list */
+    size_t table_rows; /* of an input of ids: they must be below the rows of every embedding that reads them */
+} sc_port;
+
+struct sc_step_plan {
+    sc_status status; /* SC_OK, or why it cannot be stepped: */
+    char why[sizeof(((sc_error *)0)->message)];
+    sc_port *inputs, *outputs;
+    size_t n_inputs, n_outputs;
+    sc_state *states;
+    size_t n_states;
+    size_t row_bytes;   /* of a row's state */
+    size_t state_floats; /* of its arrays */
+    sc_array *arrays;   /* the plan's inputs for one row and one frame; no data, but where an input is required */
+};
+
+/* Fills in plan->step. Fails only for want of memory: a plan that cannot be stepped is one all the same. */
+sc_status sc_step_plan_make(sc_plan *plan, sc_error *error);
+
+#endif

@@ -1,0 +1,269 @@
+/* Executes a call: each team of workers takes a range of the batch's rows and runs the whole list of nodes for them, block by
+ * block. Nothing is shared between rows, so that teams never wait for each other. A team is one worker unless schedule.c
+ * finds that more should share each node. Where the values lie is workspace.c's business. */
+#define _POSIX_C_SOURCE 199309L /* clock_gettime */
+#include "call.h"
+#include "threads.h"
+
+#include <string.h>
+#include <time.h>
+
+/* Where the values lie that have a place in the workers' memory: the same for every block, and for every call of a layout. */
+static void bind_inside(const sc_call *c, void **data, char *memory)
+{
+    const sc_plan *plan = c->plan;
+    for (size_t v = 0; v < plan->n_values; v++) {
+        const size_t root = plan->values[v].root;
+        data[v] = c->space->offsets[root] != SC_NONE ? memory + c->space->offsets[root] : NULL;
+    }
+}
+
+/* Where the others lie, in the caller's memory; and lengths, which a call may leave out. */
+static void bind_outside(const sc_call *c, sc_frame *frame)
+{
+    const sc_plan *plan = c->plan;
+    for (size_t i = 0; i < plan->n_outside; i++) {
+        const size_t v = plan->outside[i];
+        const sc_value *value = &plan->values[v];
+        if (value->root != v) {
+            frame->data[v] = frame->data[value->root];
+        } else if (value->kind == SC_LENGTHS && c->space->ends[v] == SC_NONE) {
+            frame->data[v] = NULL;
+        } else if (value->input != SC_NONE || value->output != SC_NONE) {
+            char *base = value->input != SC_NONE ? c->inputs[value->input].data : c->outputs[value->output].data;
+            if (frame->row > 0 && base != NULL && value->batch_axis == 0) {
+                base += frame->row * sc_shape_size(&c->space->shapes[v], 0) * sc_element_bytes(value);
+            }
+            frame->data[v] = base;
+        } else {
+            frame->data[v] = frame->memory + c->space->offsets[v];
+        }
+    }
+}
+
+/* Outputs that do not lie where a node wrote them. */
+static void copy_outputs(const sc_call *c, const sc_frame *frame)
+{
+    const sc_plan *plan = c->plan;
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const size_t value = plan->outputs[i].value, size = sc_shape_size(&frame->shapes[value], 0);
+        float *y = (float *)c->outputs[i].data + frame->row * size;
+        if (plan->values[value].batch_axis == 0 && size > 0 && y != frame->data[value]) {
+            memcpy(y, frame->data[value], frame->rows * size * sizeof(float));
+        }
+    }
+}
+
+/* Zeros past each row's end, once nothing reads the values any more. */
+static void clear_past_ends(const sc_call *c, const sc_frame *frame)
+{
+    const sc_plan *plan = c->plan;
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const struct sc_output *output = &plan->outputs[i];
+        const int64_t *lengths = output->lengths != SC_NONE ? frame->data[output->lengths] : NULL;
+        if (lengths == NULL) {
+            continue;
+        }
+        const sc_shape *shape = &frame->shapes[output->value];
+        const size_t size = sc_shape_size(shape, 0), step = sc_shape_size(shape, 2);
+        for (size_t m = 0; m < frame->rows; m++) {
+            const size_t n = (size_t)lengths[m];
+            float *y = (float *)c->outputs[i].data + (frame->row + m) * size;
+            memset(y + n * step, 0, (shape->dim[1] - n) * step * sizeof(float));
+        }
+    }
+}
+
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void run_node(const sc_call *c, sc_frame *frame, size_t number)
+{
+    const sc_node *node = &c->plan->nodes[number];
+    const double start = c->seconds != NULL ? now() : 0.0;
+    node->op->run(node, frame);
+    if (c->seconds != NULL) {
+        c->seconds[number] += now() - start;
+    }
+}
+
+/* Runs the nodes [from, to) of one stage as a member of `team`, whose first member is worker `leader`: with enough nodes
+ * each is one member's, with fewer than members each has several, who divide it where its op can be divided. */
+static void run_stage(const sc_call *c, sc_frame *frame, const sc_team *team, size_t leader, size_t from, size_t to)
+{
+    const sc_plan *plan = c->plan;
+    const size_t members = team->members;
+    size_t busy = 0, number = 0;
+    for (size_t n = from; n < to; n++) {
+        busy += plan->nodes[n].op->run != NULL;
+    }
+    for (size_t n = from; n < to; n++) {
+        const sc_node *node = &plan->nodes[n];
+        if (node->op->run == NULL) {
+            continue;
+        }
+        size_t first = busy >= members ? number % members : number * members / busy;
+        size_t count = busy >= members ? 1 : (number + 1) * members / busy - first;
+        number++;
+        count = node->divides ? count : 1;
+        if (team->member < first || team->member >= first + count) {
+            continue;
+        }
+        /* seats keep the largest count: that of a later stage begins above it */
+        sc_seat *seats = c->space->seats + c->schedule.threads + leader;
+        frame->team = (sc_team){.seats = seats + first, .member = team->member - first, .members = count,
+                                .met = team->met << 32};
+        frame->team_scratch = frame->scratch - frame->team.member * c->space->block_bytes;
+        run_node(c, frame, n);
+    }
+}
+
+/* Runs all nodes, stage by stage, as a member of `team`. */
+static void run_nodes(const sc_call *c, sc_frame *frame, sc_team *team, size_t leader)
+{
+    const sc_plan *plan = c->plan;
+    if (team->members == 1) {
+        frame->team = *team;
+        frame->team_scratch = frame->scratch;
+        for (size_t n = 0; n < plan->n_nodes; n++) {
+            if (plan->nodes[n].op->run != NULL) {
+                run_node(c, frame, n);
+            }
+        }
+        return;
+    }
+    for (size_t n = 0, next; n < plan->n_nodes; n = next) {
+        for (next = n; next < plan->n_nodes && plan->nodes[next].stage == plan->nodes[n].stage; next++) {
+        }
+        run_stage(c, frame, team, leader, n, next);
+        sc_meet(team);
+    }
+}
+
+/* The first row of the number-th of so many teams. Rows of different lengths are dealt out by their frames, as each row's time
+ * goes by these: sorted rows would leave the last team little to do. */
+static size_t first_row(const sc_call *c, size_t number, size_t teams)
+{
+    const int64_t *lengths = NULL;
+    for (size_t i = 0; i < c->plan->n_inputs && lengths == NULL && teams > 1; i++) {
+        lengths = c->plan->values[c->plan->inputs[i]].kind == SC_LENGTHS ? c->inputs[i].data : NULL;
+    }
+    if (lengths == NULL || number == teams) {
+        return number * c->batch / teams;
+    }
+    double total = 0.0, before = 0.0;
+    for (size_t m = 0; m < c->batch; m++) {
+        total += (double)lengths[m];
+    }
+    size_t row = 0;
+    for (; row < c->batch && before + (double)lengths[row] / 2 < total * (double)number / (double)teams; row++) {
+        before += (double)lengths[row];
+    }
+    return row;
+}
+
+/* Everything of a worker's frame but its block. Field by field: clearing the whole first takes longer than a small step. */
+static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t first)
+{
+    const sc_plan *plan = c->plan;
+    sc_workspace *space = c->space;
+    frame->plan = plan;
+    frame->kernels = plan->kernels;
+    frame->capacity = space->block_rows;
+    frame->batch = c->batch;
+    frame->turn = space->turn;
+    frame->shapes = space->shapes;
+    frame->data = space->data + worker * plan->n_values;
+    frame->memory = space->memory + first * space->block_bytes;
+    frame->scratch = space->memory + worker * space->block_bytes + space->scratch;
+    frame->states = NULL;
+    if (worker > 0 || !space->bound) {
+        bind_inside(c, frame->data, frame->memory);
+        space->bound = space->bound || worker == 0;
+    }
+}
+
+static void run_block(const sc_call *c, sc_frame *frame, sc_team *team, size_t leader)
+{
+    frame->states = c->states != NULL ? c->states + frame->row : NULL;
+    bind_outside(c, frame);
+    run_nodes(c, frame, team, leader);
+    if (team->member == 0) {
+        copy_outputs(c, frame);
+        clear_past_ends(c, frame);
+    }
+    sc_meet(team);
+}
+
+static void run_worker(void *context, size_t worker, size_t workers)
+{
+    sc_call *c = context;
+    const sc_workspace *space = c->space;
+    if (worker == 0) {
+        c->workers = workers;
+    }
+    /* fewer workers than asked for cannot be those teams */
+    const size_t members = workers == c->schedule.threads ? c->schedule.team : 1, teams = workers / members;
+    const size_t number = worker / members, first = number * members;
+    sc_team team;
+    team.seats = space->seats + first;
+    team.member = worker - first;
+    team.members = members;
+    team.met = 0;
+    sc_frame frame;
+    set_up(c, &frame, worker, first);
+    const size_t begin = first_row(c, number, teams), end = first_row(c, number + 1, teams);
+    const size_t blocks = (end - begin + space->block_rows - 1) / space->block_rows; /* as even as they go */
+    for (size_t block = 0; block < blocks; block++) {
+        frame.row = begin + block * (end - begin) / blocks;
+        frame.rows = begin + (block + 1) * (end - begin) / blocks - frame.row;
+        run_block(c, &frame, &team, first);
+    }
+}
+
+void sc_call_schedule(sc_call *c, size_t time)
+{
+    const sc_plan *plan = c->plan;
+    sc_workspace *space = c->space;
+    c->claimed = 0;
+    c->schedule.threads = c->schedule.team = 1;
+    if (c->seconds != NULL || !sc_plan_divides(plan, c->batch, time)) {
+        return;
+    }
+    /* The choice needs to know how many threads are to be had, and what it does not take goes back. */
+    const size_t limit = sc_threads_claim((size_t)sc_plan_limit(plan), plan->threads == 0);
+    if (space->schedule.threads == 0 || space->batch != c->batch || space->time != time || space->limit != limit) {
+        space->batch = c->batch;
+        space->time = time;
+        space->limit = limit;
+        space->schedule = sc_plan_schedule_of(plan, c->batch, time, limit);
+    }
+    c->schedule = space->schedule;
+    c->claimed = c->schedule.threads;
+    sc_threads_release(limit - c->claimed);
+}
+
+void sc_call_finish(const sc_call *c)
+{
+    sc_threads_release(c->claimed);
+}
+
+sc_status sc_call_execute(sc_call *c, sc_error *error)
+{
+    const size_t threads = c->schedule.threads;
+    const sc_status status = sc_workspace_reserve(c->plan, c->space, threads, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    c->space->turn++;
+    if (threads > 1) {
+        memset(c->space->seats, 0, 2 * threads * sizeof *c->space->seats);
+    }
+    sc_parallel((int)threads, run_worker, c);
+    atomic_store_explicit(&((sc_plan *)c->plan)->last_threads, c->workers, memory_order_relaxed);
+    return SC_OK;
+}
