@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
-SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.[ch]' -o -name '*.hpp')
+SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
-.PHONY: demo test test-slow check lint ctest build bench bench-quick format clean
+.PHONY: demo test test-slow check lint ctest build lib bench bench-quick format clean
 
 # ---- The two commands of the README --------------------------------------------------------------
 
@@ -51,6 +51,11 @@ $(VENV)/lint: $(VENV)/test requirements/lint.txt
 # The extension in place, for PYTHONPATH=src
 build: $(VENV)/test
 	$(BIN)/python setup.py --quiet build_ext --inplace
+
+# libseqcore, static and shared, in build/lib; cmake --install build/lib --prefix DIR installs it
+lib:
+	cmake -S . -B build/lib
+	cmake --build build/lib --parallel
 
 check: lint test
 

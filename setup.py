@@ -1,56 +1,27 @@
 """Builds the core: a static library per instruction set, each under its own flags, one extension.
 
 What the compiler cannot do is left out, not fatal: without OpenMP the core runs on one thread,
-without AVX flags it has fewer tables. CORE_SOURCES and TABLES are the lists that every other build
-reads (tests/c_programs.py).
+without AVX flags it has fewer tables. Sources and flags stand in src/core/build.json, which every
+other build reads too (CMakeLists.txt; tests/c_programs.py through the names below).
 """
 
+import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_clib import build_clib
 from setuptools.command.build_ext import build_ext
 
-CORE_SOURCES = [
-    f"src/core/{name}.c"
-    for name in (
-        "attributes", "common", "cpu", "json", "layers", "modelfile", "modelfile_write", "ops",
-        "plan", "plan_info", "recurrent", "recurrent_run", "run", "schedule", "state", "step", "stream", "threads",
-        "workers", "workspace",
-    )
-]  # fmt: skip
+BUILD_FILE = "src/core/build.json"
+BUILD = json.loads((Path(__file__).resolve().parent / BUILD_FILE).read_text(encoding="utf-8"))
+CORE_SOURCES = [f"src/core/{name}" for name in BUILD["sources"]]
+COMMON_FLAGS = [*BUILD["flags"], *BUILD["release"]]
+TABLES = {name: table["flags"] for name, table in BUILD["tables"].items()}
 INCLUDES = ["include", "src/core"]
-
-# -ffp-contract=off: gcc and clang differ in their defaults, and a contracted sum has other bits.
-# Never -ffast-math or -Ofast: linking with them makes loading the module change the host's
-# floating-point mode.
-COMMON_FLAGS = [
-    "-std=c11",
-    "-g0",
-    "-O3",
-    "-fno-math-errno",
-    "-ffp-contract=off",
-    "-Wall",
-    "-Wextra",
-    "-fvisibility=hidden",
-]
-TABLES = {
-    "avx512": [
-        "-mavx512f",
-        "-mavx512vl",
-        "-mavx512bw",
-        "-mavx512dq",
-        "-mfma",
-        "-mprefer-vector-width=512",
-    ],
-    "avx2": ["-mavx2", "-mfma"],
-    "scalar": [],
-}
-OPENMP = ["-fopenmp"]
 
 
 def compiles(compiler: list[str], source: str, flags: list[str]) -> bool:
@@ -65,17 +36,14 @@ def compiles(compiler: list[str], source: str, flags: list[str]) -> bool:
 
 def configuration(compiler: list[str]) -> tuple[list[str], list[str]]:
     """Return the tables to build and OpenMP's flags: what this compiler and machine have."""
-    x86 = platform.machine().lower() in ("x86_64", "amd64")
-    intrinsics = "#include <immintrin.h>\nint main(void) { return 0; }"
-    tables = [
-        name
-        for name, flags in TABLES.items()
-        if name == "scalar" or (x86 and compiles(compiler, intrinsics, flags))
-    ]
-    pause = "omp_pause_resource_all(omp_pause_soft)"  # OpenMP 5.0: threads.c needs it before a fork
-    team = f"#include <omp.h>\nint main(void) {{ return {pause} + omp_get_max_threads() < 0; }}"
+
+    def has(feature: dict) -> bool:
+        return "probe" not in feature or compiles(compiler, feature["probe"], feature["flags"])
+
+    openmp = BUILD["openmp"]
     wanted = os.environ.get("SEQCORE_OPENMP", "1") != "0"
-    return tables, OPENMP if wanted and compiles(compiler, team, OPENMP) else []
+    tables = [name for name, table in BUILD["tables"].items() if has(table)]
+    return tables, openmp["flags"] if wanted and has(openmp) else []
 
 
 class BuildLibraries(build_clib):
@@ -113,7 +81,7 @@ def core_files(ending: str) -> list[str]:
 
 
 def library(sources: list[str]) -> dict:
-    depends = [*core_files(".h"), "include/seqcore/seqcore.h"]
+    depends = [BUILD_FILE, *core_files(".h"), "include/seqcore/seqcore.h"]
     return {
         "sources": sources,
         "include_dirs": INCLUDES,
@@ -131,7 +99,7 @@ def extension() -> Extension:
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-g0", "-std=c11", "-fvisibility=hidden"],
         # the libraries are linked in: whatever changes them makes another extension
-        depends=["include/seqcore/seqcore.h", *core_files(".c"), *core_files(".h")],
+        depends=["include/seqcore/seqcore.h", BUILD_FILE, *core_files(".c"), *core_files(".h")],
     )
 
 

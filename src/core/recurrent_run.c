@@ -452,7 +452,7 @@ static void step_one(const sc_node *node, sc_frame *frame)
 
 void sc_rnn_run(const sc_node *node, sc_frame *frame)
 {
-    if (sc_row_state(node, frame, 0) != NULL && frame->team.members == 1 &&
+    if (sc_row_state(node, frame, 0) != NULL && sc_out(node, frame, 0) != NULL && frame->team.members == 1 &&
         ((const sc_rnn_params *)node->params)->by_step_kernel) {
         step_one(node, frame);
         return;

@@ -136,6 +136,7 @@ static bool place_state(survey *s, sc_node *node)
     const bool moving = node->n_inputs > 0 && node->inputs[0] != SC_NONE && s->motion[node->inputs[0]] == SC_MOVING;
     const size_t count = moving && node->op->keeps != NULL ? node->op->keeps(node, kept) : 0;
     sc_step_plan *step = s->step;
+    const char *name = node->outputs[0] != SC_NONE ? s->plan->values[node->outputs[0]].name : node->layer;
     for (size_t i = 0; i < count; i++) {
         const size_t rows = kept[i].frames > 0 ? kept[i].frames : 1;
         const size_t at = sc_reserve(&step->row_bytes, rows * kept[i].room, sizeof(float));
@@ -143,7 +144,7 @@ static bool place_state(survey *s, sc_node *node)
             sc_reserve(&step->row_bytes, 1, sizeof(size_t)); /* sc_ring_start */
         }
         node->state = i == 0 ? at : node->state;
-        step->states[step->n_states++] = (sc_state){.name = joined(s->plan, s->plan->values[node->outputs[0]].name, kept[i].name),
+        step->states[step->n_states++] = (sc_state){.name = joined(s->plan, name, kept[i].name),
                                                     .frames = kept[i].frames, .size = kept[i].size, .at = at};
         step->state_floats += rows * kept[i].size;
         if (step->row_bytes > MOST_STATE_BYTES) {

@@ -9,6 +9,7 @@ import os
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.string cimport memset
 
 import numpy as np
 
@@ -134,7 +135,7 @@ cdef class Plan:
         cdef sc_status status
         cdef const char *text = graph
         cdef size_t size = len(graph)
-        options.isa = NULL
+        memset(&options, 0, sizeof(sc_options))
         if isa is not None:
             options.isa = name
         options.threads = threads
