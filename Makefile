@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
-SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
+SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.px[id]' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
 .PHONY: demo test test-slow check lint ctest build lib bench bench-quick format clean
 

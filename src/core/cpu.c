@@ -2,7 +2,9 @@
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* sched_getaffinity */
 #endif
+#include "cgroup.h"
 #include "kernels.h"
+#include "threads.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -62,7 +64,7 @@ static size_t cache_bytes(int name)
     return bytes > 0 ? (size_t)bytes : 0;
 }
 
-static int usable_cores(void)
+int sc_allowed_cores(void)
 {
 #if defined(__linux__)
     cpu_set_t set;
@@ -105,7 +107,8 @@ static void detect(void)
     cpu.l2_bytes = cache_bytes(_SC_LEVEL2_CACHE_SIZE);
     cpu.l3_bytes = cache_bytes(_SC_LEVEL3_CACHE_SIZE);
 #endif
-    cpu.cores = usable_cores();
+    const int allowed = sc_allowed_cores(), quota = sc_own_cgroup_cores();
+    cpu.cores = quota > 0 && quota < allowed ? quota : allowed;
 #if defined(_OPENMP)
     cpu.openmp = 1;
 #endif

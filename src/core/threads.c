@@ -14,6 +14,15 @@
 
 static atomic_int default_threads; /* 0: not set yet */
 
+sc_status sc_set_num_threads(int threads, sc_error *error)
+{
+    if (threads < 1) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "threads must be 1 or more, found %d", threads);
+    }
+    atomic_store(&default_threads, threads);
+    return SC_OK;
+}
+
 #if defined(_OPENMP)
 static int environment_threads; /* 0: it does not say */
 
@@ -25,31 +34,28 @@ static void read_environment(void)
     const long asked = text != NULL ? strtol(text, NULL, 10) : 0;
     environment_threads = asked > 0 && asked < 65536 ? (int)asked : 0;
 }
-#endif
-
-sc_status sc_set_num_threads(int threads, sc_error *error)
-{
-    if (threads < 1) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "threads must be 1 or more, found %d", threads);
-    }
-    atomic_store(&default_threads, threads);
-    return SC_OK;
-}
 
 int sc_get_num_threads(void)
 {
-    const int set = atomic_load(&default_threads);
-    if (set > 0) {
-        return set;
-    }
-#if defined(_OPENMP)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, read_environment);
-    return environment_threads > 0 ? environment_threads : sc_cpu_info()->cores;
-#else
-    return 1;
-#endif
+    const int set = atomic_load(&default_threads), cores = sc_cpu_info()->cores;
+    int threads = set > 0 ? set : environment_threads;
+    if (threads == 0) {
+        const int now = cores > 1 ? sc_allowed_cores() : 1; /* less where this thread was bound to some of them */
+        threads = now < cores ? now : cores;
+    }
+    /* Less than OpenMP begins with: somebody has limited it since, omp_set_num_threads or threadpoolctl. */
+    const int openmp = omp_get_max_threads(), initial = environment_threads > 0 ? environment_threads : omp_get_num_procs();
+    return openmp < initial && openmp < threads ? openmp : threads;
 }
+#else
+int sc_get_num_threads(void)
+{
+    const int set = atomic_load(&default_threads);
+    return set > 0 ? set : 1;
+}
+#endif
 
 /* ---- Threads shared out to calls -------------------------------------------------------------------------- */
 

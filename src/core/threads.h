@@ -16,6 +16,9 @@ void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t 
 size_t sc_threads_claim(size_t wanted, bool shared);
 void sc_threads_release(size_t count);
 
+/* cpu.c: cores on which the calling thread may run now. */
+int sc_allowed_cores(void);
+
 /* Workers that do one thing together. Each has a seat, a cache line of its own, where the others see how often it has met
  * them. */
 typedef struct sc_seat {

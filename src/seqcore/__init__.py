@@ -11,6 +11,8 @@ from .errors import (
     OptionError,
     SeqcoreError,
     ShapeError,
+    StateError,
+    StreamError,
     UnsupportedLayerError,
     WeightsError,
 )
@@ -40,6 +42,7 @@ from .layers import (
 )
 from .loading import load
 from .model import LayerInfo, LayerTime, Model, Sequential
+from .stream import Stream, StreamPool
 
 __all__ = [
     "GRU",
@@ -74,6 +77,10 @@ __all__ = [
     "Sequential",
     "ShapeError",
     "SimpleRNN",
+    "StateError",
+    "Stream",
+    "StreamError",
+    "StreamPool",
     "TimeDistributed",
     "UnsupportedLayerError",
     "WeightsError",

@@ -1,5 +1,5 @@
 # What the binding uses of include/seqcore/seqcore.h, which documents it.
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef extern from "seqcore/seqcore.h" nogil:
     enum: SC_MAX_RANK
@@ -15,6 +15,10 @@ cdef extern from "seqcore/seqcore.h" nogil:
         SC_BAD_SHAPE
         SC_BAD_INDEX
         SC_UNSUPPORTED
+        SC_BAD_STATE
+        SC_BAD_STREAM
+        SC_BUSY
+        SC_FULL
 
     ctypedef struct sc_error:
         sc_status status
@@ -49,7 +53,20 @@ cdef extern from "seqcore/seqcore.h" nogil:
         size_t rank
         size_t shape[6]
 
+    ctypedef struct sc_info:
+        const char *name
+        sc_dtype dtype
+        int optional
+        size_t rank
+        size_t shape[6]
+
+    ctypedef uint64_t sc_stream_id
+
     ctypedef struct sc_plan:
+        pass
+    ctypedef struct sc_stream:
+        pass
+    ctypedef struct sc_pool:
         pass
     ctypedef struct sc_file:
         pass
@@ -87,3 +104,34 @@ cdef extern from "seqcore/seqcore.h" nogil:
     sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
                               sc_error *error)
     sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+
+    sc_status sc_plan_check_step(const sc_plan *plan, sc_error *error)
+    size_t sc_plan_step_inputs(const sc_plan *plan)
+    size_t sc_plan_step_outputs(const sc_plan *plan)
+    size_t sc_plan_step_states(const sc_plan *plan)
+    sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error)
+    sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error)
+    sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error)
+    size_t sc_plan_saved_bytes(const sc_plan *plan, size_t rows)
+
+    sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **stream, sc_error *error)
+    void sc_stream_free(sc_stream *stream)
+    sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+    sc_status sc_stream_reset(sc_stream *stream, sc_error *error)
+    sc_status sc_stream_get_state(sc_stream *stream, size_t state, const sc_array *to, sc_error *error)
+    sc_status sc_stream_set_state(sc_stream *stream, size_t state, const sc_array *source, sc_error *error)
+    sc_status sc_stream_save(sc_stream *stream, void *to, size_t size, sc_error *error)
+    sc_status sc_stream_load(sc_stream *stream, const void *source, size_t size, sc_error *error)
+
+    sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **pool, sc_error *error)
+    void sc_pool_free(sc_pool *pool)
+    size_t sc_pool_count(const sc_pool *pool)
+    sc_status sc_pool_open(sc_pool *pool, sc_stream_id *id, sc_error *error)
+    sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error)
+    sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, const sc_array *inputs,
+                           const sc_array *outputs, sc_error *error)
+    sc_status sc_pool_reset(sc_pool *pool, sc_stream_id id, sc_error *error)
+    sc_status sc_pool_get_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *to, sc_error *error)
+    sc_status sc_pool_set_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *source, sc_error *error)
+    sc_status sc_pool_save(sc_pool *pool, sc_stream_id id, void *to, size_t size, sc_error *error)
+    sc_status sc_pool_load(sc_pool *pool, sc_stream_id id, const void *source, size_t size, sc_error *error)

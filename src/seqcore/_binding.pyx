@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False
+# cython: language_level=3, boundscheck=False, wraparound=False, freethreading_compatible=True
 """The compiled core for Python: arrays in, arrays out, statuses as exceptions. No logic.
 
 Every array that reaches C is checked here for dtype, order and alignment, so that no caller, however wrong, can make
@@ -20,6 +20,8 @@ from .errors import (
     ModelFileError,
     OptionError,
     ShapeError,
+    StateError,
+    StreamError,
     UnsupportedLayerError,
     WeightsError,
 )
@@ -35,6 +37,10 @@ _EXCEPTIONS = {
     SC_BAD_SHAPE: ShapeError,
     SC_BAD_INDEX: IdRangeError,
     SC_UNSUPPORTED: UnsupportedLayerError,
+    SC_BAD_STATE: StateError,
+    SC_BAD_STREAM: StreamError,
+    SC_BUSY: StreamError,
+    SC_FULL: StreamError,
 }
 
 
@@ -310,6 +316,12 @@ cdef class Plan:
         finally:
             PyMem_Free(arrays)
         return out
+
+
+include "_streams.pxi"
+
+
+# ---- The process ----------------------------------------------------------------------------------------------------
 
 
 def cpu_info():

@@ -19,6 +19,8 @@ __all__ = [
     "OptionError",
     "SeqcoreError",
     "ShapeError",
+    "StateError",
+    "StreamError",
     "UnsupportedLayerError",
     "WeightsError",
 ]
@@ -84,6 +86,14 @@ class IdRangeError(SeqcoreError, IndexError):
 
 class GraphError(SeqcoreError, ValueError):
     """A graph of layers is not one: a cycle, a foreign symbol, a name given twice."""
+
+
+class StreamError(SeqcoreError, RuntimeError):
+    """A stream that another thread is using, one that was closed, or one too many for its pool."""
+
+
+class StateError(SeqcoreError, ValueError):
+    """A saved state is damaged, or belongs to another model."""
 
 
 class NotBuiltError(SeqcoreError, RuntimeError):

@@ -20,6 +20,7 @@ from .errors import GraphError, NotBuiltError, OptionError, ShapeError
 from .graph import Graph
 from .layers.base import Input, Layer, Symbol, whole
 from .layers.lowering import lower
+from .stream import Stream, StreamPool
 
 __all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
 
@@ -338,6 +339,50 @@ class Model:
         frames = whole(time, "schedule", "time", least=0)
         threads, team = self._plan.schedule(rows, frames)
         return {"threads": threads, "team": team}
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Return a stream: sequences whose frames arrive one at a time.
+
+        Parameters
+        ----------
+        batch_size : int
+            Sequences that advance together.
+
+        Returns
+        -------
+        Stream
+
+        Raises
+        ------
+        UnsupportedLayerError
+            A layer needs frames that are still to come; the message names it.
+        NotBuiltError, OptionError
+        """
+        return Stream(self, whole(batch_size, "stream", "batch_size", least=1))
+
+    def pool(self, capacity: int) -> StreamPool:
+        """Return a pool of streams that come, advance and go one by one, and are stepped together.
+
+        Parameters
+        ----------
+        capacity : int
+            Streams that can be open at once.
+
+        Returns
+        -------
+        StreamPool
+
+        Raises
+        ------
+        UnsupportedLayerError
+            A layer needs frames that are still to come; the message names it.
+        NotBuiltError, OptionError
+        """
+        return StreamPool(self, whole(capacity, "pool", "capacity", least=1))
+
+    def _plan_for_steps(self) -> Plan:
+        self._check_built("it cannot be stepped")
+        return self._plan
 
     def profile(
         self,
