@@ -434,13 +434,17 @@ static sc_status list_outside(sc_builder *builder)
 {
     sc_plan *plan = builder->plan;
     plan->outside = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside);
-    if (plan->outside == NULL) {
+    plan->outside_step = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside_step);
+    if (plan->outside == NULL || plan->outside_step == NULL) {
         return sc_no_memory(builder);
     }
     for (size_t v = 0; v < plan->n_values; v++) {
         const sc_value *root = &plan->values[plan->values[v].root];
         if (root->producer == SC_NONE || root->output != SC_NONE || root->kind == SC_LENGTHS) {
             plan->outside[plan->n_outside++] = v;
+            if (root->kind == SC_DATA) {
+                plan->outside_step[plan->n_outside_step++] = v;
+            }
         }
     }
     return SC_OK;

@@ -147,8 +147,10 @@ struct sc_plan {
         const char *name;
     } *outputs;
     size_t n_outputs;
-    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views */
+    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; */
     size_t n_outside;
+    size_t *outside_step; /* ... and those among them that a step has */
+    size_t n_outside_step;
 
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */
@@ -276,6 +278,7 @@ extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d;
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);
 bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time);
+size_t sc_plan_rows_alone(const sc_plan *plan, size_t time); /* rows that one thread takes, whatever else happens */
 sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit);
 
 /* sc_op_embedding: the number of rows of the node's table. */

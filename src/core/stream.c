@@ -15,6 +15,7 @@
 typedef struct live_rows {
     sc_plan *plan;
     size_t count;
+    size_t alone; /* rows whose step one thread takes, whatever else happens */
     char *memory;
     sc_workspaces workspaces;
 } live_rows;
@@ -80,6 +81,7 @@ static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, 
     }
     r->plan = (sc_plan *)plan; /* only the count of its users changes */
     r->count = count;
+    r->alone = sc_plan_rows_alone(plan, 1);
     r->memory = sc_allocate_zeros(&plan->allocator, count, plan->step->row_bytes);
     if (r->memory == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for the state of %zu rows", count);
@@ -174,7 +176,11 @@ static sc_status step_rows(const live_rows *r, sc_workspace *space, char **state
     c.space = space;
     c.batch = rows;
     c.seconds = NULL;
-    sc_call_schedule(&c, 1);
+    c.claimed = 0;
+    c.schedule.threads = c.schedule.team = 1;
+    if (rows > r->alone) {
+        sc_call_schedule(&c, 1);
+    }
     const sc_status status = sc_call_execute(&c, error);
     sc_call_finish(&c);
     return status;
