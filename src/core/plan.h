@@ -155,6 +155,11 @@ struct sc_plan {
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */
     sc_step_plan *step;         /* step.c */
+    struct sc_piece *packed;    /* all packed weights, in the order in which they were packed (packed.c) */
+    size_t n_packed;
+    char packed_name[32];       /* what a table packs, only it can read */
+    size_t bytes_in_place;
+    sc_file *file;              /* mapped, where the packed weights lie in it */
     uint64_t fingerprint[2];    /* of the graph's text and all tensors */
 };
 
@@ -163,6 +168,8 @@ struct sc_builder {
     sc_plan *plan;
     const sc_tensor **tensors; /* by name */
     size_t n_tensors;
+    const float *in_place; /* packed weights that need not be made; NULL: none */
+    size_t floats_in_place, used_in_place;
     sc_error *error;
 };
 
@@ -189,6 +196,9 @@ sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attri
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
  * the tensor is missing. */
 sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);
+/* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. */
+float *sc_packed_room(sc_builder *, size_t floats, bool *fresh);
+
 /* Packs columns [column, column + gates*units) of a rows x ld matrix into plan memory. */
 sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                          sc_matrix *matrix);
