@@ -173,7 +173,7 @@ cdef class Plan:
         return sc_plan_bytes_in_place(self.plan)
 
     def packed(self):
-        """The packed weights as one tensor: its name and an array, which `in_place` plans of this instruction set use."""
+        """The packed weights as one tensor, name and array, which `in_place` plans of this instruction set use."""
         cdef cnp.npy_intp count = sc_plan_packed_floats(self.plan)
         cdef cnp.ndarray array = cnp.PyArray_EMPTY(1, &count, cnp.NPY_FLOAT32, 0)
         cdef sc_error error

@@ -102,21 +102,25 @@ cdef class _Arrays:
         PyMem_Free(self.items)
 
 
-# Multiply-adds of a step from which on it lets other Python threads run: below, giving up the interpreter's lock and waiting
-# for it again would take longer than the step.
+# Multiply-adds of a step from which on it lets other Python threads run: below, giving up the interpreter's lock and
+# waiting for it again would take longer than the step.
 cdef enum: LEAST_RELEASE = 100_000
 
 
 cdef class StreamCore:
     """Rows that keep their state from one frame to the next: `sc_stream`."""
     cdef sc_stream *stream
+    cdef readonly object model
     cdef readonly Steps steps
     cdef readonly size_t rows
     cdef bint releases
 
-    def __cinit__(self, Plan plan not None, size_t rows, *_, **__):
+    def __cinit__(self, model, size_t batch_size=1):
         cdef sc_error error
         cdef sc_status status
+        cdef Plan plan = model.plan_for_steps()
+        cdef size_t rows = batch_size
+        self.model = model
         self.steps = Steps(plan)
         self.rows = rows
         self.releases = sc_plan_bytes(plan.plan) / 4 * rows > LEAST_RELEASE
@@ -225,12 +229,15 @@ cdef class StreamCore:
 cdef class PoolCore:
     """Rows that come and go, stepped together: `sc_pool`."""
     cdef sc_pool *pool
+    cdef readonly object model
     cdef readonly Steps steps
     cdef readonly size_t capacity
 
-    def __cinit__(self, Plan plan not None, size_t capacity, *_, **__):
+    def __cinit__(self, model, size_t capacity):
         cdef sc_error error
         cdef sc_status status
+        cdef Plan plan = model.plan_for_steps()
+        self.model = model
         self.steps = Steps(plan)
         self.capacity = capacity
         with nogil:

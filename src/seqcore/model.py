@@ -308,7 +308,8 @@ class Model:
 
         ``isa``; ``threads``, the most that a call uses; ``bytes`` of packed weights;
         ``bytes_in_place``, those of them that are shared with other processes (``load`` with
-        ``mmap=True``); ``last_threads``, the threads that took part in the last call that ended (0 before the first).
+        ``mmap=True``); ``last_threads``, the threads that took part in the last call that ended (0
+        before the first).
         How a call of a certain size is spread over threads is `schedule`'s answer.
         """
         return {
@@ -383,7 +384,13 @@ class Model:
         """
         return StreamPool(self, whole(capacity, "pool", "capacity", least=1))
 
-    def _plan_for_steps(self) -> Plan:
+    def plan_for_steps(self) -> Plan:
+        """Return the plan of which streams and pools are made.
+
+        Raises
+        ------
+        NotBuiltError
+        """
         self._check_built("it cannot be stepped")
         return self._plan
 

@@ -81,7 +81,7 @@ def _result(results: list[Array]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-# ---- Streams --------------------------------------------------------------------------------------
+# ---- Streams -------------------------------------------------------------------------------------
 
 
 class Stream(StreamCore):
@@ -112,13 +112,6 @@ class Stream(StreamCore):
     >>> stream.states, stream.state[0].tolist()
     (('simple_rnn:h',), [[4.0, 6.0]])
     """
-
-    def __init__(self, model: Model, batch_size: int = 1) -> None:
-        self._model = model
-
-    def __new__(cls, model: Model, batch_size: int = 1) -> Stream:
-        """Make the core's part of it."""
-        return StreamCore.__new__(cls, model._plan_for_steps(), batch_size)
 
     def step_any(self, inputs: tuple[Any, ...], out: Any) -> Any:
         """Take a step on arguments that may have to be converted: what `step` falls back to."""
@@ -156,7 +149,7 @@ class Stream(StreamCore):
 
     def copy(self) -> Stream:
         """Return another stream of the same model, in the same state."""
-        made = type(self)(self._model, self.rows)
+        made = type(self)(self.model, self.rows)
         made.load_state(self.save_state())
         return made
 
@@ -167,10 +160,10 @@ class Stream(StreamCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the model, and the state as bytes."""
-        return _restored, (self._model, self.rows, self.save_state())
+        return _restored, (self.model, self.rows, self.save_state())
 
     def __repr__(self) -> str:
-        return f"<Stream of {self.rows} x {self._model!r}>"
+        return f"<Stream of {self.rows} x {self.model!r}>"
 
 
 def _restored(model: Model, rows: int, state: bytes) -> Stream:
@@ -179,7 +172,7 @@ def _restored(model: Model, rows: int, state: bytes) -> Stream:
     return stream
 
 
-# ---- Pools ----------------------------------------------------------------------------------------
+# ---- Pools ---------------------------------------------------------------------------------------
 
 
 class StreamPool(PoolCore):
@@ -215,13 +208,6 @@ class StreamPool(PoolCore):
     >>> len(pool)
     1
     """
-
-    def __init__(self, model: Model, capacity: int) -> None:
-        self._model = model
-
-    def __new__(cls, model: Model, capacity: int) -> StreamPool:
-        """Make the core's part of it."""
-        return PoolCore.__new__(cls, model._plan_for_steps(), capacity)
 
     def step(self, ids: Iterable[int] | Array, *inputs: Any, out: Any = None) -> Any:
         """Take the next frame of some streams.
@@ -277,7 +263,7 @@ class StreamPool(PoolCore):
             self.set_array(stream, number, array)
 
     def __repr__(self) -> str:
-        return f"<StreamPool of {len(self)} of {self.capacity} x {self._model!r}>"
+        return f"<StreamPool of {len(self)} of {self.capacity} x {self.model!r}>"
 
 
 def _ids(ids: Any) -> Array:
