@@ -80,7 +80,8 @@ typedef struct sc_op {
     /* Computes the outputs for the frame's rows. NULL for views. In a step, input 0 may be one frame of many: then
      * sc_row_state() is what the node keeps of those before. */
     void (*run)(const sc_node *, sc_frame *);
-    /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. */
+    /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. Without
+     * this function no node of the op can. */
     const char *(*moves)(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
     /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most 2. NULL: nothing. */
     size_t (*keeps)(const sc_node *, sc_kept kept[2]);

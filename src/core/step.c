@@ -93,7 +93,7 @@ static void survey_node(survey *s, const sc_node *node)
         s->in_shapes[i] = value != SC_NONE ? s->shapes[value] : (sc_shape){0};
     }
     sc_motion out[3] = {SC_WHOLE, SC_WHOLE, SC_WHOLE};
-    const char *why = node->op->moves(s->plan, node, s->in, out);
+    const char *why = node->op->moves != NULL ? node->op->moves(s->plan, node, s->in, out) : "steps of it are not known";
     if (why != NULL) {
         refuse(s->step, node, why);
         return;
