@@ -143,16 +143,16 @@ void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t 
     if (threads > 1) {
 #pragma omp parallel num_threads(threads)
         {
-            const sc_fp_mode before = sc_flush_denormals();
+            const sc_fp_mode before = sc_enter_fp_mode();
             work(context, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
-            sc_restore_denormals(before);
+            sc_leave_fp_mode(before);
         }
         return;
     }
 #else
     (void)threads;
 #endif
-    const sc_fp_mode before = sc_flush_denormals();
+    const sc_fp_mode before = sc_enter_fp_mode();
     work(context, 0, 1);
-    sc_restore_denormals(before);
+    sc_leave_fp_mode(before);
 }
