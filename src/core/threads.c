@@ -59,14 +59,10 @@ int sc_get_num_threads(void)
 
 /* ---- Threads shared out to calls -------------------------------------------------------------------------- */
 
-static void watch_forks(void);
-
 static atomic_size_t in_use; /* by all calls that run */
 
 size_t sc_threads_claim(size_t wanted, bool shared)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
     size_t used = atomic_load_explicit(&in_use, memory_order_relaxed), granted;
     do {
         const size_t left = used < wanted ? wanted - used : 0;
@@ -132,7 +128,9 @@ static void in_child(void)
     atomic_store(&in_use, 0);
 }
 
-static void watch_forks(void)
+/* When the library is loaded, not at the first call: the team may be one that the host and seqcore share, so that the host has
+ * used it before, and its child is the first to call. */
+__attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(before_fork, NULL, in_child);
 }
