@@ -183,7 +183,9 @@ static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t firs
     frame->states = NULL;
     if (worker > 0 || !space->bound) {
         bind_inside(c, frame->data, frame->memory);
-        space->bound = space->bound || worker == 0;
+    }
+    if (worker == 0) {
+        space->bound = true;
     }
 }
 
