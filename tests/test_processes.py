@@ -216,7 +216,7 @@ def test_a_server_that_forks_its_workers() -> None:
         ours.settimeout(PATIENCE)
         workers.append((child, ours, ours.makefile("rw")))
     for rows in ([0], [3, 1], list(range(8))) * 3:  # the last: worth a team
-        for child, _, stream in workers:
+        for _, _, stream in workers:
             print(json.dumps({"rows": rows}), file=stream, flush=True)
         for child, _, stream in workers:
             answer = json.loads(stream.readline())
@@ -273,7 +273,7 @@ def test_children_share_the_weights() -> None:
     in_child(child)
 
 
-# ---- Processes that start afresh -------------------------------------------------------------------
+# ---- Processes that start afresh -----------------------------------------------------------------
 
 
 def predict(model: sc.Model, x: np.ndarray) -> tuple[np.ndarray, int, int]:
@@ -298,7 +298,8 @@ def test_process_pools(method: str) -> None:
         for answer in answers:
             y, threads, pid = answer.result(timeout=PATIENCE)
             assert np.array_equal(y, served.y)
-            assert threads == THREADS and pid != os.getpid()
+            assert threads == THREADS
+            assert pid != os.getpid()
         assert np.array_equal(stepped.result(timeout=PATIENCE), served.y[:, 1])
     served.check()
 

@@ -181,7 +181,7 @@ def test_the_extension_needs_no_gil(tmp_path: Path) -> None:
         script("import sys, seqcore\nassert sys._is_gil_enabled() is False")
 
 
-# ---- How many threads ------------------------------------------------------------------------------
+# ---- How many threads ----------------------------------------------------------------------------
 
 
 @several_threads
@@ -321,7 +321,7 @@ print("done")
 
 @several_cores
 def test_affinity_of_the_process() -> None:
-    """Bound to one core before the start, as taskset does: one thread, unless somebody says more."""
+    """Bound to one core before the start, as taskset does: one thread, unless told otherwise."""
     code = f"""
 import os
 one = {{min(os.sched_getaffinity(0))}}
