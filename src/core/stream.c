@@ -322,8 +322,9 @@ enum { PLACE_FREE, PLACE_OPEN, PLACE_BUSY };
 struct sc_pool {
     live_rows rows;
     _Atomic uint64_t *places;
-    atomic_size_t count; /* that are open */
-    atomic_size_t next;  /* where a free place may be */
+    atomic_size_t count;  /* that are open, or being opened */
+    atomic_size_t next;   /* where a free place may be */
+    atomic_size_t closed; /* so far; counted after the place is free, and before `count` says so */
 };
 
 static uint64_t place_value(uint64_t generation, unsigned what)
@@ -379,31 +380,48 @@ size_t sc_pool_count(const sc_pool *pool)
     return pool != NULL ? atomic_load(&((sc_pool *)pool)->count) : 0;
 }
 
+/* Takes a free place: its number, or SC_NONE. */
+static size_t take_place(sc_pool *pool, uint64_t *generation)
+{
+    const size_t capacity = pool->rows.count, from = atomic_fetch_add(&pool->next, 1);
+    size_t closed;
+    do {
+        closed = atomic_load(&pool->closed);
+        for (size_t i = 0; i < capacity; i++) {
+            const size_t place = (from + i) % capacity;
+            uint64_t found = atomic_load_explicit(&pool->places[place], memory_order_acquire);
+            *generation = (found >> 32) + 1;
+            if ((unsigned)found == PLACE_FREE && *generation <= UINT32_MAX && /* else its ids are used up */
+                atomic_compare_exchange_strong(&pool->places[place], &found, place_value(*generation, PLACE_BUSY))) {
+                return place;
+            }
+        }
+    } while (atomic_load(&pool->closed) != closed); /* what was closed behind the search, it has not seen */
+    return SC_NONE;
+}
+
 sc_status sc_pool_open(sc_pool *pool, sc_stream_id *id, sc_error *error)
 {
     if (pool == NULL || id == NULL) {
         return sc_fail(error, SC_BAD_ARGUMENT, "pool and id must not be NULL");
     }
     const size_t capacity = pool->rows.count;
-    if (atomic_fetch_add(&pool->count, 1) < capacity) {
-        const size_t from = atomic_fetch_add(&pool->next, 1);
-        for (size_t i = 0; i < capacity; i++) {
-            const size_t place = (from + i) % capacity;
-            uint64_t found = atomic_load_explicit(&pool->places[place], memory_order_relaxed);
-            const uint64_t generation = (found >> 32) + 1;
-            if ((unsigned)found != PLACE_FREE || generation > UINT32_MAX || /* its ids are used up */
-                !atomic_compare_exchange_strong(&pool->places[place], &found, place_value(generation, PLACE_BUSY))) {
-                continue;
-            }
-            char *row = row_of(&pool->rows, place);
-            sc_state_reset(pool->rows.plan, &row, 1);
-            atomic_store_explicit(&pool->places[place], place_value(generation, PLACE_OPEN), memory_order_release);
-            *id = generation << 32 | (place + 1);
-            return SC_OK;
-        }
+    size_t count = atomic_load(&pool->count);
+    while (count < capacity && !atomic_compare_exchange_weak(&pool->count, &count, count + 1)) {
     }
-    atomic_fetch_sub(&pool->count, 1);
-    return sc_fail(error, SC_FULL, "the pool has no room for another stream: its capacity is %zu", capacity);
+    uint64_t generation = 0;
+    const size_t place = count < capacity ? take_place(pool, &generation) : SC_NONE;
+    if (place == SC_NONE) {
+        if (count < capacity) {
+            atomic_fetch_sub(&pool->count, 1);
+        }
+        return sc_fail(error, SC_FULL, "the pool has no room for another stream: its capacity is %zu", capacity);
+    }
+    char *row = row_of(&pool->rows, place);
+    sc_state_reset(pool->rows.plan, &row, 1);
+    atomic_store_explicit(&pool->places[place], place_value(generation, PLACE_OPEN), memory_order_release);
+    *id = generation << 32 | (place + 1);
+    return SC_OK;
 }
 
 /* Makes a stream this call's. */
@@ -444,6 +462,7 @@ sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error)
     const sc_status status = claim_one(pool, id, error);
     if (status == SC_OK) {
         let_go(pool, id, PLACE_FREE);
+        atomic_fetch_add(&pool->closed, 1);
         atomic_fetch_sub(&pool->count, 1);
     }
     return status;

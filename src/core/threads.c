@@ -59,14 +59,10 @@ int sc_get_num_threads(void)
 
 /* ---- Threads shared out to calls -------------------------------------------------------------------------- */
 
-static void watch_forks(void);
-
 static atomic_size_t in_use; /* by all calls that run */
 
 size_t sc_threads_claim(size_t wanted, bool shared)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, watch_forks);
     size_t used = atomic_load_explicit(&in_use, memory_order_relaxed), granted;
     do {
         const size_t left = used < wanted ? wanted - used : 0;
@@ -127,7 +123,9 @@ static void in_child(void)
     atomic_store(&in_use, 0);
 }
 
-static void watch_forks(void)
+/* When the library is loaded, not at the first call: the team may be one that the host and seqcore share, so that the host has
+ * used it before, and its child is the first to call. */
+__attribute__((constructor)) static void watch_forks(void)
 {
     pthread_atfork(before_fork, NULL, in_child);
 }
@@ -138,16 +136,16 @@ void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t 
     if (threads > 1) {
 #pragma omp parallel num_threads(threads)
         {
-            const sc_fp_mode before = sc_flush_denormals();
+            const sc_fp_mode before = sc_enter_fp_mode();
             work(context, (size_t)omp_get_thread_num(), (size_t)omp_get_num_threads());
-            sc_restore_denormals(before);
+            sc_leave_fp_mode(before);
         }
         return;
     }
 #else
     (void)threads;
 #endif
-    const sc_fp_mode before = sc_flush_denormals();
+    const sc_fp_mode before = sc_enter_fp_mode();
     work(context, 0, 1);
-    sc_restore_denormals(before);
+    sc_leave_fp_mode(before);
 }

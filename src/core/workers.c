@@ -250,9 +250,9 @@ static void run_alone(sc_call *c)
     frame->batch = frame->rows = c->batch;
     frame->row = 0;
     frame->turn = c->space->turn;
-    const sc_fp_mode before = sc_flush_denormals();
+    const sc_fp_mode before = sc_enter_fp_mode();
     run_block(c, frame, &team, 0);
-    sc_restore_denormals(before);
+    sc_leave_fp_mode(before);
     c->workers = 1;
 }
 
