@@ -281,8 +281,7 @@ class StreamPool(PoolCore):
 
 
 def _ids(ids: Any) -> Array:
-    if type(ids) is np.ndarray and ids.dtype == np.uint64 and ids.ndim == 1:
-        return np.ascontiguousarray(ids)
+    """Return a copy, which no other thread can change while the core works with it."""
     if not isinstance(ids, np.ndarray):
         ids = list(ids)
         if not all(isinstance(i, (int, np.integer)) and 0 <= i < 2**64 for i in ids):
@@ -290,4 +289,4 @@ def _ids(ids: Any) -> Array:
     array = np.asarray(ids, np.uint64) if not isinstance(ids, np.ndarray) else ids
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DtypeError(f"ids: expected (n,) integers; found {array.dtype}, {array.ndim} axes")
-    return np.ascontiguousarray(array, np.uint64)
+    return np.array(array, np.uint64, order="C")
