@@ -81,7 +81,7 @@ def _result(results: list[Array]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-# ---- Streams --------------------------------------------------------------------------------------
+# ---- Streams -------------------------------------------------------------------------------------
 
 
 class Stream(StreamCore):
@@ -113,7 +113,7 @@ class Stream(StreamCore):
     (('simple_rnn:h',), [[4.0, 6.0]])
     """
 
-    def __init__(self, model: Model, batch_size: int = 1) -> None:
+    def __init__(self, model: Model, batch_size: int = 1) -> None:  # noqa: ARG002
         self._model = model
 
     def __new__(cls, model: Model, batch_size: int = 1) -> Stream:
@@ -145,14 +145,12 @@ class Stream(StreamCore):
         convolution has seen, oldest first. Setting it takes such a tuple; None is zeros.
         """
         arrays = [np.empty(_shape(port, self.rows), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(number, array)
+        self.get_arrays(arrays)
         return tuple(arrays)
 
     @state.setter
     def state(self, state: Sequence[ArrayLike | None]) -> None:
-        for number, array in enumerate(_state_arrays(self.steps, state, self.rows)):
-            self.set_array(number, array)
+        self.set_arrays(_state_arrays(self.steps, state, self.rows))
 
     def copy(self) -> Stream:
         """Return another stream of the same model, in the same state."""
@@ -179,7 +177,7 @@ def _restored(model: Model, rows: int, state: bytes) -> Stream:
     return stream
 
 
-# ---- Pools ----------------------------------------------------------------------------------------
+# ---- Pools ---------------------------------------------------------------------------------------
 
 
 class StreamPool(PoolCore):
@@ -216,7 +214,7 @@ class StreamPool(PoolCore):
     1
     """
 
-    def __init__(self, model: Model, capacity: int) -> None:
+    def __init__(self, model: Model, capacity: int) -> None:  # noqa: ARG002
         self._model = model
 
     def __new__(cls, model: Model, capacity: int) -> StreamPool:
@@ -267,14 +265,12 @@ class StreamPool(PoolCore):
     def state(self, stream: int) -> tuple[Array, ...]:
         """Return a copy of a stream's state, one (1, ...) array for each of `states`."""
         arrays = [np.empty(_shape(port, 1), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(stream, number, array)
+        self.get_arrays(stream, arrays)
         return tuple(arrays)
 
     def set_state(self, stream: int, state: Sequence[ArrayLike | None]) -> None:
         """Set a stream's state; None is zeros."""
-        for number, array in enumerate(_state_arrays(self.steps, state, 1)):
-            self.set_array(stream, number, array)
+        self.set_arrays(stream, _state_arrays(self.steps, state, 1))
 
     def __repr__(self) -> str:
         return f"<StreamPool of {len(self)} of {self.capacity} x {self._model!r}>"
