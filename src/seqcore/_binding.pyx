@@ -9,6 +9,7 @@ import os
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.number cimport PyNumber_Index
 from libc.string cimport memset
 
 import numpy as np

@@ -138,14 +138,12 @@ class Stream(StreamCore):
         convolution has seen, oldest first. Setting it takes such a tuple; None is zeros.
         """
         arrays = [np.empty(_shape(port, self.rows), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(number, array)
+        self.get_arrays(arrays)
         return tuple(arrays)
 
     @state.setter
     def state(self, state: Sequence[ArrayLike | None]) -> None:
-        for number, array in enumerate(_state_arrays(self.steps, state, self.rows)):
-            self.set_array(number, array)
+        self.set_arrays(_state_arrays(self.steps, state, self.rows))
 
     def copy(self) -> Stream:
         """Return another stream of the same model, in the same state."""
@@ -253,22 +251,19 @@ class StreamPool(PoolCore):
     def state(self, stream: int) -> tuple[Array, ...]:
         """Return a copy of a stream's state, one (1, ...) array for each of `states`."""
         arrays = [np.empty(_shape(port, 1), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(stream, number, array)
+        self.get_arrays(stream, arrays)
         return tuple(arrays)
 
     def set_state(self, stream: int, state: Sequence[ArrayLike | None]) -> None:
         """Set a stream's state; None is zeros."""
-        for number, array in enumerate(_state_arrays(self.steps, state, 1)):
-            self.set_array(stream, number, array)
+        self.set_arrays(stream, _state_arrays(self.steps, state, 1))
 
     def __repr__(self) -> str:
         return f"<StreamPool of {len(self)} of {self.capacity} x {self.model!r}>"
 
 
 def _ids(ids: Any) -> Array:
-    if type(ids) is np.ndarray and ids.dtype == np.uint64 and ids.ndim == 1:
-        return np.ascontiguousarray(ids)
+    """Return a copy, which no other thread can change while the core works with it."""
     if not isinstance(ids, np.ndarray):
         ids = list(ids)
         if not all(isinstance(i, (int, np.integer)) and 0 <= i < 2**64 for i in ids):
@@ -276,4 +271,4 @@ def _ids(ids: Any) -> Array:
     array = np.asarray(ids, np.uint64) if not isinstance(ids, np.ndarray) else ids
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DtypeError(f"ids: expected (n,) integers; found {array.dtype}, {array.ndim} axes")
-    return np.ascontiguousarray(array, np.uint64)
+    return np.array(array, np.uint64, order="C")
