@@ -30,8 +30,16 @@ def layers(rng: np.random.Generator) -> list[sc.Layer]:
         sc.Embedding(weights(11, 6)),
         sc.Conv1D(weights(3, 6, 8), weights(8), padding="causal"),
         sc.LSTM(weights(8, 80), weights(20, 80), weights(80), return_sequences=True),
-        sc.GRU(weights(20, 51), weights(17, 51), weights(2, 51), return_sequences=True, reset_after=True),
-        sc.GRU(weights(17, 27), weights(9, 27), weights(27), return_sequences=True, reset_after=False),
+        sc.GRU(
+            weights(20, 51),
+            weights(17, 51),
+            weights(2, 51),
+            return_sequences=True,
+            reset_after=True,
+        ),
+        sc.GRU(
+            weights(17, 27), weights(9, 27), weights(27), return_sequences=True, reset_after=False
+        ),
         sc.SimpleRNN(weights(9, 5), weights(5, 5), weights(5), return_sequences=True),
         sc.Dense(weights(5, 4), weights(4)),
     ]

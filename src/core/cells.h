@@ -224,9 +224,10 @@ SC_INLINE void step(const sc_step *s, void (*tile_of)(const void *, const tile *
     finish_all(&w);
 }
 
+/* Not in a part of a larger layer: it may be paired, and have no units at all. */
 SC_INLINE bool fits_registers(const sc_step *s)
 {
-    return s->rows == 1 && s->u->units <= SC_SINGLE_PANELS * SC_V && !s->u->paired; /* it is, in a part of a larger layer */
+    return s->rows == 1 && s->u->units > 0 && s->u->units <= SC_SINGLE_PANELS * SC_V && !s->u->paired;
 }
 
 static void lstm_step(const sc_step *s)

@@ -3,7 +3,6 @@ from os import PathLike
 from typing import Any
 
 from numpy.typing import NDArray
-from typing_extensions import Self
 
 Array = NDArray[Any]
 
