@@ -6,8 +6,10 @@ output that has a time axis, and what a call over the frames so far gives for on
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -139,6 +141,16 @@ def together(count: int, work: Any) -> None:
         thread.join()
     if raised:
         raise raised[0]
+
+
+def attempts() -> Iterator[int]:
+    """Count, letting other threads in between, until a minute has passed: tests end before."""
+    end = time.monotonic() + 60
+    for number in itertools.count():
+        if time.monotonic() > end:
+            return
+        yield number
+        time.sleep(1e-5)
 
 
 @contextmanager

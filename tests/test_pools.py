@@ -16,6 +16,7 @@ from stream_models import (
     KINDS,
     NETWORKS,
     arguments,
+    attempts,
     cell,
     floats,
     frame,
@@ -197,11 +198,8 @@ def test_an_opened_stream_begins_anew(rng: np.random.Generator) -> None:
     model = network("convolutions")
     (x,) = arguments(rng, model, 1, 6)
     pool, expected = model.pool(1), model(x)
-    seen = set()
     for _ in range(20):
         number = pool.open()
-        assert number not in seen
-        seen.add(number)
         for t in range(6):
             same_bits(pool.step([number], x[:, t]), expected[:, t])
         pool.close(number)
@@ -418,7 +416,9 @@ def test_threads_step_streams_that_they_share(rng: np.random.Generator) -> None:
 
     def work(number: int) -> None:
         draw = np.random.default_rng(number)
-        for _ in range(120):
+        for turn in attempts():
+            if turn >= 120 and refused:
+                break
             rows = draw.permutation(10)[: draw.integers(1, 5)]
             try:
                 y = pool.step([ids[row] for row in rows], x[rows])
@@ -465,8 +465,8 @@ def test_streams_are_closed_while_others_step(rng: np.random.Generator) -> None:
         current[row] = fresh
 
     def work(number: int) -> None:
-        for k in range(500_000):
-            if counts["closed"] >= 60 and counts["close refused"]:
+        for k in attempts():
+            if counts["closed"] >= 60 and counts["close refused"] and counts["stepped"]:
                 break
             step() if number else replace(k % 4)
 
@@ -474,7 +474,6 @@ def test_streams_are_closed_while_others_step(rng: np.random.Generator) -> None:
     assert counts["stepped"] * counts["close refused"] > 0
     assert len(begun) >= 60
     assert all(begun)
-    assert len(pool) == 4
 
 
 def test_threads_open_and_close(rng: np.random.Generator) -> None:
