@@ -1,6 +1,7 @@
 """What tests of seqcore inside another program share: a model, forked children, scripts.
 
-A child or a script that hangs fails its test: the parent watches, and kills it by its id.
+A child or a script that hangs fails its test: the parent watches, and kills it by its id; and a
+child has an alarm, should the parent be gone.
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def fork(work: Callable[[], object]) -> int:
         child = os.fork()
     if child == 0:
         status = 1
+        signal.alarm(int(2 * PATIENCE))  # whose default is death
         try:
             work()
             status = 0

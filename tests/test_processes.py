@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -193,6 +194,7 @@ def test_multiprocessing_with_fork() -> None:
             child.join(PATIENCE)
             if child.is_alive():
                 child.kill()
+                child.join()
         assert [child.exitcode for child in children] == [0] * 4
 
 
@@ -292,7 +294,8 @@ def test_process_pools(method: str) -> None:
     stream = served.model.stream(8)
     stream.step(served.x[:, 0])
     context = multiprocessing.get_context(method)
-    with ProcessPoolExecutor(2, mp_context=context) as executor:
+    alarm = (signal.alarm, (int(2 * PATIENCE),))  # hanging processes end, and then the executor
+    with ProcessPoolExecutor(2, context, *alarm) as executor:
         answers = [executor.submit(predict, served.model, served.x) for _ in range(6)]
         stepped = executor.submit(step, stream, served.x[:, 1])
         for answer in answers:
