@@ -82,6 +82,10 @@ static void test_bad_calls(const sc_plan *plan)
     out.shape[1] = 4;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "output of another shape");
     check_message(&error, "output 'rnn' must have shape (2, 3, 1), found (2, 4, 1)");
+    out.rank = SC_MAX_RANK + 1; /* there is no such axis to read */
+    CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "output of no rank");
+    check_message(&error, "found rank 7");
+    out.rank = 3;
     out.shape[1] = 3;
     out.data = x + 6;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "overlap");
