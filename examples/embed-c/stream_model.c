@@ -2,8 +2,8 @@
  *
  *     stream_model MODEL < features.f32 > results.f32
  *
- * A frame is the model's input without batch and time. C11 and C++ alike. After the model is open, nothing is allocated: between
- * read and write stands one call. */
+ * A frame is the model's input without batch and time. C11 and C++ alike. After the model is open, nothing is
+ * allocated: between read and write stands one call. */
 #define _POSIX_C_SOURCE 200809L
 #include <seqcore/seqcore.h>
 
@@ -77,7 +77,8 @@ static void tear_down(job *j)
     sc_plan_free(j->plan);
 }
 
-/* Reads a whole frame, however many pieces it comes in. Returns its bytes, fewer at the end of the input; -1 when errno says why. */
+/* Reads a whole frame, however many pieces it comes in. Returns its bytes, fewer at the end of the input; -1 when errno
+ * says why. */
 static ssize_t read_frame(int from, void *frame, size_t bytes)
 {
     size_t done = 0;

@@ -20,14 +20,15 @@ static py::array_t<double> observe(Monitor &monitor, const py::object &listed, c
     const py::array_t<Monitor::Sensor, py::array::c_style | py::array::forcecast> sensors(numbers);
     if (sensors.ndim() != 1 || values.ndim() != 2 || values.shape(0) != sensors.shape(0) ||
         values.shape(1) != static_cast<py::ssize_t>(monitor.width())) {
-        throw std::invalid_argument("expected sensors (count,) and values (count, " + std::to_string(monitor.width()) + ")");
+        throw std::invalid_argument("expected sensors (count,) and values (count, " + std::to_string(monitor.width()) +
+                                    ")");
     }
     py::array_t<double> scores(sensors.shape(0));
     const seqcore::Span<const Monitor::Sensor> ids(sensors.data(), static_cast<std::size_t>(sensors.size()));
     const seqcore::Span<const float> x(values.data(), static_cast<std::size_t>(values.size()));
     const seqcore::Span<double> to(scores.mutable_data(), static_cast<std::size_t>(scores.size()));
     {
-        const py::gil_scoped_release released; /* `sensors`, `values` and `scores` are ours: nobody frees them meanwhile */
+        const py::gil_scoped_release released; /* the arrays are ours: nobody frees them meanwhile */
         monitor.observe(ids, x, to);
     }
     return scores;

@@ -14,12 +14,13 @@ Monitor::Monitor(const std::string &path, std::size_t capacity) : pool_(seqcore:
     width_ = inputs[0].shape[1];
 }
 
-void Monitor::observe(seqcore::Span<const Sensor> sensors, seqcore::Span<const float> values, seqcore::Span<double> scores)
+void Monitor::observe(seqcore::Span<const Sensor> sensors, seqcore::Span<const float> values,
+                      seqcore::Span<double> scores)
 {
     if (values.size() != sensors.size() * width_ || scores.size() != sensors.size()) {
         throw std::invalid_argument("expected " + std::to_string(width_) + " values and a score for each of " +
-                                    std::to_string(sensors.size()) + " sensors, found " + std::to_string(values.size()) +
-                                    " and " + std::to_string(scores.size()));
+                                    std::to_string(sensors.size()) + " sensors, found " +
+                                    std::to_string(values.size()) + " and " + std::to_string(scores.size()));
     }
     if (std::unordered_set<Sensor>(sensors.begin(), sensors.end()).size() != sensors.size()) {
         throw std::invalid_argument("a sensor stands twice in one batch");

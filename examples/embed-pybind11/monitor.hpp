@@ -11,8 +11,9 @@
 #include <unordered_map>
 #include <vector>
 
-/* Every sensor is a stream of one pool: a batch of observations, from whichever sensors have some, is one step. An observation's score
- * is its mean squared distance from what the model had predicted for it. Any thread may call anything. */
+/* Every sensor is a stream of one pool: a batch of observations, from whichever sensors have some, is one step. An
+ * observation's score is its mean squared distance from what the model had predicted for it. Any thread may call any of
+ * these. */
 class Monitor {
 public:
     using Sensor = std::int64_t;
@@ -24,8 +25,8 @@ public:
     std::size_t width() const noexcept { return width_; } /* n */
     std::size_t sensors() const noexcept { return pool_.count(); }
 
-    /* Takes the next values (count, n) of `count` different sensors, and writes a score for each, (count,); 0 for a sensor that is
-     * new, about which nothing was predicted. When it throws, nothing has changed. */
+    /* Takes the next values (count, n) of `count` different sensors, and writes a score for each, (count,); 0 for a
+     * sensor that is new, about which nothing was predicted. When it throws, nothing has changed. */
     void observe(seqcore::Span<const Sensor> sensors, seqcore::Span<const float> values, seqcore::Span<double> scores);
 
     /* What the sensor's next values should be, (n,). Throws std::out_of_range for an unknown one. */

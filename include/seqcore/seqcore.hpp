@@ -1,9 +1,9 @@
-/* seqcore for C++17: seqcore.h with owners that free, errors that are thrown and memory that knows its size (views.hpp).
+/* seqcore for C++17: seqcore.h with owners that free, errors that are thrown and memory that knows its size.
  *
  * Headers only, beside libseqcore. What stands in seqcore.h holds here too, and whatever is not here (sc_cpu_info,
- * sc_set_num_threads, ...) is used as it is. Functions throw Error, or std::bad_alloc for their own memory; those called try_...
- * throw nothing, and neither they nor the steps that write into the caller's memory allocate.
- * Nothing is thrown through the library: what it calls, an allocator's functions, must be noexcept (allocator_of).
+ * sc_set_num_threads, ...) is used as it is. Functions throw Error, or std::bad_alloc for their own memory; those
+ * called try_... throw nothing, and neither they nor the steps that write into the caller's memory allocate. Nothing is
+ * thrown through the library: what it calls, an allocator's functions, must be noexcept (allocator_of).
  */
 #ifndef SEQCORE_HPP
 #define SEQCORE_HPP
@@ -30,8 +30,9 @@ struct Info {
     Shape shape;
 };
 
-/* The functions of an object with `void *allocate(std::size_t alignment, std::size_t bytes)` and `void release(void *) noexcept`
- * that any thread may call. It must outlive all that is made with them. What allocate throws means that there is no memory. */
+/* The functions of an object with `void *allocate(std::size_t alignment, std::size_t bytes)` and `void release(void *)
+ * noexcept` that any thread may call. It must outlive all that is made with them. What allocate throws means that there
+ * is no memory. */
 template <class Memory> sc_allocator allocator_of(Memory &memory) noexcept
 {
     static_assert(noexcept(memory.release(nullptr)), "release must be noexcept");
@@ -106,7 +107,8 @@ private:
 inline sc_status wrong_size(const char *what, const std::string &name, const Shape &expected, std::size_t found,
                             sc_error *error) noexcept
 {
-    return fail(error, SC_BAD_SHAPE, "%s '%s' has %zu elements, found %zu", what, name.c_str(), expected.elements(), found);
+    return fail(error, SC_BAD_SHAPE, "%s '%s' has %zu elements, found %zu", what, name.c_str(), expected.elements(),
+                found);
 }
 
 using Asks = sc_status (*)(const sc_plan *, std::size_t, sc_info *, sc_error *);
@@ -117,7 +119,8 @@ inline std::vector<Info> infos(const sc_plan *plan, std::size_t count, Asks ask)
     for (std::size_t i = 0; i < count; i++) {
         sc_info found = {};
         check([&](sc_error *error) { return ask(plan, i, &found, error); });
-        all[i] = Info{found.name, found.dtype, found.optional != 0, Shape(Span<const std::size_t>(found.shape, found.rank))};
+        all[i] =
+            Info{found.name, found.dtype, found.optional != 0, Shape(Span<const std::size_t>(found.shape, found.rank))};
     }
     return all;
 }
@@ -139,8 +142,8 @@ struct Ports {
     sc_status one(std::size_t rows, const Elements &x, Span<float> y, sc_error *error, Step step) const noexcept
     {
         if (inputs.size() != 1 || outputs.size() != 1) {
-            return fail(error, SC_BAD_ARGUMENT, "a step has %zu inputs and %zu outputs: give them as views", inputs.size(),
-                        outputs.size());
+            return fail(error, SC_BAD_ARGUMENT, "a step has %zu inputs and %zu outputs: give them as views",
+                        inputs.size(), outputs.size());
         }
         if (inputs[0].dtype != x.dtype()) {
             return wrong_type(inputs[0].name.c_str(), inputs[0].dtype, error);
@@ -216,7 +219,7 @@ struct Ports {
 
 /* ---- Plans ------------------------------------------------------------------------------------------------------ */
 
-/* A model, immutable; any number of threads may run it at the same time. One that was moved from is refused everywhere. */
+/* A model, immutable; any number of threads may run it at the same time. What was moved from is refused everywhere. */
 class Plan {
 public:
     static Plan open(const std::string &path, const Options &options = {})
@@ -274,7 +277,8 @@ public:
     {
         const std::vector<Shape> shapes = output_shapes(inputs);
         if (shapes.size() != 1) {
-            throw Error(SC_BAD_ARGUMENT, "the plan has " + std::to_string(shapes.size()) + " outputs: give their memory");
+            throw Error(SC_BAD_ARGUMENT,
+                        "the plan has " + std::to_string(shapes.size()) + " outputs: give their memory");
         }
         std::vector<float> y(shapes[0].elements());
         run(inputs, {View(y, shapes[0])});
@@ -348,7 +352,8 @@ public:
     const std::vector<Info> &outputs() const noexcept { return ports_.outputs; }
     const std::vector<Info> &states() const noexcept { return ports_.states; }
 
-    /* The next frame of every row, for a model of one input and one output: all elements of the rows, one behind the other. */
+    /* The next frame of every row, for a model of one input and one output: all elements of the rows, one behind the
+     * other. */
     sc_status try_step(const Elements &x, Span<float> y, sc_error *error = nullptr) noexcept
     {
         return ports_.one(rows(), x, y, error, [&](const sc_array *in, const sc_array *out) {
@@ -398,9 +403,9 @@ public:
     }
     void set_state(std::size_t state, Span<const float> from)
     {
-        ports_.state(rows(), state, const_cast<float *>(from.data()), from.size(), [&](const sc_array *array, sc_error *error) {
-            return sc_stream_set_state(get(), state, array, error);
-        });
+        ports_.state(
+            rows(), state, const_cast<float *>(from.data()), from.size(),
+            [&](const sc_array *array, sc_error *error) { return sc_stream_set_state(get(), state, array, error); });
     }
 
     /* The whole state, saved_bytes() long. */
@@ -481,7 +486,8 @@ public:
         step(ids, x, y);
         return y;
     }
-    sc_status try_step(Ids ids, Span<const Input> inputs, Span<const Output> outputs, sc_error *error = nullptr) noexcept
+    sc_status try_step(Ids ids, Span<const Input> inputs, Span<const Output> outputs,
+                       sc_error *error = nullptr) noexcept
     {
         return ports_.all(inputs, outputs, error, [&](const sc_array *in, const sc_array *out) {
             return sc_pool_step(get(), ids.data(), ids.size(), in, out, error);
@@ -510,9 +516,9 @@ public:
     }
     void set_state(Id id, std::size_t state, Span<const float> from)
     {
-        ports_.state(1, state, const_cast<float *>(from.data()), from.size(), [&](const sc_array *array, sc_error *error) {
-            return sc_pool_set_state(get(), id, state, array, error);
-        });
+        ports_.state(
+            1, state, const_cast<float *>(from.data()), from.size(),
+            [&](const sc_array *array, sc_error *error) { return sc_pool_set_state(get(), id, state, array, error); });
     }
 
     std::size_t saved_bytes() const noexcept { return saved_bytes_; }

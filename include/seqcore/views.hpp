@@ -1,5 +1,5 @@
-/* Error, and memory of the caller as C++ hands it over: spans, shapes, views. Nothing here owns memory; seqcore.hpp includes
- * it. */
+/* Error, and memory of the caller as C++ hands it over: spans, shapes, views. Nothing here owns memory; seqcore.hpp
+ * includes it. */
 #ifndef SEQCORE_VIEWS_HPP
 #define SEQCORE_VIEWS_HPP
 
@@ -26,8 +26,8 @@ private:
     sc_status status_;
 };
 
-/* So many elements one behind the other; std::span of C++20, and it converts, as anything with data() and size() does. It
- * owns nothing. */
+/* So many elements one behind the other; std::span of C++20, and it converts, as anything with data() and size() does.
+ * It owns nothing. */
 template <class T> class Span {
     template <class C>
     using elements = std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>;
@@ -148,7 +148,8 @@ public:
     sc_array array() const noexcept
     {
         /* an empty vector has no address, and is no absent argument for that */
-        return shape_.array(memory_.data() != nullptr ? const_cast<std::remove_const_t<T> *>(memory_.data()) : &nothing_);
+        return shape_.array(memory_.data() != nullptr ? const_cast<std::remove_const_t<T> *>(memory_.data())
+                                                      : &nothing_);
     }
 
 private:
@@ -161,7 +162,8 @@ template <class C> View(C &&, Shape) -> View<std::remove_pointer_t<decltype(std:
 
 using Output = View<float>;
 
-/* What a call reads: float features and states, or std::int64_t ids and lengths. Without memory, an optional input is left out. */
+/* What a call reads: float features and states, or std::int64_t ids and lengths. Without memory, an optional input is
+ * left out. */
 class Input {
 public:
     Input() noexcept = default;
@@ -184,7 +186,8 @@ class Elements {
     using type = std::remove_const_t<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>;
 
 public:
-    template <class C, class = std::enable_if_t<std::is_same_v<type<C>, float> || std::is_same_v<type<C>, std::int64_t>>>
+    template <class C,
+              class = std::enable_if_t<std::is_same_v<type<C>, float> || std::is_same_v<type<C>, std::int64_t>>>
     Elements(C &&memory) noexcept
         : data_(std::data(memory)), size_(std::size(memory)), dtype_(std::is_same_v<type<C>, float> ? SC_F32 : SC_I64)
     {

@@ -1,5 +1,5 @@
-/* A small model for the tests of C and of C++: x (B, T, 3) -> causal convolution -> LSTM -> dense (B, T, 2), with weights that are
- * the same everywhere. A step of it keeps three states: "conv:frames", "lstm:h" and "lstm:c". */
+/* A small model for the tests of C and of C++: x (B, T, 3) -> causal convolution -> LSTM -> dense (B, T, 2), with
+ * weights that are the same everywhere. A step of it keeps three states: "conv:frames", "lstm:h" and "lstm:c". */
 #ifndef SC_TEST_SMALL_MODEL_H
 #define SC_TEST_SMALL_MODEL_H
 
@@ -20,15 +20,16 @@
     "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 3]}]," \
     "\"nodes\": [" \
     "{\"op\": \"conv1d\", \"layer\": \"conv\", \"inputs\": [\"x\"], \"outputs\": [\"conv\"]," \
-    " \"weights\": {\"W\": \"conv.W\", \"b\": \"conv.b\"}, \"attrs\": {\"filters\": 4, \"kernel_size\": 3, \"strides\": 1," \
+    " \"weights\": {\"W\": \"conv.W\", \"b\": \"conv.b\"}, \"attrs\": {\"filters\": 4, \"kernel_size\": 3, " \
+    "\"strides\": 1," \
     " \"dilation\": 1, \"groups\": 1, \"padding\": \"causal\", \"activation\": [\"relu\", 0, 0]}}," \
     "{\"op\": \"lstm\", \"layer\": \"lstm\", \"inputs\": [\"conv\"], \"outputs\": [\"lstm\"]," \
     " \"weights\": {\"W\": \"lstm.W\", \"U\": \"lstm.U\", \"b\": \"lstm.b\"}," \
     " \"attrs\": {\"units\": 5, \"activation\": [\"tanh\", 0, 0], \"recurrent_activation\": [\"sigmoid\", 0, 0]," \
     " \"reverse\": false, \"realign\": false, \"return_sequences\": true}}," \
     "{\"op\": \"dense\", \"layer\": \"dense\", \"inputs\": [\"lstm\"], \"outputs\": [\"dense\"]," \
-    " \"weights\": {\"W\": \"dense.W\", \"b\": \"dense.b\"}, \"attrs\": {\"units\": 2, \"activation\": [\"linear\", 0, 0]}}" tail \
-    "], \"outputs\": [" outputs "]}"
+    " \"weights\": {\"W\": \"dense.W\", \"b\": \"dense.b\"}, \"attrs\": {\"units\": 2, \"activation\": [\"linear\", " \
+    "0, 0]}}" tail "], \"outputs\": [" outputs "]}"
 #define SMALL_OUTPUT "{\"name\": \"y\", \"value\": \"dense\"}"
 #define SMALL_GRAPH SMALL_GRAPH_OF("1", "", SMALL_OUTPUT)
 

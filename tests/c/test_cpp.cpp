@@ -1,5 +1,5 @@
-/* seqcore.hpp: what owners own, what is thrown, what is checked before the library sees it, and that steps do not allocate. What
- * the numbers mean is tested from Python; here runs, steps and pools of one model must agree. */
+/* seqcore.hpp: what owners own, what is thrown, what is checked before the library sees it, and that steps do not
+ * allocate. What the numbers mean is tested from Python; here runs, steps and pools of one model must agree. */
 #include "small_model.h"
 
 #include <seqcore/seqcore.hpp>
@@ -84,7 +84,8 @@ static std::vector<float> frames(std::size_t rows)
 
 template <class A, class B> static bool same_bits(const A &a, const B &b)
 {
-    return std::size(a) == std::size(b) && std::memcmp(std::data(a), std::data(b), std::size(a) * sizeof *std::data(a)) == 0;
+    return std::size(a) == std::size(b) &&
+           std::memcmp(std::data(a), std::data(b), std::size(a) * sizeof *std::data(a)) == 0;
 }
 
 static void test_plans(const char *path)
@@ -117,7 +118,8 @@ static void test_plans(const char *path)
     CHECK(!plan.isa().empty() && plan.bytes() > 0 && plan.saved_bytes(2) > plan.saved_bytes());
 
     std::vector<float> small(SMALL_OUT);
-    THROWS(SC_BAD_SHAPE, "120 elements over memory of 119", View(seqcore::Span(x.data(), x.size() - 1), {2, T, SMALL_IN}));
+    THROWS(SC_BAD_SHAPE, "120 elements over memory of 119",
+           View(seqcore::Span(x.data(), x.size() - 1), {2, T, SMALL_IN}));
     THROWS(SC_BAD_SHAPE, "at most 6 axes", (Shape{1, 1, 1, 1, 1, 1, 1}));
     THROWS(SC_BAD_SHAPE, "1 inputs, found 2", plan.run({View(x, {2, T, SMALL_IN}), Input()}));
     THROWS(SC_BAD_SHAPE, "is missing", plan.run({Input()}));
@@ -206,7 +208,8 @@ static void test_streams()
     Stream two(plan);
     std::vector<float> one(SMALL_OUT), h(SMALL_UNITS);
     THROWS(SC_BAD_ARGUMENT, "1 inputs and 2 outputs", two.step({1, 2, 3}));
-    two.step({View(seqcore::Span(x.data(), SMALL_IN), {1, SMALL_IN})}, {View(one, {1, SMALL_OUT}), View(h, {1, SMALL_UNITS})});
+    two.step({View(seqcore::Span(x.data(), SMALL_IN), {1, SMALL_IN})},
+             {View(one, {1, SMALL_OUT}), View(h, {1, SMALL_UNITS})});
     CHECK(same_bits(h, two.get_state(1)) && same_bits(one, seqcore::Span(expected.data(), SMALL_OUT)));
     THROWS(SC_BAD_SHAPE, "2 outputs, found 1", two.step({View(one, {1, 2})}, {View(h, {1, SMALL_UNITS})}));
     const std::vector<std::int64_t> ids(3);

@@ -1,5 +1,5 @@
-/* Models in memory, and the memory of models: files that are no files, allocators that fail at every call, that are half there or
- * that misalign, and plans that are freed before their streams. */
+/* Models in memory, and the memory of models: files that are no files, allocators that fail at every call, that are
+ * half there or that misalign, and plans that are freed before their streams. */
 #include "check.h"
 #include "small_model.h"
 
@@ -48,7 +48,7 @@ static void expected_frames(const char *bytes, size_t size, float y[FRAMES][SMAL
     sc_plan_free(plan);
 }
 
-/* ---- Files in memory ----------------------------------------------------------------------------------------------- */
+/* ---- Files in memory ------------------------------------------------------------------------------------------- */
 
 static void refuse(const char *bytes, size_t size, sc_status expected, const char *cause)
 {
@@ -66,8 +66,9 @@ static void test_bad_files(const char *path)
     for (size_t bytes = 0; bytes < size; bytes++) {
         refuse(good, bytes, SC_BAD_FILE, bytes < 8 ? "memory: truncated" : "truncated");
     }
-    static const char *const foreign[] = {"\x89HDF\r\n\x1a\n and so on", "PK\3\4 and a good many more", "\x80\2}q\0...........",
-                                          "GGUF\3\0\0\0........", "{\"format\": \"seqcore\"}", "\x93NUMPY\1\0v\0{......"};
+    static const char *const foreign[] = {"\x89HDF\r\n\x1a\n and so on", "PK\3\4 and a good many more",
+                                          "\x80\2}q\0...........",       "GGUF\3\0\0\0........",
+                                          "{\"format\": \"seqcore\"}",   "\x93NUMPY\1\0v\0{......"};
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++) {
         refuse(foreign[i], 16, SC_BAD_FILE, "not a safetensors file");
     }
@@ -133,7 +134,7 @@ static void test_damaged_files(const char *path)
     free(bytes);
 }
 
-/* ---- Allocators ------------------------------------------------------------------------------------------------------ */
+/* ---- Allocators ------------------------------------------------------------------------------------------------ */
 
 typedef struct ledger {
     size_t calls, live; /* allocations so far, and those that were not released */
@@ -144,7 +145,8 @@ typedef struct ledger {
 static void *allocate(void *context, size_t alignment, size_t bytes)
 {
     ledger *l = context;
-    CHECK(alignment >= 8 && (alignment & (alignment - 1)) == 0 && bytes > 0, "%zu bytes, aligned to %zu", bytes, alignment);
+    CHECK(alignment >= 8 && (alignment & (alignment - 1)) == 0 && bytes > 0, "%zu bytes, aligned to %zu", bytes,
+          alignment);
     if (++l->calls == l->fail_at) {
         return NULL;
     }
@@ -182,7 +184,8 @@ static sc_options options_of(ledger *l)
     } while (0)
 
 /* All that a program does with a model; returns how many of its calls had no memory. */
-static size_t use_everything(const char *bytes, size_t size, const char *path, float expected[FRAMES][SMALL_OUT], ledger *l)
+static size_t use_everything(const char *bytes, size_t size, const char *path, float expected[FRAMES][SMALL_OUT],
+                             ledger *l)
 {
     const sc_options options = options_of(l);
     sc_plan *plan = NULL, *from_file = NULL;
@@ -291,7 +294,8 @@ static void test_bad_allocators(const char *path)
         REFUSED(SC_BAD_ARGUMENT, "both of its functions", sc_plan_open_memory(bytes, size, &options, &plan, &error));
         REFUSED(SC_BAD_ARGUMENT, "both of its functions", sc_plan_open(path, &options, &plan, &error));
         REFUSED(SC_BAD_ARGUMENT, "both of its functions",
-                sc_plan_create(small_graph, sizeof small_graph - 1, small_tensors(0), SMALL_TENSORS, &options, &plan, &error));
+                sc_plan_create(small_graph, sizeof small_graph - 1, small_tensors(0), SMALL_TENSORS, &options, &plan,
+                               &error));
     }
     CHECK(plan == NULL, "a plan of half an allocator");
     free(bytes);
