@@ -5,6 +5,7 @@
 #include "small_model.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #define T 40
@@ -563,7 +564,8 @@ static void test_bad_states(const sc_plan *plan)
 
 /* ---- Several threads --------------------------------------------------------------------------------------------- */
 
-#define TURNS 3000
+#define TURNS 3000        /* at least, */
+#define MOST_TURNS 300000 /* and on until the threads have got into each other's way */
 #define THREADS 3
 
 typedef struct shared {
@@ -573,9 +575,12 @@ typedef struct shared {
     size_t number, steps, pool_steps; /* that were not refused */
 } shared;
 
-static bool taken(sc_status status)
+static atomic_size_t refused[2]; /* steps of the stream, of the pool */
+
+static bool taken(sc_status status, size_t which)
 {
     CHECK(status == SC_OK || status == SC_BUSY, "status %d", (int)status);
+    refused[which] += status == SC_BUSY;
     return status == SC_OK;
 }
 
@@ -587,13 +592,13 @@ static void *contend(void *context)
     float y[2][SMALL_OUT], h[SMALL_UNITS];
     const sc_array in = frame_in(x[0], 1), out = frame_out(y[0], 1), in2 = frame_in(x[0], 2), out2 = frame_out(y[0], 2);
     const sc_array state = {h, 2, {1, SMALL_UNITS}};
-    for (size_t turn = 0; turn < TURNS; turn++) {
-        s->steps += taken(sc_stream_step(s->stream, &in, &out, NULL));
-        s->pool_steps += taken(sc_pool_step(s->pool, s->ids, 2, &in2, &out2, NULL));
+    for (size_t turn = 0; turn < TURNS || (turn < MOST_TURNS && refused[0] * refused[1] == 0); turn++) {
+        s->steps += taken(sc_stream_step(s->stream, &in, &out, NULL), 0);
+        s->pool_steps += taken(sc_pool_step(s->pool, s->ids, 2, &in2, &out2, NULL), 1);
         if (turn % 16 == s->number) {
             sc_stream_id mine;
-            taken(sc_stream_get_state(s->stream, 1, &state, NULL));
-            taken(sc_pool_get_state(s->pool, s->ids[1], 1, &state, NULL));
+            taken(sc_stream_get_state(s->stream, 1, &state, NULL), 0);
+            taken(sc_pool_get_state(s->pool, s->ids[1], 1, &state, NULL), 1);
             OK(sc_pool_open(s->pool, &mine, &error));
             OK(sc_pool_step(s->pool, &mine, 1, &in, &out, &error));
             OK(sc_pool_close(s->pool, mine, &error));
