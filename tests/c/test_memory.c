@@ -301,6 +301,57 @@ static void test_bad_allocators(const char *path)
     free(bytes);
 }
 
+/* Packed weights that are used where they lie: mapped, in memory, and in memory that is not aligned enough for that. */
+static void test_in_place(const char *path)
+{
+    sc_plan *plan = NULL;
+    size_t size;
+    char *plain = model_bytes(path, small_graph, &size);
+    float expected[FRAMES][SMALL_OUT], y[SMALL_OUT];
+    expected_frames(plain, size, expected);
+    OK(sc_plan_open_memory(plain, size, NULL, &plan, &error));
+    const size_t floats = sc_plan_packed_floats(plan);
+    float *packed = malloc(floats * sizeof *packed);
+    CHECK(packed != NULL && sc_plan_bytes_in_place(plan) == 0, "%zu", floats);
+    OK(sc_plan_copy_packed(plan, packed, floats, &error));
+    const char *name = sc_plan_packed_name(plan);
+    sc_tensor all[1 + SMALL_TENSORS] = {{.name = name, .rank = 1, .shape = {floats}, .data = packed}};
+    memcpy(all + 1, small_tensors(0), SMALL_TENSORS * sizeof *all);
+    OK(sc_file_write(path, small_graph, sizeof small_graph - 1, all, 1 + SMALL_TENSORS, &error));
+    sc_plan_free(plan);
+    free(plain);
+    free(packed);
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL, "%s", path);
+    _Alignas(64) static char bytes[1 << 16];
+    size = fread(bytes, 1, sizeof bytes - 8, file);
+    fclose(file);
+    for (size_t where = 0; where < 3; where++) {
+        ledger l = {0};
+        sc_options *options = malloc(sizeof *options);
+        CHECK(options != NULL, "options");
+        *options = options_of(&l);
+        options->in_place = 1;
+        if (where == 0) {
+            OK(sc_plan_open(path, options, &plan, &error));
+        } else {
+            memmove(bytes + 8 * (where - 1), bytes, size);
+            OK(sc_plan_open_memory(bytes + 8 * (where - 1), size, options, &plan, &error));
+        }
+        free(options); /* nobody needs them any more */
+        CHECK((sc_plan_bytes_in_place(plan) > 0) == (where < 2), "%zu: %zu", where, sc_plan_bytes_in_place(plan));
+        sc_stream *stream = make_stream(plan);
+        sc_plan_free(plan);
+        for (size_t t = 0; t < FRAMES; t++) {
+            const sc_array in = frame_in(t), out = frame_out(y);
+            OK(sc_stream_step(stream, &in, &out, &error));
+            CHECK(memcmp(y, expected[t], sizeof y) == 0, "%zu, frame %zu", where, t);
+        }
+        sc_stream_free(stream);
+        CHECK(l.live == 0, "%zu: %zu allocations were not released", where, l.live);
+    }
+}
+
 /* What was made of a plan keeps what it needs of it, whatever goes first. */
 static void test_plan_goes_first(const char *path)
 {
@@ -349,6 +400,7 @@ int main(int count, char **arguments)
     test_every_allocation_fails(path);
     test_steps_allocate_nothing(path);
     test_bad_allocators(path);
+    test_in_place(path);
     test_plan_goes_first(path);
     printf("test_memory: all passed\n");
     return 0;
