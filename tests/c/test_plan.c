@@ -116,7 +116,8 @@ static void test_bad_graphs(void)
     refuse(GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS), 2, SC_BAD_WEIGHTS, "weight 'b' is missing");
     refuse(GRAPH(GOOD_ATTRIBUTES, "{\"name\": \"y\", \"value\": \"y\"}"), 3, SC_BAD_GRAPH, "'y'");
     refuse(GRAPH(GOOD_ATTRIBUTES, "{\"name\": \"y\", \"value\": \"rnn:h0\"}"), 3, SC_BAD_GRAPH, "'rnn:h0'");
-    const sc_tensor wrong[] = {{.name = "W", .rank = 2, .shape = {5, 1}, .data = one_one}, tensors[1], tensors[2]};
+    static const float five[5] = {1};
+    const sc_tensor wrong[] = {{.name = "W", .rank = 2, .shape = {5, 1}, .data = five}, tensors[1], tensors[2]};
     sc_plan *none = NULL;
     sc_error error;
     const char *good = GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS);
