@@ -55,6 +55,7 @@ struct Options {
     int threads = 0;
     int team = 0;
     sc_allocator allocator = {};
+    bool in_place = false; /* then the bytes of open_memory must outlive the plan */
 };
 
 namespace detail {
@@ -228,7 +229,7 @@ public:
             return sc_plan_open(path.c_str(), o, plan, error);
         });
     }
-    /* Bytes that are aligned to 8, and not needed any more afterwards. */
+    /* Bytes that are aligned to 8, and not needed any more afterwards, but for Options::in_place. */
     static Plan open_memory(const void *bytes, std::size_t size, const Options &options = {})
     {
         return made(options, [&](const sc_options *o, sc_plan **plan, sc_error *error) {
@@ -246,6 +247,7 @@ public:
     std::vector<Info> outputs() const { return detail::infos(get(), sc_plan_outputs(get()), sc_plan_output_info); }
     std::string isa() const { return get() != nullptr ? sc_plan_isa(get()) : ""; }
     std::size_t bytes() const noexcept { return sc_plan_bytes(get()); }
+    std::size_t bytes_in_place() const noexcept { return sc_plan_bytes_in_place(get()); }
 
     /* The arguments of these three stand in the graph's order; those that are left out at the end are absent. */
     std::vector<Shape> output_shapes(Span<const Input> inputs) const
@@ -309,6 +311,7 @@ private:
         o.threads = options.threads;
         o.team = options.team;
         o.allocator = options.allocator;
+        o.in_place = options.in_place ? 1 : 0;
         sc_plan *plan = nullptr;
         detail::check([&](sc_error *error) { return make(&o, &plan, error); });
         return Plan(plan);

@@ -241,10 +241,13 @@ static void test_null_handles(const sc_plan *plan)
     size_t n = 1, shape[SC_MAX_RANK];
     double seconds[8];
     char bytes[256];
+    float memory[1];
     const char *cause = "must not be NULL";
 #define NULLED(call) REFUSED(SC_BAD_ARGUMENT, cause, call)
     NULLED(sc_file_open(NULL, &file, &error));
     NULLED(sc_file_open("path", NULL, &error));
+    NULLED(sc_file_map(NULL, &file, &error));
+    NULLED(sc_file_map("path", NULL, &error));
     NULLED(sc_file_open_memory(NULL, 8, NULL, &file, &error));
     NULLED(sc_file_open_memory(bytes, 8, NULL, NULL, &error));
     NULLED(sc_file_write(NULL, "{}", 2, NULL, 0, &error));
@@ -261,6 +264,8 @@ static void test_null_handles(const sc_plan *plan)
     NULLED(sc_plan_run(plan, &a, NULL, &error));
     NULLED(sc_plan_profile(NULL, &a, &a, seconds, &error));
     NULLED(sc_plan_profile(plan, &a, &a, NULL, &error));
+    NULLED(sc_plan_copy_packed(NULL, memory, 1, &error));
+    NULLED(sc_plan_copy_packed(plan, NULL, 1, &error));
     NULLED(sc_plan_output_shapes(NULL, &a, &a, &error));
     NULLED(sc_plan_value_shape(NULL, "x", &n, shape, &error));
     NULLED(sc_plan_value_shape(plan, NULL, &n, shape, &error));
@@ -293,9 +298,11 @@ static void test_null_handles(const sc_plan *plan)
     CHECK(sc_plan_inputs(NULL) + sc_plan_outputs(NULL) + sc_plan_bytes(NULL) + sc_plan_nodes(NULL) +
                   sc_plan_last_threads(NULL) + sc_plan_step_inputs(NULL) + sc_plan_step_outputs(NULL) +
                   sc_plan_step_states(NULL) + sc_plan_saved_bytes(NULL, 1) + sc_stream_rows(NULL) +
-                  sc_pool_capacity(NULL) + sc_pool_count(NULL) + sc_plan_schedule(NULL, 1, 1).threads == 0,
+                  sc_pool_capacity(NULL) + sc_pool_count(NULL) + sc_plan_schedule(NULL, 1, 1).threads +
+                  sc_plan_bytes_in_place(NULL) + sc_plan_packed_floats(NULL) == 0,
           "numbers of nothing");
-    CHECK(sc_plan_isa(NULL) == NULL && sc_plan_node_layer(NULL, 0) == NULL, "names of nothing");
+    CHECK(sc_plan_isa(NULL) == NULL && sc_plan_packed_name(NULL) == NULL &&
+              sc_plan_node_layer(NULL, 0) == NULL, "names of nothing");
     CHECK(sc_plan_input_dtype(NULL, 0) == SC_F32 && sc_isa_name(sc_isa_count()) == NULL, "nothing");
     CHECK(sc_stream_step(NULL, NULL, NULL, NULL) == SC_BAD_ARGUMENT, "no error is asked for");
     sc_file_close(NULL);
@@ -481,7 +488,8 @@ static void test_ids(const sc_plan *plan)
     REFUSED(SC_BUSY, "twice", STEP(twice, 3));
     REFUSED(SC_BUSY, "twice", STEP(twice, 4));
     OK(STEP(ids, CAPACITY)); /* nobody was left busy */
-    OK(sc_pool_step(pool, NULL, 0, &none, &none, &error));
+    OK(sc_pool_step(pool, NULL, 0, &(sc_array){y, 2, {0, SMALL_IN}}, &(sc_array){y, 2, {0, SMALL_OUT}}, &error));
+    REFUSED(SC_BAD_SHAPE, "input 'x'", sc_pool_step(pool, NULL, 0, &none, &none, &error));
     /* A closed stream's id fits no later one in its place, however often it is opened. */
     const sc_stream_id closed = ids[1];
     for (int again = 0; again < 100; again++) {
