@@ -23,7 +23,7 @@
 #define READ_BYTES ((size_t)1 << 30) /* of one call: Linux reads no more than 2 GiB at once */
 
 struct sc_file {
-    const sc_allocator *allocator;
+    sc_allocator allocator;
     unsigned char *memory;      /* the whole file, or NULL when somebody else owns it */
     const unsigned char *start; /* of the whole file */
     bool mapped;
@@ -335,7 +335,7 @@ static sc_status read_descriptor(sc_file *file, const char *label, int descripto
         file->start = start;
         return file->mapped ? SC_OK : sc_system_failure(label, "cannot be mapped", errno, error);
     }
-    file->memory = sc_allocate(file->allocator, file->bytes);
+    file->memory = sc_allocate(&file->allocator, file->bytes);
     if (file->memory == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu bytes", label, file->bytes);
     }
@@ -361,9 +361,9 @@ static sc_status read_header(sc_file *file, const char *label, sc_error *error)
 {
     const char *header = (const char *)file->start + SC_LENGTH_BYTES, *data = header + file->header_bytes;
     const size_t data_bytes = file->bytes - SC_LENGTH_BYTES - file->header_bytes;
-    sc_entries all = {.allocator = file->allocator};
+    sc_entries all = {.allocator = &file->allocator};
     sc_status status = sc_check_header(label, header, file->header_bytes, data_bytes, &all, error);
-    if (status == SC_OK && (file->tensors = sc_allocate_zeros(file->allocator, all.count, sizeof *file->tensors)) == NULL) {
+    if (status == SC_OK && (file->tensors = sc_allocate_zeros(&file->allocator, all.count, sizeof *file->tensors)) == NULL) {
         status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
     }
     if (status == SC_OK) {
@@ -379,7 +379,7 @@ static sc_status read_header(sc_file *file, const char *label, sc_error *error)
         }
         file->header = all.document; /* it holds the names */
         all.document = NULL;
-        status = sc_check_graph(label, file->graph, file->graph_bytes, file->allocator, error);
+        status = sc_check_graph(label, file->graph, file->graph_bytes, &file->allocator, error);
     }
     sc_free_entries(&all);
     return status;
@@ -395,7 +395,7 @@ static sc_status new_file(const char *label, const sc_allocator *allocator, sc_f
     if (*file == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label);
     }
-    (*file)->allocator = allocator;
+    (*file)->allocator = *allocator;
     return SC_OK;
 }
 
@@ -473,14 +473,14 @@ sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label,
 void sc_file_close(sc_file *file)
 {
     if (file != NULL) {
-        const sc_allocator *allocator = file->allocator;
+        const sc_allocator allocator = file->allocator;
         if (file->mapped && file->start != NULL) {
             munmap((void *)file->start, file->bytes);
         }
-        sc_release(allocator, file->memory);
+        sc_release(&allocator, file->memory);
         sc_json_free(file->header);
-        sc_release(allocator, file->tensors);
-        sc_release(allocator, file);
+        sc_release(&allocator, file->tensors);
+        sc_release(&allocator, file);
     }
 }
 
