@@ -140,7 +140,7 @@ def test_source_distribution_is_whole(tmp_path: Path) -> None:
     """Every source that either build needs is in the archive that packagers get."""
     tree = tmp_path / "tree"
     for name in ("src", "include", "cmake"):
-        left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info")
+        left_out = shutil.ignore_patterns("__pycache__", "*.so", "*.egg-info", ".*")
         shutil.copytree(ROOT / name, tree / name, ignore=left_out)
     for name in (
         "setup.py",
