@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
 SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.px[id]' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
-.PHONY: demo test test-slow check lint ctest build lib bench bench-quick format clean
+.PHONY: demo test test-slow check lint ctest build lib bench bench-streams bench-quick format clean
 
 # ---- The two commands of the README --------------------------------------------------------------
 
@@ -86,11 +86,17 @@ bench: $(VENV)/bench
 		--benchmark-json=build/bench-avx2.json -q
 	$(BIN)/python bench/profile_models.py --output build/benchmarks/real-models.md
 	$(BIN)/python bench/report.py build/bench.json build/bench-avx2.json --output build/benchmarks
+	$(BIN)/python bench/streaming.py --output build/benchmarks
+
+# Steps, pools, several callers, cold starts: a page of its own
+bench-streams: $(VENV)/bench
+	$(BIN)/python bench/streaming.py --output build/benchmarks
 
 bench-quick: $(VENV)/bench
 	mkdir -p build
 	$(BIN)/python -m pytest bench --quick --benchmark-only --benchmark-json=build/bench-quick.json -q
 	$(BIN)/python bench/report.py build/bench-quick.json --output build/benchmarks-quick
+	$(BIN)/python bench/streaming.py --quick --output build/benchmarks-quick
 
 clean:
 	rm -rf build dist $(VENV) src/*.egg-info src/seqcore/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -99,7 +99,13 @@ def extension() -> Extension:
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
         extra_compile_args=["-O2", "-g0", "-std=c11", "-fvisibility=hidden"],
         # the libraries are linked in: whatever changes them makes another extension
-        depends=["include/seqcore/seqcore.h", "src/seqcore/_streams.pxi", BUILD_FILE, *core_files(".c"), *core_files(".h")],
+        depends=[
+            "include/seqcore/seqcore.h",
+            "src/seqcore/_streams.pxi",
+            BUILD_FILE,
+            *core_files(".c"),
+            *core_files(".h"),
+        ],
     )
 
 

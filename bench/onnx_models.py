@@ -25,7 +25,9 @@ def _reordered(weight: Array, cell: str) -> Array:
     return np.concatenate([gates[k] for k in order])
 
 
-def _layer(case: Case, layer: int, x: str) -> tuple[list[onnx.NodeProto], dict[str, Array], str]:
+def layer_nodes(
+    case: Case, layer: int, x: str
+) -> tuple[list[onnx.NodeProto], dict[str, Array], str]:
     """Return a layer's nodes and constants, and the name of y (T, D, B, H)."""
     weights = {name: _reordered(w, case.cell) for name, w in case.weights().items()}
     suffixes = case.suffixes(layer)
@@ -57,7 +59,7 @@ def build(case: Case) -> bytes:
     constants: dict[str, Any] = {}
     x = "x"
     for layer in range(case.layers):
-        made, arrays, y = _layer(case, layer, x)
+        made, arrays, y = layer_nodes(case, layer, x)
         nodes += made
         constants |= arrays
         if layer < case.layers - 1:

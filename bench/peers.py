@@ -67,7 +67,7 @@ class Runner(NamedTuple):
 # ---- seqcore ------------------------------------------------------------------------------------
 
 
-def _layer(case: Case) -> seqcore.Layer:
+def layer(case: Case) -> seqcore.Layer:
     weights = case.weights()
     if not case.reset_after:  # which torch's names cannot say
         return seqcore.GRU(
@@ -83,7 +83,7 @@ def _layer(case: Case) -> seqcore.Layer:
 
 @contextmanager
 def _seqcore(case: Case) -> Iterator[Prepared]:
-    model = seqcore.Sequential([_layer(case)]).with_options(threads=case.threads)
+    model = seqcore.Sequential([layer(case)]).with_options(threads=case.threads)
     x = case.input()
     if case.ragged:
         lengths = case.lengths()

@@ -18,9 +18,9 @@ SWEEP_TITLES = {
 MOST_RISE = 1.10  # of the time per row, when the batch grows
 
 
-def _table(heads: list[str], lines: list[list[str]]) -> str:
-    """Return a table with its first column to the left and the others to the right."""
-    rule = ["---"] + ["---:"] * (len(heads) - 1)
+def table(heads: list[str], lines: list[list[str]], texts: int = 1) -> str:
+    """Return a table with its first columns, `texts`, to the left and the others to the right."""
+    rule = ["---"] * texts + ["---:"] * (len(heads) - texts)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, rule, *lines])
 
 
@@ -84,7 +84,7 @@ def cases_table(run: Run, part: str) -> str:
             str(targets(row.case, run.isa, part)),
         ]
         lines.append(line)
-    return _table(heads, lines)
+    return table(heads, lines)
 
 
 def sweep_table(run: Run, name: str) -> str:
@@ -113,7 +113,7 @@ def sweep_table(run: Run, name: str) -> str:
             _optional(found.limit, _share, "limit" in short),
         ]
         lines.append(line)
-    return f"### {SWEEP_TITLES[name][0]}\n\n{_table(heads, lines)}"
+    return f"### {SWEEP_TITLES[name][0]}\n\n{table(heads, lines)}"
 
 
 def size(value: int) -> str:
@@ -152,4 +152,4 @@ def limits_table(run: Run) -> str:
         )
     for cell in first["vector_ns"]:
         lines.append(line(f"{cell}: cell for a vector of units, ns", of_cell("vector_ns", cell)))
-    return _table(heads, lines)
+    return table(heads, lines)

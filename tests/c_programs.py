@@ -1,4 +1,4 @@
-"""Compiles the core as setup.py does, and the C programs of tests/c against it.
+"""Compiles the core as setup.py does, or by CMake, and C programs against it.
 
 The lists of sources and flags are setup.py's own, so that a test runs what a user gets.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import runpy
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+WARNINGS = "-Wall -Wextra -Werror"
 INCLUDES = [f"-I{ROOT / 'include'}", f"-I{ROOT / 'src/core'}"]
 BUILD: dict[str, Any] = runpy.run_path(str(ROOT / "setup.py"))
 
@@ -93,3 +96,32 @@ def build_program(link: Sequence[str], name: str, folder: Path, *flags: str) -> 
     # the program must stand before the libraries
     run([link[0], str(ROOT / f"tests/c/{name}.c"), *link[1:], *flags, "-o", folder / name])
     return folder / name
+
+
+def tool(name: str) -> Path:
+    """A program of this environment, or else of the system."""
+    beside = Path(sys.executable).parent
+    path = shutil.which(name, path=os.pathsep.join([str(beside), os.environ.get("PATH", "")]))
+    assert path is not None, f"no {name}: requirements/test.txt names what the tests need"
+    return Path(path)
+
+
+def cmake_build(source: Path, folder: Path, **definitions: str | Path) -> str:
+    """Configure and build without a warning; return what configuring printed."""
+    options = [f"-D{name}={value}" for name, value in definitions.items()]
+    generate = [tool("cmake"), "-G", "Unix Makefiles", "-S", source, "-B", folder, *options]
+    printed = run(generate, env={**os.environ, "CFLAGS": WARNINGS, "CXXFLAGS": WARNINGS})
+    run([tool("cmake"), "--build", folder, "--parallel", str(os.cpu_count() or 1)])
+    return printed
+
+
+def symbols(library: Path, *options: str) -> set[str]:
+    """Names of the symbols that the library defines for others."""
+    lines = run([tool("nm"), *options, "--defined-only", library]).splitlines()
+    return {line.split()[-1] for line in lines if len(line.split()) == 3}
+
+
+def flags_of(prefix: Path, *options: str) -> list[str]:
+    """What pkg-config says that a program needs of the seqcore that is installed there."""
+    where = {**os.environ, "PKG_CONFIG_PATH": str(prefix / "lib/pkgconfig")}
+    return shlex.split(run(["pkg-config", "--cflags", "--libs", *options, "seqcore"], env=where))

@@ -47,6 +47,12 @@ def test_plans(core: list[str], tmp_path: Path) -> None:
     assert "test_plan: all passed" in printed
 
 
+@pytest.mark.parametrize("name", ["test_streams", "test_memory"])
+def test_embedding(name: str, core: list[str], tmp_path: Path) -> None:
+    printed = run([build_program(core, name, tmp_path), tmp_path / "model.safetensors"])
+    assert f"{name}: all passed" in printed
+
+
 def test_a_call_allocates_nothing_per_step(gcc_core: list[str], tmp_path: Path) -> None:
     wraps = [f"-Wl,--wrap={name}" for name in WRAPPED]
     printed = run([build_program(gcc_core, "test_counts", tmp_path, *wraps)])
@@ -104,8 +110,8 @@ def test_core_without_openmp_under_sanitizers(name: str, tmp_path: Path) -> None
         pytest.skip(f"no {name}")
     flags = SANITIZE if name == "gcc" else []
     link = build_core(tmp_path, cc=[path], tables=["scalar"], openmp=False, extra=flags)
-    for program in ("test_kernels", "test_plan"):
-        arguments = [tmp_path / "model.safetensors"] if program == "test_plan" else []
+    for program in ("test_kernels", "test_plan", "test_streams", "test_memory"):
+        arguments = [tmp_path / "model.safetensors"] if program != "test_kernels" else []
         assert f"{program}: all passed" in run([build_program(link, program, tmp_path), *arguments])
 
 

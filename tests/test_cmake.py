@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -16,31 +15,13 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from c_programs import BUILD, ROOT, compiler, run
+from c_programs import BUILD, ROOT, cmake_build, compiler, flags_of, run, symbols, tool
 
 import seqcore
 
 CONSUMER = ROOT / "tests/cmake"
-WARNINGS = "-Wall -Wextra -Werror"
 HEADER = (ROOT / "include/seqcore/seqcore.h").read_text(encoding="utf-8")
 VERSION = ".".join(re.findall(r"^#define SC_VERSION_(?:MAJOR|MINOR|PATCH) (\d+)$", HEADER, re.M))
-
-
-def tool(name: str) -> Path:
-    """A program of this environment, or else of the system."""
-    beside = Path(sys.executable).parent
-    path = shutil.which(name, path=os.pathsep.join([str(beside), os.environ.get("PATH", "")]))
-    assert path is not None, f"no {name}: requirements/test.txt names what the tests need"
-    return Path(path)
-
-
-def cmake_build(source: Path, folder: Path, **definitions: str | Path) -> str:
-    """Configure and build without a warning; return what configuring printed."""
-    options = [f"-D{name}={value}" for name, value in definitions.items()]
-    generate = [tool("cmake"), "-G", "Unix Makefiles", "-S", source, "-B", folder, *options]
-    printed = run(generate, env={**os.environ, "CFLAGS": WARNINGS, "CXXFLAGS": WARNINGS})
-    run([tool("cmake"), "--build", folder, "--parallel", str(os.cpu_count() or 1)])
-    return printed
 
 
 def run_consumer(program: Path, folder: Path, **environment: str) -> dict[str, str]:
@@ -55,21 +36,6 @@ def run_consumer(program: Path, folder: Path, **environment: str) -> dict[str, s
 
 def needed(program: Path) -> str:
     return run([tool("readelf"), "-d", program])
-
-
-def symbols(library: Path, *options: str) -> set[str]:
-    """Names of the symbols that the library defines for others."""
-    lines = run([tool("nm"), *options, "--defined-only", library]).splitlines()
-    return {line.split()[-1] for line in lines if len(line.split()) == 3}
-
-
-@pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed seqcore, elsewhere than where it was configured to be."""
-    folder = tmp_path_factory.mktemp("cmake")
-    cmake_build(ROOT, folder / "build", CMAKE_INSTALL_LIBDIR="lib")
-    run([tool("cmake"), "--install", folder / "build", "--prefix", folder / "prefix"])
-    return folder / "prefix"
 
 
 def test_python_and_c_have_one_version(prefix: Path) -> None:
@@ -148,16 +114,7 @@ def test_pkg_config(kind: str, prefix: Path, tmp_path: Path) -> None:
     if kind == "static":
         for path in moved.glob("lib/*.so*"):
             path.unlink()
-    ask = [
-        "pkg-config",
-        "--cflags",
-        "--libs",
-        *(["--static"] if kind == "static" else []),
-        "seqcore",
-    ]
-    flags = shlex.split(
-        run(ask, env={**os.environ, "PKG_CONFIG_PATH": str(moved / "lib/pkgconfig")})
-    )
+    flags = flags_of(moved, *(["--static"] if kind == "static" else []))
     program = tmp_path / "consumer"
     run([*compiler(), "-std=c99", CONSUMER / "consumer.c", *flags, "-o", program])
     assert ("libseqcore" in needed(program)) == (kind == "shared")

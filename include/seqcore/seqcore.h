@@ -104,6 +104,8 @@ typedef struct sc_file sc_file;
 
 /* Reads a model file and checks all of it. Free with sc_file_close, which ends the tensors too. */
 SC_API sc_status sc_file_open(const char *path, sc_file **file, sc_error *error);
+/* The same, mapped and not read: see sc_options.in_place. */
+SC_API sc_status sc_file_map(const char *path, sc_file **file, sc_error *error);
 SC_API void sc_file_close(sc_file *file); /* NULL is allowed */
 /* The same over bytes in memory, aligned to 8, which the file borrows until sc_file_close. `label` names them in messages;
  * NULL: "memory". */
@@ -127,6 +129,9 @@ typedef struct sc_options {
     int shapes_only;  /* 1: the tensors may be missing; the plan knows shapes but cannot run */
     const char *precision;  /* NULL or "float32" */
     sc_allocator allocator; /* zeros: the C library's */
+    int in_place; /* 1: packed weights among the tensors (sc_plan_packed_name) are used where they lie. The tensors' memory must
+                   * then outlive the plan; sc_plan_open maps the file, so that all processes that open it share one copy.
+                   * Whoever truncates a mapped file kills its readers: replace it by rename, as sc_file_write does. */
 } sc_options;
 
 /* Packs a graph (docs/design.md, "The lowered graph") and its tensors into a plan. Copies what it keeps.
@@ -166,6 +171,14 @@ SC_API sc_status sc_plan_output_info(const sc_plan *plan, size_t output, sc_info
 SC_API const char *sc_plan_isa(const sc_plan *plan);
 /* Bytes of packed weights. */
 SC_API size_t sc_plan_bytes(const sc_plan *plan);
+/* Those of them that lie in the tensors' memory: sc_options.in_place. */
+SC_API size_t sc_plan_bytes_in_place(const sc_plan *plan);
+/* The packed weights as one tensor of that name and sc_plan_packed_floats() floats, to be written into a model file first among
+ * its float tensors. They serve plans of the same instruction set over the same graph and tensors; any other plan ignores
+ * them. */
+SC_API const char *sc_plan_packed_name(const sc_plan *plan);
+SC_API size_t sc_plan_packed_floats(const sc_plan *plan);
+SC_API sc_status sc_plan_copy_packed(const sc_plan *plan, float *to, size_t floats, sc_error *error);
 /* How a run is spread over threads: teams of `team` threads divide the rows, the members of a team divide the units of each
  * layer, or its branches. */
 typedef struct sc_schedule {
@@ -198,8 +211,8 @@ SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, co
 /* ---- Steps: sequences whose frames arrive one at a time ------------------------------------------- */
 
 /* What a step of a plan takes and gives. Its inputs are the plan's without lengths and initial states, and without the time axis:
- * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis is given whole at
- * every step. Its outputs are all of the plan's, without the time axis where they have it. Frame t gives what a run over
+ * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis, or a single
+ * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they have it. Frame t gives what a run over
  * frames 0..t gives at t, bit for bit.
  *
  * The state between two steps is a list of float32 arrays (rows, ...) in the order of the graph: h and c of a recurrent layer,

@@ -146,11 +146,14 @@ static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld
         return sc_no_memory(builder);
     }
     const size_t floats = kernels->packed_floats(rows, units, gates);
-    float *data = sc_plan_alloc(builder->plan, floats, sizeof(float));
+    bool fresh = true;
+    float *data = sc_packed_room(builder, floats, &fresh);
     if (data == NULL) {
         return sc_no_memory(builder);
     }
-    kernels->pack(data, source, ld, rows, units, gates, paired);
+    if (fresh) {
+        kernels->pack(data, source, ld, rows, units, gates, paired);
+    }
     *matrix = (sc_matrix){.data = data, .rows = rows, .units = units, .gates = gates, .paired = paired};
     builder->plan->bytes += floats * sizeof(float);
     builder->plan->work += (double)rows * (double)units * (double)gates;

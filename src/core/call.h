@@ -19,7 +19,10 @@ typedef struct sc_call {
 
 /* Chooses call->schedule for so many frames, and claims its threads; sc_call_finish gives them back. */
 void sc_call_schedule(sc_call *call, size_t time);
-void sc_call_finish(const sc_call *call);
+static inline void sc_call_finish(const sc_call *call)
+{
+    sc_threads_release(call->claimed);
+}
 
 /* Executes the call; fails only for want of memory, before anything is computed. */
 sc_status sc_call_execute(sc_call *call, sc_error *error);

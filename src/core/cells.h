@@ -118,7 +118,7 @@ SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
     { \
         const size_t all = tile_count(w->t), groups = (all + SC_CELLS - 1) / SC_CELLS; \
         for (size_t group = 0, n = 0; group < groups; group++) { \
-            const size_t end = (group + 1) * all / groups, count = end - n; \
+            const size_t end = groups == 1 ? all : (group + 1) * all / groups, count = end - n; \
             if (SC_CELLS >= 4 && count == 4) { \
                 cell##_finish(w, n, 4); \
             } else if (SC_CELLS >= 3 && count == 3) { \
@@ -186,6 +186,29 @@ static void row_sums(const void *call, const tile *t)
     step_sums(&w);
 }
 
+/* A single row of one or two panels, whole in one function: the sums need not leave the registers, and nothing is called. */
+#define SC_STEP_ROW(cell, count, gates_) \
+    static SC_NOINLINE void cell##_row_##count(const sc_step *s) \
+    { \
+        _Alignas(64) float x[count * SC_SUMS], h[count * SC_SUMS]; \
+        const tile t = {.rows = 1, .panels = count, .vectors = gates_, .full = gates_}; \
+        const step_tile w = {.s = s, .t = &t, .x = x, .h = h, .single = true}; \
+        if (s->xw == NULL) { \
+            chain(x, s->x, s->w->rows, s->w->data, gates_ * SC_V * s->w->rows, s->bias, 1, count, gates_); \
+        } \
+        halves(h, 0, s->h, s->u->rows, s->u->data, gates_ * SC_V * s->u->rows, false, 1, count, gates_); \
+        cell##_finish(&w, 0, count); \
+    }
+SC_STEP_ROW(lstm, 1, 4)
+SC_STEP_ROW(gru, 1, 3)
+#if SC_SINGLE_PANELS == 2
+SC_STEP_ROW(lstm, 2, 4)
+SC_STEP_ROW(gru, 2, 3)
+#else
+#define lstm_row_2 lstm_row_1 /* never called: two panels do not fit the registers */
+#define gru_row_2 gru_row_1
+#endif
+
 /* A single row has all its sums made first: between the sweeps, the wait for a cell would not be hidden. */
 SC_INLINE void step(const sc_step *s, void (*tile_of)(const void *, const tile *),
                     void (*finish_all)(const step_tile *))
@@ -201,13 +224,27 @@ SC_INLINE void step(const sc_step *s, void (*tile_of)(const void *, const tile *
     finish_all(&w);
 }
 
+/* Not in a part of a larger layer: it may be paired, and have no units at all. */
+SC_INLINE bool fits_registers(const sc_step *s)
+{
+    return s->rows == 1 && s->u->units > 0 && s->u->units <= SC_SINGLE_PANELS * SC_V && !s->u->paired;
+}
+
 static void lstm_step(const sc_step *s)
 {
+    if (fits_registers(s)) {
+        (s->u->units <= SC_V ? lstm_row_1 : lstm_row_2)(s);
+        return;
+    }
     step(s, lstm_tile, lstm_finish_all);
 }
 
 static void gru_step(const sc_step *s)
 {
+    if (fits_registers(s)) {
+        (s->u->units <= SC_V ? gru_row_1 : gru_row_2)(s);
+        return;
+    }
     step(s, gru_tile, gru_finish_all);
 }
 

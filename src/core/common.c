@@ -30,6 +30,10 @@ sc_text sc_shape_text(size_t rank, const size_t *shape)
 {
     sc_text t;
     const size_t size = sizeof t.text;
+    if (rank > SC_MAX_RANK) { /* of a careless caller's: there is no more of the shape to read */
+        snprintf(t.text, size, "rank %zu", rank);
+        return t;
+    }
     size_t at = (size_t)snprintf(t.text, size, "(");
     for (size_t i = 0; i < rank && at < size; i++) {
         const char *separator = i == 0 ? "" : ", ";

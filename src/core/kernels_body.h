@@ -257,8 +257,9 @@ static void tile_halves(const tile *t, float *sums, size_t apart, const float *c
 SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const tile *), size_t rows, const sc_matrix *w,
                          bool backward)
 {
-    const size_t vectors = w->gates == 1 ? SC_GATES : w->gates, blocks = blocks_of(w->units) * w->gates;
-    const size_t panels = blocks / vectors, rest = blocks % vectors;
+    const bool plain = w->gates == 1; /* no division by a variable: a small step would feel it */
+    const size_t vectors = plain ? SC_GATES : w->gates, blocks = blocks_of(w->units);
+    const size_t panels = plain ? blocks / SC_GATES : blocks, rest = plain ? blocks % SC_GATES : 0;
     const size_t groups = rows == 1 && !w->paired ? panels / SC_SINGLE_PANELS : 0, grouped = groups * SC_SINGLE_PANELS;
     const size_t stops = groups + panels - grouped + (rest > 0), passes = (rows + SC_TILE_ROWS - 1) / SC_TILE_ROWS;
     for (size_t i = 0; i < stops; i++) {
@@ -272,6 +273,10 @@ SC_INLINE void for_tiles(const void *call, void (*finish)(const void *, const ti
         }
         t.j = grouped + stop - groups;
         t.vectors = t.j < panels ? vectors : rest;
+        if (passes == 1) {
+            finish(call, &t);
+            continue;
+        }
         for (size_t pass = 0; pass < passes; pass++) {
             t.m = pass * rows / passes;
             t.rows = (pass + 1) * rows / passes - t.m;

@@ -44,11 +44,14 @@ static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_sha
     if (status != SC_OK || source == NULL) {
         return status;
     }
-    float *table = sc_plan_alloc(builder->plan, p->rows * p->units, sizeof(float));
+    bool fresh = true;
+    float *table = sc_packed_room(builder, p->rows * p->units, &fresh);
     if (table == NULL) {
         return sc_no_memory(builder);
     }
-    memcpy(table, source, p->rows * p->units * sizeof(float));
+    if (fresh) {
+        memcpy(table, source, p->rows * p->units * sizeof(float));
+    }
     p->table = table;
     builder->plan->bytes += p->rows * p->units * sizeof(float);
     return SC_OK;

@@ -3,8 +3,8 @@
  *     u64 little-endian n | n bytes of JSON header, spaces at its end | data, contiguous, in the order of offsets
  *
  * Stricter than safetensors: data lies at a multiple of its element's size in the file, hence in memory, or the file is
- * refused. A file is read, not mapped: whoever truncates a mapped file kills the process that reads it (SIGBUS), and
- * whoever writes into it changes a model that is in use. What tensors mean is not known here. */
+ * refused. A file is read, unless the caller wants it mapped: whoever truncates a mapped file kills the process that
+ * reads it (SIGBUS), and whoever writes into it changes a model that is in use. What tensors mean is not known here. */
 #define _POSIX_C_SOURCE 200809L
 #define _FILE_OFFSET_BITS 64
 #include "modelfile.h"
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,9 +23,10 @@
 #define READ_BYTES ((size_t)1 << 30) /* of one call: Linux reads no more than 2 GiB at once */
 
 struct sc_file {
-    const sc_allocator *allocator;
+    sc_allocator allocator;
     unsigned char *memory;      /* the whole file, or NULL when somebody else owns it */
     const unsigned char *start; /* of the whole file */
+    bool mapped;
     size_t bytes, header_bytes;
     sc_json_document *header; /* owns the tensors' names */
     sc_tensor *tensors;
@@ -327,7 +329,13 @@ static sc_status read_descriptor(sc_file *file, const char *label, int descripto
     if (status != SC_OK) {
         return status;
     }
-    file->memory = sc_allocate(file->allocator, file->bytes);
+    if (file->mapped) {
+        void *start = mmap(NULL, file->bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+        file->mapped = start != MAP_FAILED;
+        file->start = start;
+        return file->mapped ? SC_OK : sc_system_failure(label, "cannot be mapped", errno, error);
+    }
+    file->memory = sc_allocate(&file->allocator, file->bytes);
     if (file->memory == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu bytes", label, file->bytes);
     }
@@ -353,9 +361,9 @@ static sc_status read_header(sc_file *file, const char *label, sc_error *error)
 {
     const char *header = (const char *)file->start + SC_LENGTH_BYTES, *data = header + file->header_bytes;
     const size_t data_bytes = file->bytes - SC_LENGTH_BYTES - file->header_bytes;
-    sc_entries all = {.allocator = file->allocator};
+    sc_entries all = {.allocator = &file->allocator};
     sc_status status = sc_check_header(label, header, file->header_bytes, data_bytes, &all, error);
-    if (status == SC_OK && (file->tensors = sc_allocate_zeros(file->allocator, all.count, sizeof *file->tensors)) == NULL) {
+    if (status == SC_OK && (file->tensors = sc_allocate_zeros(&file->allocator, all.count, sizeof *file->tensors)) == NULL) {
         status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
     }
     if (status == SC_OK) {
@@ -371,7 +379,7 @@ static sc_status read_header(sc_file *file, const char *label, sc_error *error)
         }
         file->header = all.document; /* it holds the names */
         all.document = NULL;
-        status = sc_check_graph(label, file->graph, file->graph_bytes, file->allocator, error);
+        status = sc_check_graph(label, file->graph, file->graph_bytes, &file->allocator, error);
     }
     sc_free_entries(&all);
     return status;
@@ -387,7 +395,7 @@ static sc_status new_file(const char *label, const sc_allocator *allocator, sc_f
     if (*file == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory", label);
     }
-    (*file)->allocator = allocator;
+    (*file)->allocator = *allocator;
     return SC_OK;
 }
 
@@ -405,7 +413,7 @@ static sc_status finish_file(sc_file *made, sc_status status, const char *label,
     return SC_OK;
 }
 
-sc_status sc_file_read(const char *path, const sc_allocator *allocator, sc_file **file, sc_error *error)
+sc_status sc_file_read(const char *path, bool map, const sc_allocator *allocator, sc_file **file, sc_error *error)
 {
     if (file == NULL || path == NULL) {
         return sc_fail(error, SC_BAD_ARGUMENT, "path and file must not be NULL");
@@ -414,6 +422,9 @@ sc_status sc_file_read(const char *path, const sc_allocator *allocator, sc_file 
     const sc_label label = sc_label_of(path);
     sc_file *made = NULL;
     const sc_status status = new_file(label.text, allocator, &made, error);
+    if (status == SC_OK) {
+        made->mapped = map;
+    }
     return status == SC_OK ? finish_file(made, read_path(made, path, label.text, error), label.text, file, error) : status;
 }
 
@@ -446,7 +457,12 @@ sc_status sc_file_borrow(const void *bytes, size_t size, const char *label, cons
 
 sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
 {
-    return sc_file_read(path, &sc_c_library, file, error);
+    return sc_file_read(path, false, &sc_c_library, file, error);
+}
+
+sc_status sc_file_map(const char *path, sc_file **file, sc_error *error)
+{
+    return sc_file_read(path, true, &sc_c_library, file, error);
 }
 
 sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label, sc_file **file, sc_error *error)
@@ -457,11 +473,14 @@ sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label,
 void sc_file_close(sc_file *file)
 {
     if (file != NULL) {
-        const sc_allocator *allocator = file->allocator;
-        sc_release(allocator, file->memory);
+        const sc_allocator allocator = file->allocator;
+        if (file->mapped && file->start != NULL) {
+            munmap((void *)file->start, file->bytes);
+        }
+        sc_release(&allocator, file->memory);
         sc_json_free(file->header);
-        sc_release(allocator, file->tensors);
-        sc_release(allocator, file);
+        sc_release(&allocator, file->tensors);
+        sc_release(&allocator, file);
     }
 }
 

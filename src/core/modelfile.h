@@ -45,8 +45,8 @@ void sc_free_entries(sc_entries *all);
 /* That the graph is a JSON object; what it means is the plan's to check. */
 sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, const sc_allocator *allocator, sc_error *error);
 
-/* sc_file_open and sc_file_open_memory with the caller's allocator, which must live as long as the file. */
-sc_status sc_file_read(const char *path, const sc_allocator *allocator, sc_file **file, sc_error *error);
+/* sc_file_open and sc_file_open_memory with the caller's allocator. */
+sc_status sc_file_read(const char *path, bool map, const sc_allocator *allocator, sc_file **file, sc_error *error);
 sc_status sc_file_borrow(const void *bytes, size_t size, const char *label, const sc_allocator *allocator, sc_file **file,
                          sc_error *error);
 

@@ -1,9 +1,11 @@
 /* Graph -> plan: names become numbers, attributes become structs, shapes are inferred, weights are checked and packed.
  * What a node may say and mean is the op's business (ops.c, dense.c, recurrent.c); how a plan runs is run.c's. */
 #include "modelfile.h"
+#include "packed.h"
 #include "plan.h"
 #include "state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +46,7 @@ void sc_plan_free(sc_plan *plan)
         plan->blocks = next;
     }
     sc_json_free(plan->document);
+    sc_file_close(plan->file);
     sc_release(&allocator, plan);
 }
 
@@ -434,13 +437,17 @@ static sc_status list_outside(sc_builder *builder)
 {
     sc_plan *plan = builder->plan;
     plan->outside = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside);
-    if (plan->outside == NULL) {
+    plan->outside_step = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside_step);
+    if (plan->outside == NULL || plan->outside_step == NULL) {
         return sc_no_memory(builder);
     }
     for (size_t v = 0; v < plan->n_values; v++) {
         const sc_value *root = &plan->values[plan->values[v].root];
         if (root->producer == SC_NONE || root->output != SC_NONE || root->kind == SC_LENGTHS) {
             plan->outside[plan->n_outside++] = v;
+            if (root->kind == SC_DATA) {
+                plan->outside_step[plan->n_outside_step++] = v;
+            }
         }
     }
     return SC_OK;
@@ -553,6 +560,9 @@ static void take_fingerprint(const sc_builder *builder, const char *graph, size_
     sc_hash(hash, graph, graph_bytes);
     for (size_t i = 0; i < builder->n_tensors && builder->plan->runnable; i++) {
         const sc_tensor *t = builder->tensors[i];
+        if (sc_is_packed_name(t->name)) {
+            continue;
+        }
         size_t count = t->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
         for (size_t d = 0; d < t->rank; d++) {
             count *= t->shape[d];
@@ -603,6 +613,7 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     }
     plan->allocator = o->allocator;
     atomic_store(&plan->users, 1);
+    snprintf(plan->packed_name, sizeof plan->packed_name, SC_PACKED_PREFIX "%s", kernels->isa);
     plan->kernels = kernels;
     plan->threads = o->threads;
     plan->team = o->team;
@@ -613,6 +624,10 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
         status = sc_json_parse(graph, graph_bytes, "the graph", &plan->allocator, &plan->document, error);
     }
     if (status == SC_OK) {
+        take_fingerprint(&builder, graph, graph_bytes);
+        if (o->in_place) {
+            sc_packed_find(&builder);
+        }
         status = read_graph(&builder, sc_json_root(plan->document));
     }
     if (status == SC_OK) {
@@ -622,7 +637,6 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
         sc_plan_free(plan);
         return status;
     }
-    take_fingerprint(&builder, graph, graph_bytes);
     *result = plan;
     return SC_OK;
 }
@@ -633,7 +647,11 @@ static sc_status plan_of_file(sc_file *file, const sc_options *options, sc_plan 
     const char *graph = sc_file_graph(file, &bytes);
     const sc_tensor *tensors = sc_file_tensors(file, &count);
     const sc_status status = sc_plan_create(graph, bytes, tensors, count, options, plan, error);
-    sc_file_close(file);
+    if (status == SC_OK && (*plan)->bytes_in_place > 0) {
+        (*plan)->file = file;
+    } else {
+        sc_file_close(file);
+    }
     return status;
 }
 
@@ -643,7 +661,8 @@ sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **pl
     sc_file *file = NULL;
     sc_status status = check_allocator(allocator, error);
     if (status == SC_OK) {
-        status = sc_file_read(path, allocator, &file, error);
+        const bool map = options != NULL && options->in_place;
+        status = sc_file_read(path, map, allocator, &file, error);
     }
     return status == SC_OK ? plan_of_file(file, options, plan, error) : status;
 }

@@ -80,7 +80,8 @@ typedef struct sc_op {
     /* Computes the outputs for the frame's rows. NULL for views. In a step, input 0 may be one frame of many: then
      * sc_row_state() is what the node keeps of those before. */
     void (*run)(const sc_node *, sc_frame *);
-    /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. */
+    /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. Without
+     * this function no node of the op can. */
     const char *(*moves)(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
     /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most 2. NULL: nothing. */
     size_t (*keeps)(const sc_node *, sc_kept kept[2]);
@@ -147,12 +148,19 @@ struct sc_plan {
         const char *name;
     } *outputs;
     size_t n_outputs;
-    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views */
+    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; */
     size_t n_outside;
+    size_t *outside_step; /* ... and those among them that a step has */
+    size_t n_outside_step;
 
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */
     sc_step_plan *step;         /* step.c */
+    struct sc_piece *packed;    /* all packed weights, in the order in which they were packed (packed.c) */
+    size_t n_packed;
+    char packed_name[32];       /* what a table packs, only it can read */
+    size_t bytes_in_place;
+    sc_file *file;              /* mapped, where the packed weights lie in it */
     uint64_t fingerprint[2];    /* of the graph's text and all tensors */
 };
 
@@ -161,6 +169,8 @@ struct sc_builder {
     sc_plan *plan;
     const sc_tensor **tensors; /* by name */
     size_t n_tensors;
+    const float *in_place; /* packed weights that need not be made; NULL: none */
+    size_t floats_in_place, used_in_place;
     sc_error *error;
 };
 
@@ -187,6 +197,9 @@ sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attri
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
  * the tensor is missing. */
 sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);
+/* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. */
+float *sc_packed_room(sc_builder *, size_t floats, bool *fresh);
+
 /* Packs columns [column, column + gates*units) of a rows x ld matrix into plan memory. */
 sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                          sc_matrix *matrix);
@@ -276,6 +289,7 @@ extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d;
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);
 bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time);
+size_t sc_plan_rows_alone(const sc_plan *plan, size_t time); /* rows that one thread takes, whatever else happens */
 sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit);
 
 /* sc_op_embedding: the number of rows of the node's table. */

@@ -34,6 +34,12 @@ static inline size_t sc_rnn_panel(const sc_rnn_params *p, const sc_kernels *kern
     return kernels->width * (plain ? 4 : 1);
 }
 
+/* The c of a row that keeps its state, behind its h: step.c begins every array on a line of its own. */
+static inline float *sc_rnn_kept_c(const sc_rnn_params *p, float *state)
+{
+    return state + (p->padded + 15) / 16 * 16;
+}
+
 /* Bytes of scratch of one worker for so many rows of so many frames. */
 size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time);
 /* Runs the layer for the frame's rows, alone or as one of the frame's team. */

@@ -354,7 +354,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
         float *state = sc_row_state(node, frame, m);
         r->h[m] = state != NULL ? state : h0 != NULL ? h0 + row * p->units : r->zeros;
         if (p->cell == SC_LSTM && state != NULL) {
-            r->c[m] = state + p->padded + r->own.first; /* in place */
+            r->c[m] = sc_rnn_kept_c(p, state) + r->own.first; /* in place */
         } else if (p->cell == SC_LSTM) {
             r->c[m] = cells + m * p->padded;
             memset(r->c[m], 0, p->padded * sizeof(float));
@@ -420,7 +420,7 @@ static void step_one(const sc_node *node, sc_frame *frame)
         x[m] = input + m * I;
         h[m] = state;
         h_next[m] = y + m * H;
-        c[m] = state + p->padded;
+        c[m] = sc_rnn_kept_c(p, state);
     }
     sc_step step; /* field by field: clearing the whole first takes longer than a small step */
     step.rows = rows;

@@ -93,6 +93,15 @@ bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time)
     return plan->team > 0 || (batch > 0 && plan->work * (double)batch * (double)(time > 0 ? time : 1) >= LEAST_WORK);
 }
 
+size_t sc_plan_rows_alone(const sc_plan *plan, size_t time)
+{
+    if (plan->team > 0) {
+        return 0;
+    }
+    const double rows = LEAST_WORK / (plan->work * (double)(time > 0 ? time : 1));
+    return plan->threads == 1 || !(rows < 1e9) ? SIZE_MAX : (size_t)rows;
+}
+
 sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit)
 {
     const double T = time > 0 ? (double)time : 1.0;

@@ -63,13 +63,19 @@ static bool has_time(const sc_plan *plan, size_t value)
     return v->kind == SC_DATA && v->batch_axis == 0 && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
 }
 
+/* Inputs with time move; but what has a single frame beside longer ones is one for all of theirs. */
 static void survey_inputs(survey *s)
 {
+    bool longer = false;
+    for (size_t i = 0; i < s->plan->n_inputs; i++) {
+        const size_t value = s->plan->inputs[i];
+        longer = longer || (has_time(s->plan, value) && s->plan->shapes[value].dim[1] != 1);
+    }
     for (size_t i = 0; i < s->plan->n_inputs; i++) {
         const size_t value = s->plan->inputs[i];
         s->shapes[value] = s->plan->shapes[value];
         s->motion[value] = SC_WHOLE;
-        if (has_time(s->plan, value)) {
+        if (has_time(s->plan, value) && (s->plan->shapes[value].dim[1] != 1 || !longer)) {
             s->motion[value] = SC_MOVING;
             s->shapes[value].dim[1] = 1;
         }
@@ -93,7 +99,7 @@ static void survey_node(survey *s, const sc_node *node)
         s->in_shapes[i] = value != SC_NONE ? s->shapes[value] : (sc_shape){0};
     }
     sc_motion out[3] = {SC_WHOLE, SC_WHOLE, SC_WHOLE};
-    const char *why = node->op->moves(s->plan, node, s->in, out);
+    const char *why = node->op->moves != NULL ? node->op->moves(s->plan, node, s->in, out) : "steps of it are not known";
     if (why != NULL) {
         refuse(s->step, node, why);
         return;

@@ -15,6 +15,7 @@
 typedef struct live_rows {
     sc_plan *plan;
     size_t count;
+    size_t alone; /* rows whose step one thread takes, whatever else happens */
     char *memory;
     sc_workspaces workspaces;
 } live_rows;
@@ -80,6 +81,7 @@ static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, 
     }
     r->plan = (sc_plan *)plan; /* only the count of its users changes */
     r->count = count;
+    r->alone = sc_plan_rows_alone(plan, 1);
     r->memory = sc_allocate_zeros(&plan->allocator, count, plan->step->row_bytes);
     if (r->memory == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for the state of %zu rows", count);
@@ -113,7 +115,7 @@ static sc_status wrong_array(const char *what, const sc_port *port, const sc_arr
 
 static bool fits(const sc_port *port, const sc_array *found, size_t rows)
 {
-    bool same = found->rank == port->info.rank && found->data != NULL;
+    bool same = found->rank == port->info.rank && (found->data != NULL || rows == 0);
     for (size_t d = 0; same && d < port->info.rank; d++) {
         same = found->shape[d] == (d == port->batch_axis ? rows : port->info.shape[d]);
     }
@@ -174,7 +176,11 @@ static sc_status step_rows(const live_rows *r, sc_workspace *space, char **state
     c.space = space;
     c.batch = rows;
     c.seconds = NULL;
-    sc_call_schedule(&c, 1);
+    c.claimed = 0;
+    c.schedule.threads = c.schedule.team = 1;
+    if (rows > r->alone) {
+        sc_call_schedule(&c, 1);
+    }
     const sc_status status = sc_call_execute(&c, error);
     sc_call_finish(&c);
     return status;
@@ -462,6 +468,18 @@ sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error)
     return status;
 }
 
+/* The streams are let go by their ids, after the outputs have been written. */
+static sc_status check_ids_apart(const sc_step_plan *step, const sc_stream_id *ids, size_t count, const sc_array *outputs,
+                                 sc_error *error)
+{
+    for (size_t i = 0; i < step->n_outputs; i++) {
+        if (sc_overlap(outputs[i].data, count * step->outputs[i].row_bytes, ids, count * sizeof *ids)) {
+            return sc_fail(error, SC_BAD_SHAPE, "output '%s' overlaps the ids", step->outputs[i].info.name);
+        }
+    }
+    return SC_OK;
+}
+
 sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, const sc_array *inputs, const sc_array *outputs,
                        sc_error *error)
 {
@@ -469,16 +487,19 @@ sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, con
         return sc_fail(error, SC_BAD_ARGUMENT, "pool, ids, inputs and outputs must not be NULL");
     }
     live_rows *r = &pool->rows;
-    if (count == 0) {
-        return SC_OK;
-    }
     if (count > r->count) {
         return sc_fail(error, SC_BUSY, "%zu streams in one step of a pool of %zu: one stands there twice", count, r->count);
     }
     sc_status status = check_arrays(r->plan->step, count, inputs, outputs, error);
-    sc_workspace *space = status == SC_OK ? take(r, error) : NULL;
+    if (status == SC_OK) {
+        status = check_ids_apart(r->plan->step, ids, count, outputs, error);
+    }
+    if (status != SC_OK || count == 0) {
+        return status;
+    }
+    sc_workspace *space = take(r, error);
     if (space == NULL) {
-        return status != SC_OK ? status : SC_NO_MEMORY;
+        return SC_NO_MEMORY;
     }
     size_t claimed = 0;
     for (; claimed < count && (status = claim(pool, ids[claimed], error)) == SC_OK; claimed++) {

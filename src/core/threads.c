@@ -72,11 +72,9 @@ size_t sc_threads_claim(size_t wanted, bool shared)
     return granted;
 }
 
-void sc_threads_release(size_t count)
+void sc_threads_give_back(size_t count)
 {
-    if (count > 0) {
-        atomic_fetch_sub_explicit(&in_use, count, memory_order_relaxed);
-    }
+    atomic_fetch_sub_explicit(&in_use, count, memory_order_relaxed);
 }
 
 /* ---- Meeting ---------------------------------------------------------------------------------------------- */
@@ -92,11 +90,8 @@ static void spin_pause(void)
 #endif
 }
 
-void sc_meet(sc_team *team)
+void sc_meet_others(sc_team *team)
 {
-    if (team->members == 1) {
-        return;
-    }
     team->met++;
     atomic_store_explicit(&team->seats[team->member].met, team->met, memory_order_release);
     for (size_t i = 0; i < team->members; i++) {

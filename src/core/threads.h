@@ -14,7 +14,13 @@ void sc_parallel(int threads, void (*work)(void *context, size_t worker, size_t 
 /* Threads of the sc_get_num_threads() that all calls of the process share: `wanted` of them, or, when `shared`, as many as other
  * calls leave, at least one. They are given back in as many pieces as the caller likes. */
 size_t sc_threads_claim(size_t wanted, bool shared);
-void sc_threads_release(size_t count);
+void sc_threads_give_back(size_t count);
+static inline void sc_threads_release(size_t count)
+{
+    if (count > 0) {
+        sc_threads_give_back(count);
+    }
+}
 
 /* cpu.c: cores on which the calling thread may run now. */
 int sc_allowed_cores(void);
@@ -38,6 +44,12 @@ static inline size_t sc_part(const sc_team *team, size_t n, size_t ahead)
 }
 
 /* Returns when all members have called it as often: what they wrote before is seen after. Nothing for a team of one. */
-void sc_meet(sc_team *team);
+void sc_meet_others(sc_team *team);
+static inline void sc_meet(sc_team *team)
+{
+    if (team->members > 1) {
+        sc_meet_others(team);
+    }
+}
 
 #endif

@@ -3,6 +3,7 @@
  * finds that more should share each node. Where the values lie is workspace.c's business. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 #include "call.h"
+#include "fpmode.h"
 #include "threads.h"
 
 #include <string.h>
@@ -14,16 +15,20 @@ static void bind_inside(const sc_call *c, void **data, char *memory)
     const sc_plan *plan = c->plan;
     for (size_t v = 0; v < plan->n_values; v++) {
         const size_t root = plan->values[v].root;
-        data[v] = c->space->offsets[root] != SC_NONE ? memory + c->space->offsets[root] : NULL;
+        const bool absent = plan->values[root].kind == SC_LENGTHS && c->space->ends[root] == SC_NONE;
+        data[v] = !absent && c->space->offsets[root] != SC_NONE ? memory + c->space->offsets[root] : NULL;
     }
 }
 
-/* Where the others lie, in the caller's memory; and lengths, which a call may leave out. */
+/* Where the others lie, in the caller's memory; and lengths, which a call may leave out. A step has no lengths and no initial
+ * states. */
 static void bind_outside(const sc_call *c, sc_frame *frame)
 {
     const sc_plan *plan = c->plan;
-    for (size_t i = 0; i < plan->n_outside; i++) {
-        const size_t v = plan->outside[i];
+    const size_t *outside = c->states != NULL ? plan->outside_step : plan->outside;
+    const size_t count = c->states != NULL ? plan->n_outside_step : plan->n_outside;
+    for (size_t i = 0; i < count; i++) {
+        const size_t v = outside[i];
         const sc_value *value = &plan->values[v];
         if (value->root != v) {
             frame->data[v] = frame->data[value->root];
@@ -46,9 +51,13 @@ static void copy_outputs(const sc_call *c, const sc_frame *frame)
 {
     const sc_plan *plan = c->plan;
     for (size_t i = 0; i < plan->n_outputs; i++) {
-        const size_t value = plan->outputs[i].value, size = sc_shape_size(&frame->shapes[value], 0);
+        const size_t value = plan->outputs[i].value;
+        if (plan->values[plan->values[value].root].output == i) {
+            continue;
+        }
+        const size_t size = sc_shape_size(&frame->shapes[value], 0);
         float *y = (float *)c->outputs[i].data + frame->row * size;
-        if (plan->values[value].batch_axis == 0 && size > 0 && y != frame->data[value]) {
+        if (plan->values[value].batch_axis == 0 && size > 0) {
             memcpy(y, frame->data[value], frame->rows * size * sizeof(float));
         }
     }
@@ -130,8 +139,11 @@ static void run_nodes(const sc_call *c, sc_frame *frame, sc_team *team, size_t l
         frame->team = *team;
         frame->team_scratch = frame->scratch;
         for (size_t n = 0; n < plan->n_nodes; n++) {
-            if (plan->nodes[n].op->run != NULL) {
+            const sc_node *node = &plan->nodes[n];
+            if (node->op->run != NULL && c->seconds != NULL) {
                 run_node(c, frame, n);
+            } else if (node->op->run != NULL) {
+                node->op->run(node, frame);
             }
         }
         return;
@@ -185,6 +197,7 @@ static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t firs
         bind_inside(c, frame->data, frame->memory);
     }
     if (worker == 0) {
+        space->frame = *frame;
         space->bound = true;
     }
 }
@@ -227,6 +240,22 @@ static void run_worker(void *context, size_t worker, size_t workers)
     }
 }
 
+/* One worker and one block, in a workspace that has had such a call before: most steps, and many small runs. */
+static void run_alone(sc_call *c)
+{
+    sc_frame *frame = &c->space->frame;
+    sc_team team;
+    team.member = 0;
+    team.members = 1;
+    frame->batch = frame->rows = c->batch;
+    frame->row = 0;
+    frame->turn = c->space->turn;
+    const sc_fp_mode before = sc_enter_fp_mode();
+    run_block(c, frame, &team, 0);
+    sc_leave_fp_mode(before);
+    c->workers = 1;
+}
+
 void sc_call_schedule(sc_call *c, size_t time)
 {
     const sc_plan *plan = c->plan;
@@ -249,23 +278,22 @@ void sc_call_schedule(sc_call *c, size_t time)
     sc_threads_release(limit - c->claimed);
 }
 
-void sc_call_finish(const sc_call *c)
-{
-    sc_threads_release(c->claimed);
-}
-
 sc_status sc_call_execute(sc_call *c, sc_error *error)
 {
     const size_t threads = c->schedule.threads;
-    const sc_status status = sc_workspace_reserve(c->plan, c->space, threads, error);
-    if (status != SC_OK) {
-        return status;
-    }
     c->space->turn++;
-    if (threads > 1) {
-        memset(c->space->seats, 0, 2 * threads * sizeof *c->space->seats);
+    if (threads == 1 && c->space->bound && c->batch <= c->space->block_rows) {
+        run_alone(c);
+    } else {
+        const sc_status status = sc_workspace_reserve(c->plan, c->space, threads, error);
+        if (status != SC_OK) {
+            return status;
+        }
+        if (threads > 1) {
+            memset(c->space->seats, 0, 2 * threads * sizeof *c->space->seats);
+        }
+        sc_parallel((int)threads, run_worker, c);
     }
-    sc_parallel((int)threads, run_worker, c);
     atomic_store_explicit(&((sc_plan *)c->plan)->last_threads, c->workers, memory_order_relaxed);
     return SC_OK;
 }

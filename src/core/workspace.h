@@ -19,7 +19,8 @@ struct sc_workspace {
     size_t scratch;          /* its offset */
     size_t *ends;            /* per value: the most that these lengths can be; SC_NONE when the call has none */
     void **data;             /* per worker and value */
-    bool bound;              /* worker 0's data are those of the layout */
+    sc_frame frame;          /* worker 0's, */
+    bool bound;              /* ... when it and worker 0's data are those of the layout */
     sc_seat *seats;          /* per worker: one in its team, one in the part of it that shares a node */
     size_t data_workers;
     char *memory;

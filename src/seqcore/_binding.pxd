@@ -47,6 +47,7 @@ cdef extern from "seqcore/seqcore.h" nogil:
         int threads
         int team
         int shapes_only
+        int in_place
 
     ctypedef struct sc_array:
         void *data
@@ -104,6 +105,12 @@ cdef extern from "seqcore/seqcore.h" nogil:
     sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, double *seconds,
                               sc_error *error)
     sc_status sc_plan_run(const sc_plan *plan, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+
+    sc_status sc_file_map(const char *path, sc_file **file, sc_error *error)
+    size_t sc_plan_bytes_in_place(const sc_plan *plan)
+    const char *sc_plan_packed_name(const sc_plan *plan)
+    size_t sc_plan_packed_floats(const sc_plan *plan)
+    sc_status sc_plan_copy_packed(const sc_plan *plan, float *to, size_t floats, sc_error *error)
 
     sc_status sc_plan_check_step(const sc_plan *plan, sc_error *error)
     size_t sc_plan_step_inputs(const sc_plan *plan)

@@ -9,6 +9,7 @@ import os
 
 cimport numpy as cnp
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.number cimport PyNumber_Index
 from libc.string cimport memset
 
 import numpy as np
@@ -122,6 +123,8 @@ cdef class Plan:
         0 for a schedule chosen for each call; otherwise every call uses `threads` threads in teams of `team`.
     shapes_only : bool
         Whether tensors may be missing; such a plan cannot run.
+    in_place : bool
+        Whether packed weights among the tensors (`packed`) are used where they lie; the plan then keeps the tensors.
 
     Raises
     ------
@@ -132,8 +135,10 @@ cdef class Plan:
     cdef readonly size_t nbytes
     cdef size_t n_inputs, n_outputs
     cdef int first_type
+    cdef _Tensors kept
 
-    def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, int team=0, bint shapes_only=False):
+    def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, int team=0, bint shapes_only=False,
+                  bint in_place=False):
         cdef _Tensors list_ = _Tensors(tensors)
         cdef bytes name = isa.encode() if isa is not None else b""
         cdef sc_options options
@@ -147,9 +152,11 @@ cdef class Plan:
         options.threads = threads
         options.team = team
         options.shapes_only = shapes_only
+        options.in_place = in_place
         with nogil:
             status = sc_plan_create(text, size, list_.items, list_.count, &options, &self.plan, &error)
         raise_status(status, &error)
+        self.kept = list_ if in_place else None
         self.isa = sc_plan_isa(self.plan).decode()
         self.nbytes = sc_plan_bytes(self.plan)
         self.n_inputs = sc_plan_inputs(self.plan)
@@ -160,6 +167,19 @@ cdef class Plan:
 
     def __dealloc__(self):
         sc_plan_free(self.plan)
+
+    @property
+    def nbytes_in_place(self):
+        """Bytes of packed weights that lie in the tensors' memory."""
+        return sc_plan_bytes_in_place(self.plan)
+
+    def packed(self):
+        """The packed weights as one tensor, name and array, which `in_place` plans of this instruction set use."""
+        cdef cnp.npy_intp count = sc_plan_packed_floats(self.plan)
+        cdef cnp.ndarray array = cnp.PyArray_EMPTY(1, &count, cnp.NPY_FLOAT32, 0)
+        cdef sc_error error
+        raise_status(sc_plan_copy_packed(self.plan, <float *>cnp.PyArray_DATA(array), count, &error), &error)
+        return sc_plan_packed_name(self.plan).decode(), array
 
     def value_shape(self, str value):
         """The inferred shape of a value of the graph: None for the batch and a free time axis."""
@@ -383,8 +403,8 @@ cdef class _File:
         sc_file_close(self.file)
 
 
-def read_model_file(path):
-    """Read a model file.
+def read_model_file(path, bint mapped=False):
+    """Read a model file, or map it.
 
     Returns
     -------
@@ -407,7 +427,10 @@ def read_model_file(path):
     cdef bytes name = os.fsencode(path)
     cdef const char *text = name
     with nogil:
-        status = sc_file_open(text, &owner.file, &error)
+        if mapped:
+            status = sc_file_map(text, &owner.file, &error)
+        else:
+            status = sc_file_open(text, &owner.file, &error)
     raise_status(status, &error)
     text = sc_file_graph(owner.file, &size)
     graph = text[:size]

@@ -102,21 +102,25 @@ cdef class _Arrays:
         PyMem_Free(self.items)
 
 
-# Multiply-adds of a step from which on it lets other Python threads run: below, giving up the interpreter's lock and waiting
-# for it again would take longer than the step.
+# Multiply-adds of a step from which on it lets other Python threads run: below, giving up the interpreter's lock and
+# waiting for it again would take longer than the step.
 cdef enum: LEAST_RELEASE = 100_000
 
 
 cdef class StreamCore:
     """Rows that keep their state from one frame to the next: `sc_stream`."""
     cdef sc_stream *stream
+    cdef readonly object model
     cdef readonly Steps steps
     cdef readonly size_t rows
     cdef bint releases
 
-    def __cinit__(self, Plan plan not None, size_t rows, *_, **__):
+    def __cinit__(self, model, size_t batch_size=1):
         cdef sc_error error
         cdef sc_status status
+        cdef Plan plan = model.plan_for_steps()
+        cdef size_t rows = batch_size
+        self.model = model
         self.steps = Steps(plan)
         self.rows = rows
         self.releases = sc_plan_bytes(plan.plan) / 4 * rows > LEAST_RELEASE
@@ -185,21 +189,25 @@ cdef class StreamCore:
         cdef sc_error error
         raise_status(sc_stream_reset(self.stream, &error), &error)
 
-    def get_array(self, size_t state, cnp.ndarray to not None):
-        """Copy an array of the state."""
+    def get_arrays(self, list to not None):
+        """Copy the whole state. Nobody steps it meanwhile: a step begins with the interpreter's lock held."""
         cdef sc_array array
         cdef sc_error error
-        check_array(to, cnp.NPY_FLOAT32, "a state")
-        describe(&array, to)
-        raise_status(sc_stream_get_state(self.stream, state, &array, &error), &error)
+        cdef size_t i
+        for i in range(<size_t>len(to)):
+            check_array(to[i], cnp.NPY_FLOAT32, "a state")
+            describe(&array, to[i])
+            raise_status(sc_stream_get_state(self.stream, i, &array, &error), &error)
 
-    def set_array(self, size_t state, cnp.ndarray source not None):
-        """Set an array of the state."""
+    def set_arrays(self, list source not None):
+        """Set the whole state, as `get_arrays` copies it."""
         cdef sc_array array
         cdef sc_error error
-        check_array(source, cnp.NPY_FLOAT32, "a state")
-        describe(&array, source)
-        raise_status(sc_stream_set_state(self.stream, state, &array, &error), &error)
+        cdef size_t i
+        for i in range(<size_t>len(source)):
+            check_array(source[i], cnp.NPY_FLOAT32, "a state")
+            describe(&array, source[i])
+            raise_status(sc_stream_set_state(self.stream, i, &array, &error), &error)
 
     def save_state(self):
         """Return the state as bytes: `load_state`, of any stream of this model with as many rows, takes it up."""
@@ -222,15 +230,24 @@ cdef class StreamCore:
         raise_status(sc_stream_load(self.stream, start, data.shape[0], &error), &error)
 
 
+cdef sc_stream_id id_of(id_) except? 0:
+    """An id as C has it. Floats are none: rounded, they may be another stream's. What no id can be is 0, which is none's."""
+    number = PyNumber_Index(id_)
+    return number if 0 < number < 2**64 else 0
+
+
 cdef class PoolCore:
     """Rows that come and go, stepped together: `sc_pool`."""
     cdef sc_pool *pool
+    cdef readonly object model
     cdef readonly Steps steps
     cdef readonly size_t capacity
 
-    def __cinit__(self, Plan plan not None, size_t capacity, *_, **__):
+    def __cinit__(self, model, size_t capacity):
         cdef sc_error error
         cdef sc_status status
+        cdef Plan plan = model.plan_for_steps()
+        self.model = model
         self.steps = Steps(plan)
         self.capacity = capacity
         with nogil:
@@ -261,7 +278,7 @@ cdef class PoolCore:
         raise_status(sc_pool_open(self.pool, &id_, &error), &error)
         return id_
 
-    def close(self, sc_stream_id id_):
+    def close(self, id_):
         """Close a stream; its id means nothing from now on.
 
         Raises
@@ -270,12 +287,12 @@ cdef class PoolCore:
             It is closed already, or in use.
         """
         cdef sc_error error
-        raise_status(sc_pool_close(self.pool, id_, &error), &error)
+        raise_status(sc_pool_close(self.pool, id_of(id_), &error), &error)
 
-    def reset(self, sc_stream_id id_):
+    def reset(self, id_):
         """Begin a stream anew, with a state of zeros."""
         cdef sc_error error
-        raise_status(sc_pool_reset(self.pool, id_, &error), &error)
+        raise_status(sc_pool_reset(self.pool, id_of(id_), &error), &error)
 
     def step_arrays(self, cnp.ndarray ids not None, list inputs not None, list out not None):
         """Take a step of the streams ``ids`` (uint64) on arrays that the core can use where they are."""
@@ -291,31 +308,37 @@ cdef class PoolCore:
             status = sc_pool_step(self.pool, numbers, count, arrays.items, arrays.outputs, &error)
         raise_status(status, &error)
 
-    def get_array(self, sc_stream_id id_, size_t state, cnp.ndarray to not None):
-        """Copy an array of a stream's state."""
+    def get_arrays(self, id_, list to not None):
+        """Copy a stream's whole state. Nobody steps it meanwhile: a step begins with the interpreter's lock held."""
+        cdef sc_stream_id number = id_of(id_)
         cdef sc_array array
         cdef sc_error error
-        check_array(to, cnp.NPY_FLOAT32, "a state")
-        describe(&array, to)
-        raise_status(sc_pool_get_state(self.pool, id_, state, &array, &error), &error)
+        cdef size_t i
+        for i in range(<size_t>len(to)):
+            check_array(to[i], cnp.NPY_FLOAT32, "a state")
+            describe(&array, to[i])
+            raise_status(sc_pool_get_state(self.pool, number, i, &array, &error), &error)
 
-    def set_array(self, sc_stream_id id_, size_t state, cnp.ndarray source not None):
-        """Set an array of a stream's state."""
+    def set_arrays(self, id_, list source not None):
+        """Set a stream's whole state, as `get_arrays` copies it."""
+        cdef sc_stream_id number = id_of(id_)
         cdef sc_array array
         cdef sc_error error
-        check_array(source, cnp.NPY_FLOAT32, "a state")
-        describe(&array, source)
-        raise_status(sc_pool_set_state(self.pool, id_, state, &array, &error), &error)
+        cdef size_t i
+        for i in range(<size_t>len(source)):
+            check_array(source[i], cnp.NPY_FLOAT32, "a state")
+            describe(&array, source[i])
+            raise_status(sc_pool_set_state(self.pool, number, i, &array, &error), &error)
 
-    def save_state(self, sc_stream_id id_):
+    def save_state(self, id_):
         """Return a stream's state as bytes, which a stream of one row or any pool of this model takes up."""
         cdef sc_error error
         cdef bytearray saved = bytearray(sc_plan_saved_bytes(self.steps.plan.plan, 1))
         cdef char *to = saved
-        raise_status(sc_pool_save(self.pool, id_, to, len(saved), &error), &error)
+        raise_status(sc_pool_save(self.pool, id_of(id_), to, len(saved), &error), &error)
         return bytes(saved)
 
-    def load_state(self, sc_stream_id id_, const unsigned char[::1] data not None):
+    def load_state(self, id_, const unsigned char[::1] data not None):
         """Take up a state that `save_state` returned.
 
         Raises
@@ -325,4 +348,4 @@ cdef class PoolCore:
         """
         cdef sc_error error
         cdef const unsigned char *start = &data[0] if data.shape[0] > 0 else <const unsigned char *>b""
-        raise_status(sc_pool_load(self.pool, id_, start, data.shape[0], &error), &error)
+        raise_status(sc_pool_load(self.pool, id_of(id_), start, data.shape[0], &error), &error)

@@ -13,7 +13,7 @@ import zipfile
 from typing import Any
 
 from ._binding import read_model_file
-from .errors import GraphError, ModelFileError, ShapeError, WeightsError
+from .errors import GraphError, ModelFileError, OptionError, ShapeError, WeightsError
 from .model import Model, checked_options, from_graph
 
 __all__ = ["load"]
@@ -28,6 +28,7 @@ def load(
     isa: str | None = None,
     threads: int | None = None,
     precision: str = "float32",
+    mmap: bool = False,
 ) -> Model:
     """Load a model: a file that `Model.save` wrote, or a whole Keras model in HDF5 (.h5).
 
@@ -38,6 +39,11 @@ def load(
     path : str or path-like
     isa, threads, precision
         As in `Model.with_options`.
+    mmap : bool
+        Whether to map a file that ``Model.save(path, packed=True)`` wrote instead of reading it:
+        all processes that do so share one copy of the weights, and nothing is packed again. (Packed
+        weights of another instruction set are left alone.) Replace such a file by rename, as `save`
+        does: who truncates a mapped file in place kills the processes that use it.
 
     Raises
     ------
@@ -59,14 +65,16 @@ def load(
         if head == _HDF5 or _has_user_block(file):
             from .importers.keras import load_h5  # h5py is an extra
 
+            if mmap:
+                raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
             model = load_h5(path)
             if checked_isa is None and checked_threads is None:
                 return model
             return model.with_options(isa=checked_isa, threads=checked_threads)
     _refuse_foreign(name, head)
     try:
-        text, tensors = read_model_file(name)
-        return from_graph(Model, text, tensors, name, checked_isa, checked_threads or 0)
+        text, tensors = read_model_file(name, mmap)
+        return from_graph(Model, text, tensors, name, checked_isa, checked_threads or 0, mmap)
     except (GraphError, ShapeError, WeightsError) as error:
         raise ModelFileError(f"{name}: {error}") from None
     except ModelFileError:

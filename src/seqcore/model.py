@@ -25,6 +25,7 @@ from .stream import Stream, StreamPool
 __all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
 
 Array = NDArray[Any]
+_PACKED = "__packed__."  # begins the names of tensors that plans made, not layers
 
 
 class LayerInfo(NamedTuple):
@@ -306,13 +307,16 @@ class Model:
         """What was chosen, and what the last call did.
 
         ``isa``; ``threads``, the most that a call uses; ``bytes`` of packed weights;
-        ``last_threads``, those that took part in the last call that ended (0 before the first).
+        ``bytes_in_place``, those of them that are shared with other processes (``load`` with
+        ``mmap=True``); ``last_threads``, the threads that took part in the last call that ended (0
+        before the first).
         How a call of a certain size is spread over threads is `schedule`'s answer.
         """
         return {
             "isa": self._plan.isa,
             "threads": self._threads or get_num_threads(),
             "bytes": self._plan.nbytes,
+            "bytes_in_place": self._plan.nbytes_in_place,
             "last_threads": self._plan.last_threads,
         }
 
@@ -380,7 +384,13 @@ class Model:
         """
         return StreamPool(self, whole(capacity, "pool", "capacity", least=1))
 
-    def _plan_for_steps(self) -> Plan:
+    def plan_for_steps(self) -> Plan:
+        """Return the plan of which streams and pools are made.
+
+        Raises
+        ------
+        NotBuiltError
+        """
         self._check_built("it cannot be stepped")
         return self._plan
 
@@ -465,8 +475,15 @@ class Model:
             names = ", ".join(repr(name) for name in self._unbuilt)
             raise NotBuiltError(f"layers without weights: {names}; {consequence}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, packed: bool = False) -> None:
         """Write a model file (safetensors, the graph inside), which `load` and the C library read.
+
+        Parameters
+        ----------
+        path : str or path-like
+        packed : bool
+            Whether to add the weights as this model's instruction set lays them out, which about
+            doubles the file: processes that ``load(path, mmap=True)`` then share one copy of them.
 
         Raises
         ------
@@ -476,7 +493,8 @@ class Model:
             The file cannot be written. What was there before is then still there.
         """
         self._check_built("there is nothing to save")
-        write_model_file(os.fspath(path), self._graph.to_json(), dict(self._graph.tensors))
+        tensors = dict([self._plan.packed()] if packed else []) | dict(self._graph.tensors)
+        write_model_file(os.fspath(path), self._graph.to_json(), tensors)
 
     def with_options(
         self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
@@ -581,12 +599,17 @@ def from_graph(
     source: str,
     isa: str | None,
     threads: int,
+    in_place: bool = False,
 ) -> Model:
-    """Return the model of a graph and its tensors; `source` is for messages."""
+    """Return the model of a graph and its tensors; `source` is for messages.
+
+    With `in_place`, packed weights among the tensors are used where they lie.
+    """
     # The plan checks the text first, in C and strictly; only then does Python's reader see it.
-    plan = Plan(text, tensors, isa=isa, threads=threads)
+    plan = Plan(text, tensors, isa=isa, threads=threads, in_place=in_place)
+    weights = {name: array for name, array in tensors.items() if not name.startswith(_PACKED)}
     model = object.__new__(kind)
-    model._set_up(plan, Graph.from_json(text, tensors, source), {}, isa, threads)
+    model._set_up(plan, Graph.from_json(text, weights, source), {}, isa, threads)
     return model
 
 

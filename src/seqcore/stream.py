@@ -81,7 +81,7 @@ def _result(results: list[Array]) -> Any:
     return results[0] if len(results) == 1 else tuple(results)
 
 
-# ---- Streams --------------------------------------------------------------------------------------
+# ---- Streams -------------------------------------------------------------------------------------
 
 
 class Stream(StreamCore):
@@ -113,13 +113,6 @@ class Stream(StreamCore):
     (('simple_rnn:h',), [[4.0, 6.0]])
     """
 
-    def __init__(self, model: Model, batch_size: int = 1) -> None:
-        self._model = model
-
-    def __new__(cls, model: Model, batch_size: int = 1) -> Stream:
-        """Make the core's part of it."""
-        return StreamCore.__new__(cls, model._plan_for_steps(), batch_size)
-
     def step_any(self, inputs: tuple[Any, ...], out: Any) -> Any:
         """Take a step on arguments that may have to be converted: what `step` falls back to."""
         arrays = _inputs(self.steps, inputs)
@@ -145,18 +138,16 @@ class Stream(StreamCore):
         convolution has seen, oldest first. Setting it takes such a tuple; None is zeros.
         """
         arrays = [np.empty(_shape(port, self.rows), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(number, array)
+        self.get_arrays(arrays)
         return tuple(arrays)
 
     @state.setter
     def state(self, state: Sequence[ArrayLike | None]) -> None:
-        for number, array in enumerate(_state_arrays(self.steps, state, self.rows)):
-            self.set_array(number, array)
+        self.set_arrays(_state_arrays(self.steps, state, self.rows))
 
     def copy(self) -> Stream:
         """Return another stream of the same model, in the same state."""
-        made = type(self)(self._model, self.rows)
+        made = type(self)(self.model, self.rows)
         made.load_state(self.save_state())
         return made
 
@@ -167,10 +158,10 @@ class Stream(StreamCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the model, and the state as bytes."""
-        return _restored, (self._model, self.rows, self.save_state())
+        return _restored, (self.model, self.rows, self.save_state())
 
     def __repr__(self) -> str:
-        return f"<Stream of {self.rows} x {self._model!r}>"
+        return f"<Stream of {self.rows} x {self.model!r}>"
 
 
 def _restored(model: Model, rows: int, state: bytes) -> Stream:
@@ -179,7 +170,7 @@ def _restored(model: Model, rows: int, state: bytes) -> Stream:
     return stream
 
 
-# ---- Pools ----------------------------------------------------------------------------------------
+# ---- Pools ---------------------------------------------------------------------------------------
 
 
 class StreamPool(PoolCore):
@@ -215,13 +206,6 @@ class StreamPool(PoolCore):
     >>> len(pool)
     1
     """
-
-    def __init__(self, model: Model, capacity: int) -> None:
-        self._model = model
-
-    def __new__(cls, model: Model, capacity: int) -> StreamPool:
-        """Make the core's part of it."""
-        return PoolCore.__new__(cls, model._plan_for_steps(), capacity)
 
     def step(self, ids: Iterable[int] | Array, *inputs: Any, out: Any = None) -> Any:
         """Take the next frame of some streams.
@@ -267,22 +251,19 @@ class StreamPool(PoolCore):
     def state(self, stream: int) -> tuple[Array, ...]:
         """Return a copy of a stream's state, one (1, ...) array for each of `states`."""
         arrays = [np.empty(_shape(port, 1), np.float32) for port in self.steps.states]
-        for number, array in enumerate(arrays):
-            self.get_array(stream, number, array)
+        self.get_arrays(stream, arrays)
         return tuple(arrays)
 
     def set_state(self, stream: int, state: Sequence[ArrayLike | None]) -> None:
         """Set a stream's state; None is zeros."""
-        for number, array in enumerate(_state_arrays(self.steps, state, 1)):
-            self.set_array(stream, number, array)
+        self.set_arrays(stream, _state_arrays(self.steps, state, 1))
 
     def __repr__(self) -> str:
-        return f"<StreamPool of {len(self)} of {self.capacity} x {self._model!r}>"
+        return f"<StreamPool of {len(self)} of {self.capacity} x {self.model!r}>"
 
 
 def _ids(ids: Any) -> Array:
-    if type(ids) is np.ndarray and ids.dtype == np.uint64 and ids.ndim == 1:
-        return np.ascontiguousarray(ids)
+    """Return a copy, which no other thread can change while the core works with it."""
     if not isinstance(ids, np.ndarray):
         ids = list(ids)
         if not all(isinstance(i, (int, np.integer)) and 0 <= i < 2**64 for i in ids):
@@ -290,4 +271,4 @@ def _ids(ids: Any) -> Array:
     array = np.asarray(ids, np.uint64) if not isinstance(ids, np.ndarray) else ids
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise DtypeError(f"ids: expected (n,) integers; found {array.dtype}, {array.ndim} axes")
-    return np.ascontiguousarray(array, np.uint64)
+    return np.array(array, np.uint64, order="C")

@@ -80,4 +80,19 @@ static inline size_t damage(char *bytes, size_t count)
     return count;
 }
 
+/* A call that succeeds, or fails with this status and a message that says this; its last argument is &error. */
+#define OK(call)                                                                \
+    do {                                                                        \
+        sc_error error;                                                         \
+        const sc_status status_ = (call);                                       \
+        CHECK(status_ == SC_OK, "status %d: %s", (int)status_, error.message); \
+    } while (0)
+#define REFUSED(expected, cause, call)                                                                          \
+    do {                                                                                                        \
+        sc_error error = {.status = SC_OK};                                                                     \
+        const sc_status status_ = (call);                                                                       \
+        CHECK(status_ == (expected) && error.status == status_, "status %d: %s", (int)status_, error.message); \
+        check_message(&error, cause);                                                                           \
+    } while (0)
+
 #endif

@@ -82,6 +82,10 @@ static void test_bad_calls(const sc_plan *plan)
     out.shape[1] = 4;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "output of another shape");
     check_message(&error, "output 'rnn' must have shape (2, 3, 1), found (2, 4, 1)");
+    out.rank = SC_MAX_RANK + 1; /* there is no such axis to read */
+    CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "output of no rank");
+    check_message(&error, "found rank 7");
+    out.rank = 3;
     out.shape[1] = 3;
     out.data = x + 6;
     CHECK(sc_plan_run(plan, in, &out, &error) == SC_BAD_SHAPE, "overlap");
@@ -112,7 +116,8 @@ static void test_bad_graphs(void)
     refuse(GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS), 2, SC_BAD_WEIGHTS, "weight 'b' is missing");
     refuse(GRAPH(GOOD_ATTRIBUTES, "{\"name\": \"y\", \"value\": \"y\"}"), 3, SC_BAD_GRAPH, "'y'");
     refuse(GRAPH(GOOD_ATTRIBUTES, "{\"name\": \"y\", \"value\": \"rnn:h0\"}"), 3, SC_BAD_GRAPH, "'rnn:h0'");
-    const sc_tensor wrong[] = {{.name = "W", .rank = 2, .shape = {5, 1}, .data = one_one}, tensors[1], tensors[2]};
+    static const float five[5] = {1};
+    const sc_tensor wrong[] = {{.name = "W", .rank = 2, .shape = {5, 1}, .data = five}, tensors[1], tensors[2]};
     sc_plan *none = NULL;
     sc_error error;
     const char *good = GRAPH(GOOD_ATTRIBUTES, GOOD_OUTPUTS);

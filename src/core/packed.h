@@ -1,0 +1,20 @@
+/* Packed weights that lie outside a plan (packed.c). */
+#ifndef SC_PACKED_H
+#define SC_PACKED_H
+
+#include "plan.h"
+
+#define SC_PACKED_PREFIX "__packed__."
+
+typedef struct sc_piece {
+    const float *data;
+    size_t floats;
+} sc_piece;
+
+/* Whether a tensor holds packed weights: it is none of the graph's. */
+bool sc_is_packed_name(const char *name);
+
+/* Finds packed weights among the tensors that fit the plan, whose fingerprint is known. */
+void sc_packed_find(sc_builder *builder);
+
+#endif
