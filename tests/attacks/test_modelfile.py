@@ -132,7 +132,8 @@ class Library:
     def parse(self, text: bytes) -> Any:
         document = ctypes.c_void_p()
         size = ctypes.c_size_t(len(text))
-        self.call("sc_json_parse", text, size, b"the text", ctypes.byref(document))
+        allocator = (ctypes.c_void_p * 3)()  # zeros: the C library's
+        self.call("sc_json_parse", text, size, b"the text", allocator, ctypes.byref(document))
         try:
             return python_value(self.c.sc_json_root(document).contents)
         finally:
