@@ -347,7 +347,7 @@ def test_a_model_may_be_saved_over_the_file_it_came_from(tmp_path, rng):
 
 def test_options(tmp_path, rng):
     model = tagger(rng)
-    assert set(model.plan) == {"isa", "threads", "bytes", "last_threads"}
+    assert set(model.plan) == {"isa", "threads", "bytes", "bytes_in_place", "last_threads"}
     assert model.plan["threads"] == sc.get_num_threads()
     x = rng.normal(size=(4, 6, FEATURES))
     exact = evaluate(model, {"x": np.float32(x)})

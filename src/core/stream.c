@@ -51,18 +51,17 @@ static sc_status prepare(const live_rows *r, sc_workspace *space, sc_error *erro
     return status;
 }
 
-static sc_workspace *take(const live_rows *r, sc_error *error)
+static sc_status take(live_rows *r, sc_workspace **space, sc_error *error)
 {
-    sc_workspace *space = sc_workspace_take(r->plan, &((live_rows *)r)->workspaces);
-    if (space == NULL) {
-        sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
-        return NULL;
+    *space = sc_workspace_take(r->plan, &r->workspaces);
+    if (*space == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
     }
-    if (space->states == NULL && prepare(r, space, error) != SC_OK) {
-        sc_workspace_free(&r->plan->allocator, space);
-        return NULL;
+    const sc_status status = (*space)->states == NULL ? prepare(r, *space, error) : SC_OK;
+    if (status != SC_OK) {
+        sc_workspace_free(&r->plan->allocator, *space);
     }
-    return space;
+    return status;
 }
 
 static void give(live_rows *r, sc_workspace *space)
@@ -86,12 +85,12 @@ static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, 
     if (r->memory == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for the state of %zu rows", count);
     }
-    sc_workspace *space = take(r, error); /* a first step then finds one */
-    if (space == NULL) {
-        return SC_NO_MEMORY;
+    sc_workspace *space;
+    status = take(r, &space, error);
+    if (status == SC_OK) {
+        give(r, space); /* a first step then finds one */
     }
-    give(r, space);
-    return SC_OK;
+    return status;
 }
 
 static void rows_free(live_rows *r)
@@ -211,7 +210,7 @@ sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **result,
         sc_release(&plan->allocator, stream);
         return status;
     }
-    stream->space = take(&stream->rows, error); /* the one that was made ready */
+    stream->space = sc_workspace_take(plan, &stream->rows.workspaces); /* the one that was made ready */
     for (size_t m = 0; m < rows; m++) {
         stream->space->states[m] = row_of(&stream->rows, m);
     }
@@ -497,9 +496,10 @@ sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, con
     if (status != SC_OK || count == 0) {
         return status;
     }
-    sc_workspace *space = take(r, error);
-    if (space == NULL) {
-        return SC_NO_MEMORY;
+    sc_workspace *space;
+    status = take(r, &space, error);
+    if (status != SC_OK) {
+        return status;
     }
     size_t claimed = 0;
     for (; claimed < count && (status = claim(pool, ids[claimed], error)) == SC_OK; claimed++) {

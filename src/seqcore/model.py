@@ -460,6 +460,9 @@ class Model:
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle and copy as graph, weights and what was asked for; a plan is made anew.
 
+        The weights go as bytes, which the plan checks: a pickle of a model names `_restored` and
+        the class, and nothing else that could run.
+
         Raises
         ------
         NotBuiltError
@@ -467,7 +470,11 @@ class Model:
         """
         self._check_built("there is nothing to pickle or to copy")
         graph = self._graph
-        state = (graph.to_json(), dict(graph.tensors), self._isa, self._threads)
+        weights = {
+            name: (array.dtype.str, array.shape, array.tobytes())
+            for name, array in graph.tensors.items()
+        }
+        state = (graph.to_json(), weights, self._isa, self._threads)
         return _restored, (type(self), *state)
 
     def _check_built(self, consequence: str) -> None:
@@ -614,7 +621,15 @@ def from_graph(
 
 
 def _restored(
-    kind: type[Model], text: bytes, tensors: dict[str, Array], isa: str | None, threads: int
+    kind: type[Model],
+    text: bytes,
+    weights: dict[str, tuple[str, tuple[int, ...], bytes]],
+    isa: str | None,
+    threads: int,
 ) -> Model:
     """Return a model out of a pickle (`Model.__reduce__`)."""
+    tensors = {
+        name: np.frombuffer(data, dtype).reshape(shape)
+        for name, (dtype, shape, data) in weights.items()
+    }
     return from_graph(kind, text, tensors, "a pickled model", isa, threads)
