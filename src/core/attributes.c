@@ -174,7 +174,7 @@ sc_status sc_pack_recurrent(sc_builder *builder, const float *source, size_t ld,
                             sc_matrix *matrix)
 {
     const double bytes = (double)rows * (double)units * (double)gates * sizeof(float);
-    const bool paired = bytes > (double)LEAST_PAIRED && bytes <= (double)MOST_PAIRED;
+    const bool paired = bytes >= (double)LEAST_PAIRED && bytes <= (double)MOST_PAIRED;
     return pack_matrix(builder, source, ld, rows, units, gates, paired, matrix);
 }
 

@@ -437,18 +437,21 @@ static sc_status list_outside(sc_builder *builder)
 {
     sc_plan *plan = builder->plan;
     plan->outside = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside);
-    plan->outside_step = sc_plan_alloc(plan, plan->n_values, sizeof *plan->outside_step);
-    if (plan->outside == NULL || plan->outside_step == NULL) {
+    if (plan->outside == NULL) {
         return sc_no_memory(builder);
     }
-    for (size_t v = 0; v < plan->n_values; v++) {
-        const sc_value *root = &plan->values[plan->values[v].root];
-        if (root->producer == SC_NONE || root->output != SC_NONE || root->kind == SC_LENGTHS) {
-            plan->outside[plan->n_outside++] = v;
-            if (root->kind == SC_DATA) {
-                plan->outside_step[plan->n_outside_step++] = v;
+    for (int lengths_and_states = 0; lengths_and_states < 2; lengths_and_states++) {
+        for (size_t v = 0; v < plan->n_values; v++) {
+            const sc_value *root = &plan->values[plan->values[v].root];
+            const bool outside = root->producer == SC_NONE || root->output != SC_NONE || root->kind == SC_LENGTHS;
+            if (outside && (root->kind != SC_DATA) == lengths_and_states) {
+                plan->outside[plan->n_outside++] = v;
+                plan->n_outside_step += !lengths_and_states;
             }
         }
+    }
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        plan->copies = plan->copies || plan->values[plan->values[plan->outputs[i].value].root].output != i;
     }
     return SC_OK;
 }

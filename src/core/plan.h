@@ -148,10 +148,9 @@ struct sc_plan {
         const char *name;
     } *outputs;
     size_t n_outputs;
-    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; */
-    size_t n_outside;
-    size_t *outside_step; /* ... and those among them that a step has */
-    size_t n_outside_step;
+    size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; first those that a step has */
+    size_t n_outside, n_outside_step;
+    bool copies; /* an output does not lie where a node wrote it */
 
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */

@@ -25,24 +25,25 @@ static void bind_inside(const sc_call *c, void **data, char *memory)
 static void bind_outside(const sc_call *c, sc_frame *frame)
 {
     const sc_plan *plan = c->plan;
-    const size_t *outside = c->states != NULL ? plan->outside_step : plan->outside;
     const size_t count = c->states != NULL ? plan->n_outside_step : plan->n_outside;
     for (size_t i = 0; i < count; i++) {
-        const size_t v = outside[i];
+        const size_t v = plan->outside[i];
         const sc_value *value = &plan->values[v];
-        if (value->root != v) {
-            frame->data[v] = frame->data[value->root];
-        } else if (value->kind == SC_LENGTHS && c->space->ends[v] == SC_NONE) {
-            frame->data[v] = NULL;
-        } else if (value->input != SC_NONE || value->output != SC_NONE) {
-            char *base = value->input != SC_NONE ? c->inputs[value->input].data : c->outputs[value->output].data;
-            if (frame->row > 0 && base != NULL && value->batch_axis == 0) {
-                base += frame->row * sc_shape_size(&c->space->shapes[v], 0) * sc_element_bytes(value);
-            }
-            frame->data[v] = base;
-        } else {
-            frame->data[v] = frame->memory + c->space->offsets[v];
+        const struct sc_value *root = &plan->values[value->root];
+        char *base = NULL;
+        if (root->input != SC_NONE) {
+            base = c->inputs[root->input].data;
+        } else if (root->output != SC_NONE) {
+            base = c->outputs[root->output].data;
+        } else { /* lengths that a node makes */
+            base = frame->memory + c->space->offsets[value->root];
         }
+        if (root->kind == SC_LENGTHS && c->space->ends[value->root] == SC_NONE) {
+            base = NULL;
+        } else if (frame->row > 0 && base != NULL && root->batch_axis == 0 && (root->input != SC_NONE || root->output != SC_NONE)) {
+            base += frame->row * sc_shape_size(&c->space->shapes[value->root], 0) * sc_element_bytes(root);
+        }
+        frame->data[v] = base;
     }
 }
 
@@ -207,8 +208,10 @@ static void run_block(const sc_call *c, sc_frame *frame, sc_team *team, size_t l
     frame->states = c->states != NULL ? c->states + frame->row : NULL;
     bind_outside(c, frame);
     run_nodes(c, frame, team, leader);
-    if (team->member == 0) {
+    if (team->member == 0 && c->plan->copies) {
         copy_outputs(c, frame);
+    }
+    if (team->member == 0 && c->states == NULL) {
         clear_past_ends(c, frame);
     }
     sc_meet(team);
