@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 TURNS = 3  # of each runner of a case, one after the other: a drift of the machine meets all alike
 WARM = 200  # calls before the first that counts, in every turn
-WAKE_SECONDS = 0.05  # the same for `rounds`
+WAKE_SECONDS = 0.4
 BLOCK = 8192  # times that are kept in place: 64 KiB
 
 Times = NDArray[np.int64]

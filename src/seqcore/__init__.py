@@ -1,5 +1,9 @@
 """seqcore: trained recurrent networks on a CPU, without a framework. NumPy in, NumPy out."""
 
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
+
 from ._binding import cpu_info, get_num_threads, set_num_threads
 from .errors import (
     DtypeError,
@@ -16,9 +20,7 @@ from .errors import (
     UnsupportedLayerError,
     WeightsError,
 )
-from .formats import read_weights
 from .graph import ActivationSpec
-from .importers.torch import from_torch
 from .layers import (
     GRU,
     LSTM,
@@ -43,6 +45,10 @@ from .layers import (
 from .loading import load
 from .model import LayerInfo, LayerTime, Model, Sequential
 from .stream import Stream, StreamPool
+
+if _TYPE_CHECKING:
+    from .formats import read_weights
+    from .importers.torch import from_torch
 
 __all__ = [
     "GRU",
@@ -91,3 +97,19 @@ __all__ = [
     "read_weights",
     "set_num_threads",
 ]
+
+# Readers of foreign files take longer to import than all the rest, and a program that loads its
+# own never needs them.
+_ON_FIRST_USE = {"from_torch": ".importers.torch", "read_weights": ".formats"}
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _ON_FIRST_USE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(_import_module(_ON_FIRST_USE[name], __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
