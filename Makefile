@@ -64,7 +64,7 @@ lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH=$(abspath $(BIN)):$$PATH cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd
+	PATH=$(abspath $(BIN)):$$PATH cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd src/seqcore/_streams.pxi
 	$(BIN)/python -m pytest -q tests/test_c.py -k "build or bounds"
 
 ctest: $(VENV)/test

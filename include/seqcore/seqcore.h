@@ -212,8 +212,8 @@ SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, co
 
 /* What a step of a plan takes and gives. Its inputs are the plan's without lengths and initial states, and without the time axis:
  * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis, or a single
- * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they have it. Frame t gives what a run over
- * frames 0..t gives at t, bit for bit.
+ * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they
+ * have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.
  *
  * The state between two steps is a list of float32 arrays (rows, ...) in the order of the graph: h and c of a recurrent layer,
  * (rows, units), and the last frames of a convolution, (rows, frames, channels), oldest first. An array's name is the layer's,
@@ -240,8 +240,8 @@ SC_API sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **
 SC_API void sc_stream_free(sc_stream *stream); /* NULL is allowed; no call may be running */
 SC_API size_t sc_stream_rows(const sc_stream *stream);
 
-/* Takes the next frame of every row. The arrays have exactly the shapes of the plan's step; outputs may not overlap each other or an
- * input. When it fails, no state has changed. */
+/* Takes the next frame of every row. The arrays have exactly the shapes of the plan's step; outputs may not overlap each other
+ * or an input. When it fails, no state has changed. */
 SC_API sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error);
 /* Every row begins anew. */
 SC_API sc_status sc_stream_reset(sc_stream *stream, sc_error *error);

@@ -1,7 +1,7 @@
 /* Packed weights, outside the plan that made them: as a tensor of a model file, from which other plans of the same instruction
  * set use them where they lie. It holds
  *
- *     64 bytes: "SCPACK01" | u64 floats behind these 64 bytes | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats
+ *     64 bytes: "SCPACK01" | u64 floats behind them | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats | 0
  *     the packed matrices, tables and biases in the order in which a plan asks for them, each from a multiple of 64 bytes on
  *
  * The fingerprint is worked out anew from the graph and the tensors: weights that were changed without the packed ones are
