@@ -1,4 +1,4 @@
-/* The inside of a plan, shared by plan.c (builds it), run.c (executes it) and the files of ops.
+/* The inside of a plan, shared by plan.c and graph.c (build it), workers.c (executes it) and the files of ops.
  *
  * A plan is a list of nodes over numbered values. Nothing in it changes after sc_plan_create but the pool of workspaces,
  * which has a lock of its own. All its memory hangs on one list of blocks, freed together. */
@@ -273,6 +273,8 @@ static inline size_t sc_reserve(size_t *bytes, size_t count, size_t size)
     return at;
 }
 
+/* graph.c: fills in the plan from the graph and the builder's tensors. */
+sc_status sc_graph_read(sc_builder *builder, const sc_json *graph);
 /* The number of the value of that name, or SC_NONE. */
 size_t sc_plan_find(const sc_plan *plan, const char *name);
 
