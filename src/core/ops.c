@@ -142,7 +142,8 @@ static const char *unfold_moves(const sc_plan *plan, const sc_node *node, const 
     (void)plan;
     (void)node;
     out[0] = in[0] == SC_FOLDED ? in[1] : in[0];
-    return (in[0] == SC_FOLDED) == (in[1] == SC_MOVING || in[1] == SC_FOLDED) ? NULL : "it unfolds what was not folded";
+    const bool moves = in[1] == SC_MOVING || in[1] == SC_FOLDED;
+    return in[0] != SC_MOVING && (in[0] == SC_FOLDED) == moves ? NULL : "it unfolds what was not folded";
 }
 
 /* ---- Concatenate -------------------------------------------------------------------------------------------- */

@@ -118,6 +118,11 @@ static void survey_node(survey *s, const sc_node *node)
             refuse(s->step, node, "its output has an axis of unknown size that is not time");
             return;
         }
+        const size_t axes = out[i] == SC_MOVING ? 3 : out[i] == SC_FOLDED ? 2 : 0;
+        if (shapes[i].rank < axes && s->plan->values[node->outputs[i]].dtype == SC_F32) {
+            refuse(s->step, node, "its output has no axis but batch and time"); /* softmax would go over time */
+            return;
+        }
         s->shapes[node->outputs[i]] = shapes[i];
         s->motion[node->outputs[i]] = out[i];
     }
@@ -225,7 +230,8 @@ static void list_ports(survey *s)
         step->outputs[step->n_outputs++] = (sc_port){.info = visible(s, value, plan->outputs[i].name),
                                                      .batch_axis = plan->values[value].batch_axis, .place = i,
                                                      .row_bytes = row_bytes(s, value)};
-        if (s->motion[value] == SC_FOLDED && step->status == SC_OK) {
+        const bool folded = s->motion[value] == SC_FOLDED || s->shapes[value].dim[plan->values[value].batch_axis] != 1;
+        if (folded && step->status == SC_OK) { /* also what no step moves: its rows are not those of the stream */
             refuse(step, &plan->nodes[plan->values[value].producer], "its output is folded, and an output of the model");
         }
     }
