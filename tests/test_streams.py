@@ -6,6 +6,7 @@ test_pools.py, and the core's own interface in c/.
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,7 @@ from stream_models import (
 )
 
 import seqcore as sc
+from seqcore._binding import Plan
 
 SIZES = (1, 7, 15, 16, 17, 33, 64, 65, 97)
 BATCHES = (1, 2, 5, 49, 130)  # on both sides of a block of rows, and of three
@@ -468,3 +470,61 @@ def test_wrong_sizes_are_refused(size: Any) -> None:
         model.stream(size)
     with pytest.raises(sc.OptionError, match="capacity"):
         model.pool(size)
+
+
+# ---- Graphs that no layers make ------------------------------------------------------------------
+
+
+def folds(features: int, *nodes: tuple[str, list[str], str, dict[str, Any]]) -> Any:
+    """A plan of nodes without weights over x (batch, time, features) and one (batch, 1)."""
+    document = {
+        "format": "seqcore",
+        "version": 1,
+        "inputs": [
+            {"name": "x", "kind": "data", "dtype": "float32", "shape": [None, features]},
+            {"name": "one", "kind": "data", "dtype": "float32", "shape": [1]},
+        ],
+        "nodes": [
+            {"op": op, "layer": name, "inputs": i, "outputs": [name], "attrs": a, "weights": {}}
+            for op, i, name, a in nodes
+        ],
+        "outputs": [{"name": nodes[-1][2], "value": nodes[-1][2], "lengths": None}],
+    }
+    return Plan(json.dumps(document).encode(), {}, threads=1)
+
+
+SOFTMAX = {"activation": ["softmax", 0, 0]}
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        # time becomes the last axis, over which softmax would go
+        folds(1, ("fold", ["x"], "a", {}), ("fold", ["a"], "b", {}),
+              ("unfold", ["b", "x"], "c", {}), ("activation", ["c"], "y", SOFTMAX)),
+        folds(1, ("fold", ["x"], "a", {}), ("fold", ["a"], "b", {}),
+              ("unfold", ["b", "x"], "c", {}), ("stack", ["c", "c"], "y", {})),
+        # frames that are rows of the output
+        folds(3, ("fold", ["x"], "y", {})),
+        # an axis before time
+        folds(3, ("unfold", ["x", "one"], "y", {})),
+    ],
+)  # fmt: skip
+def test_what_turns_time_into_something_else_is_refused(plan: Any) -> None:
+    plan.run([np.ones((1, 1, plan.value_shape("x")[-1]), np.float32), np.ones((1, 1), np.float32)])
+    with pytest.raises(sc.UnsupportedLayerError, match="cannot be stepped: layer"):
+        stream_of(plan, 3)
+
+
+def test_what_stands_after_the_last_frame_is_no_row(rng: np.random.Generator) -> None:
+    """Folded, it would be written as as many rows as it has units."""
+    graph = sc.Sequential([cell(rng, "LSTM", 3, 33, return_sequences=False)])._graph
+    document = dict(graph.document)
+    (node,) = document["nodes"]
+    state = node["outputs"][0]
+    folded = {"op": "fold", "layer": "f", "inputs": [state], "outputs": ["f"], "attrs": {}}
+    document["nodes"] = [node, {**folded, "weights": {}}]
+    document["outputs"] = [{"name": "f", "value": "f", "lengths": None}]
+    plan = Plan(json.dumps(document).encode(), dict(graph.tensors), threads=1)
+    with pytest.raises(sc.UnsupportedLayerError, match=r"layer 'f' \(fold\)"):
+        stream_of(plan, 60)

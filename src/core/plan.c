@@ -83,9 +83,9 @@ static void take_fingerprint(const sc_builder *builder, const char *graph, size_
         if (sc_is_packed_name(t->name)) {
             continue;
         }
-        size_t count = t->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
-        for (size_t d = 0; d < t->rank; d++) {
-            count *= t->shape[d];
+        size_t count = 0;
+        if (!sc_tensor_bytes(t->shape, t->rank, t->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float), &count)) {
+            continue; /* no memory can hold it: whoever needs it finds that it does not fit */
         }
         sc_hash(hash, t->name, strlen(t->name));
         sc_hash(hash, t->shape, t->rank * sizeof *t->shape);

@@ -1,7 +1,7 @@
 /* The inside of a plan, shared by plan.c and graph.c (build it), workers.c (executes it) and the files of ops.
  *
- * A plan is a list of nodes over numbered values. Nothing in it changes after sc_plan_create but the pool of workspaces,
- * which has a lock of its own. All its memory hangs on one list of blocks, freed together. */
+ * A plan is a list of nodes over numbered values. Nothing in it changes after sc_plan_create but the pool of workspaces
+ * and a few counts, which are atomic. All its memory hangs on one list of blocks, freed together. */
 #ifndef SC_PLAN_H
 #define SC_PLAN_H
 
