@@ -59,7 +59,7 @@ typedef struct sc_step {
     const sc_matrix *u;    /* K rows; its units may be a range of the layer's, as those of all that follows */
     size_t first;          /* ... and begin at this one */
     const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
-    float *const *h_next;  /* M pointers: the state after; no overlap with h */
+    float *const *h_next;  /* M pointers: the state after; no overlap with h, but that of a single row may be h */
     float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
     float *scratch;        /* of 8 times the units, rounded up to whole vectors: used for a single row */
     bool backward;         /* from the last panel to the first: the same sums */

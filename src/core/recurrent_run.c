@@ -419,7 +419,7 @@ static void step_one(const sc_node *node, sc_frame *frame)
         float *state = (float *)(void *)(frame->states[m] + node->state);
         x[m] = input + m * I;
         h[m] = state;
-        h_next[m] = y + m * H;
+        h_next[m] = rows == 1 ? state : y + m * H; /* a single row in place: the next step then waits for no copy */
         c[m] = sc_rnn_kept_c(p, state);
     }
     sc_step step; /* field by field: clearing the whole first takes longer than a small step */
@@ -440,7 +440,7 @@ static void step_one(const sc_node *node, sc_frame *frame)
     run_step_kernel(frame->kernels, p->cell, &step);
     float *last_h = sc_out(node, frame, 1), *last_c = sc_out(node, frame, 2);
     for (size_t m = 0; m < rows; m++) {
-        memcpy((void *)h[m], h_next[m], H * sizeof(float));
+        memcpy(rows == 1 ? y : (float *)h[m], h_next[m], H * sizeof(float));
         if (last_h != NULL) {
             memcpy(last_h + m * H, h_next[m], H * sizeof(float));
         }
