@@ -231,7 +231,7 @@ cdef class StreamCore:
 
 
 cdef sc_stream_id id_of(id_) except? 0:
-    """An id as C has it. Floats are none: rounded, they may be another stream's. What no id can be is 0, which is none's."""
+    """An id as C has it. Floats are none: rounded, they may be another stream. What is no id is 0, as none is."""
     number = PyNumber_Index(id_)
     return number if 0 < number < 2**64 else 0
 
