@@ -38,16 +38,6 @@ from stream_models import (
 import seqcore as sc
 
 
-@pytest.fixture(params=sc.cpu_info()["isas"])
-def isa(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(251)
-
-
 def stepped(model: sc.Model, inputs: list[Any], frames: int) -> sc.Stream:
     stream = model.stream(len(inputs[0]))
     for t in range(frames):

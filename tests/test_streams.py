@@ -41,16 +41,6 @@ ACTIVATIONS = (
 )  # fmt: skip
 
 
-@pytest.fixture(params=sc.cpu_info()["isas"])
-def isa(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(251)
-
-
 # ---- Bits ----------------------------------------------------------------------------------------
 
 

@@ -486,13 +486,17 @@ void sc_file_close(sc_file *file)
 
 const char *sc_file_graph(const sc_file *file, size_t *bytes)
 {
-    *bytes = file != NULL ? file->graph_bytes : 0;
+    if (bytes != NULL) {
+        *bytes = file != NULL ? file->graph_bytes : 0;
+    }
     return file != NULL ? file->graph : NULL;
 }
 
 const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)
 {
-    *count = file != NULL ? file->count : 0;
+    if (count != NULL) {
+        *count = file != NULL ? file->count : 0;
+    }
     return file != NULL ? file->tensors : NULL;
 }
 

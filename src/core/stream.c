@@ -69,8 +69,10 @@ static void give(live_rows *r, sc_workspace *space)
     sc_workspace_give(r->plan, &r->workspaces, space);
 }
 
+/* After a failure too, rows_free takes back what there is. */
 static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, size_t count, sc_error *error)
 {
+    r->plan = (sc_plan *)plan; /* only the count of its users changes */
     sc_status status = sc_plan_check_step(plan, error);
     if (status != SC_OK) {
         return status;
@@ -78,7 +80,6 @@ static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, 
     if (count < 1 || count > MOST_ROWS) {
         return sc_fail(error, SC_BAD_ARGUMENT, "%s must be from 1 to %zu, found %zu", what, MOST_ROWS, count);
     }
-    r->plan = (sc_plan *)plan; /* only the count of its users changes */
     r->count = count;
     r->alone = sc_plan_rows_alone(plan, 1);
     r->memory = sc_allocate_zeros(&plan->allocator, count, plan->step->row_bytes);
@@ -205,7 +206,6 @@ sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **result,
     }
     sc_status status = rows_make(&stream->rows, plan, "the rows of a stream", rows, error);
     if (status != SC_OK) {
-        stream->rows.plan = (sc_plan *)plan;
         rows_free(&stream->rows);
         sc_release(&plan->allocator, stream);
         return status;
@@ -347,7 +347,6 @@ sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **result,
         status = pool->places != NULL ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for %zu streams", capacity);
     }
     if (status != SC_OK) {
-        pool->rows.plan = (sc_plan *)plan;
         rows_free(&pool->rows);
         sc_release(&plan->allocator, pool);
         return status;
