@@ -101,7 +101,7 @@ def test_no_activation_overflows_for_large_arguments():
 
 
 def test_every_activation_of_the_design_is_compared():
-    assert {spec[0] for spec, _ in ACTIVATIONS} == set(ref._ACTIVATIONS)
+    assert {spec[0] for spec, _ in ACTIVATIONS} == set(ref.ACTIVATIONS)
 
 
 # ---- torch ---------------------------------------------------------------------------------------

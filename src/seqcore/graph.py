@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import GraphError, ModelFileError, OptionError
 
-__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Site", "Value"]
+__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "Value"]
 
 Array = NDArray[Any]
 
@@ -175,12 +175,33 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Mask:
+    """Which frames of a value count, as an expression: it costs nothing until an op reads it.
+
+    Attributes
+    ----------
+    kind : str
+        "input": what the caller of the model gives for the input `sources`, all frames if nothing.
+        "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
+        "all" of several masks.
+    sources : tuple of str, or of Mask
+        Names of values; of "any" and "all", masks.
+    number : float
+    """
+
+    kind: str
+    sources: tuple[str | Mask, ...]
+    number: float = 0.0
+
+
+@dataclass(frozen=True)
 class Value:
-    """A value of a graph in the making: its name, its dtype, the name of its lengths or None."""
+    """A value of a graph in the making: its name and dtype, the name of its lengths, its mask."""
 
     name: str
     dtype: str = "float32"
     lengths: str | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +246,7 @@ class GraphBuilder:
     _outputs: list[dict[str, Any]] = field(default_factory=list)
     _layers: list[dict[str, Any]] = field(default_factory=list)
     _tensors: dict[str, Array | None] = field(default_factory=dict)
+    _masks: dict[Mask, Value] = field(default_factory=dict)
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
@@ -233,7 +255,41 @@ class GraphBuilder:
             return Value(name, dtype)
         lengths = f"{name}:lengths"
         self._inputs.append({"name": lengths, "kind": "lengths", "of": name})
-        return Value(name, dtype, lengths)
+        return Value(name, dtype, lengths, Mask("input", (name,)))
+
+    def mask(self, value: Value) -> Value | None:
+        """Return the mask of `value`, (B, T) of 0 and 1, as a value for ops; None without one."""
+        return None if value.mask is None else self._mask(value.mask)
+
+    def _mask(self, mask: Mask) -> Value:
+        """Add what computes a mask, once for all who read it."""
+        if mask in self._masks:
+            return self._masks[mask]
+        if mask.kind == "input":
+            made = self._mask_input(str(mask.sources[0]))
+        elif mask.kind in ("any", "all"):
+            parts = [self._mask(part) for part in mask.sources if isinstance(part, Mask)]
+            made = self._mask_node("mask_merge", parts, {"all": mask.kind == "all"})
+        else:
+            (name,) = mask.sources
+            op, attrs = (
+                ("mask_ids", {}) if mask.kind == "ids" else ("mask_frames", {"value": mask.number})
+            )
+            made = self._mask_node(op, [Value(str(name))], attrs)
+        self._masks[mask] = made
+        return made
+
+    def _mask_input(self, name: str) -> Value:
+        self._inputs.append({"name": f"{name}:mask", "kind": "mask", "of": name})
+        return Value(f"{name}:mask")
+
+    def _mask_node(self, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
+        made = Value(f":mask{len(self._masks)}")
+        self._nodes.append({
+            "op": op, "layer": made.name, "inputs": [value.name for value in inputs],
+            "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
+        })  # fmt: skip
+        return made
 
     def state_input(self, name: str, shape: Sequence[int], batch_axis: int = 0) -> Value:
         """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""

@@ -1,28 +1,21 @@
 """What a user builds models of: `Input` and the layers, which lower themselves into nodes.
 
 base.py         symbols, calls, options
-feedforward.py  layers without a state
+feedforward.py  layers that treat every frame alone
+merges.py       several values into one
+shapes.py       moving values
+windows.py      convolution and pooling over time
 recurrent.py    SimpleRNN, LSTM, GRU, RecurrentStack
 wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
 
 from .base import Input, Layer, Symbol
-from .feedforward import (
-    Activation,
-    Add,
-    Concatenate,
-    Conv1D,
-    Dense,
-    Dropout,
-    Embedding,
-    Flatten,
-    GlobalAveragePooling1D,
-    GlobalMaxPooling1D,
-    MaxPooling1D,
-    Multiply,
-)
+from .feedforward import Activation, Dense, Dropout, Embedding
+from .merges import Add, Concatenate, Multiply
 from .recurrent import GRU, LSTM, Recurrent, RecurrentStack, SimpleRNN
+from .shapes import Flatten
+from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [

@@ -10,16 +10,16 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError, OptionError
-from ..graph import GraphBuilder, Site, Value, told
+from ..graph import GraphBuilder, Mask, Site, Value, told
 
-__all__ = ["Call", "Input", "Layer", "Symbol"]
+__all__ = ["Call", "Input", "Layer", "Plain", "Symbol"]
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -184,6 +184,7 @@ class Layer:
 
     inputs = (1, 1)  # fewest and most values that a call takes
     framewise = False  # it treats each frame alone already: TimeDistributed changes nothing
+    keeps_mask = False  # its first input's mask is its result's, as in Keras (supports_masking)
 
     def __init__(self, name: str | None = None) -> None:
         self.name = checked_name(name)
@@ -229,8 +230,20 @@ class Layer:
         return 0
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        """Add this layer's nodes to a graph and return its outputs."""
+        """Add this layer's nodes to a graph and return its outputs.
+
+        Whoever needs a mask asks ``graph.mask(inputs[0])``; masks of the outputs are `mask`'s.
+        """
         raise NotImplementedError
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        """Return the mask of the first output; the others have none."""
+        return inputs[0].mask if self.keeps_mask else None
+
+    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        """Lower the layer, and give its result the mask that belongs to it."""
+        first, *rest = self.lower(graph, site, inputs)
+        return [replace(first, mask=self.mask(inputs)), *rest]
 
     # What all layers do.
 
@@ -270,3 +283,13 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{self.kind} {self.name!r}>" if self.name else f"<{self.kind}>"
+
+
+class Plain(Layer):
+    """A layer that is one op without weights or options."""
+
+    op: str
+    time = "gone"
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node(self.op, site, inputs, time=self.time)

@@ -1,4 +1,4 @@
-"""Layers without a state: Embedding, Dense, Conv1D, pooling, Flatten, merges, Dropout, Activation.
+"""Layers that treat every frame alone: Dense, Embedding, Activation, Dropout.
 
 Each has Keras's constructor, or takes its weights as arrays in place of its sizes.
 """
@@ -14,27 +14,14 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, finite, told
-from .base import Array, Layer, Shape, choice, flag, is_size, whole
+from .base import Array, Layer, Shape, flag, is_size, whole
 
-__all__ = [
-    "Activation",
-    "Add",
-    "Concatenate",
-    "Conv1D",
-    "Dense",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GlobalAveragePooling1D",
-    "GlobalMaxPooling1D",
-    "MaxPooling1D",
-    "Multiply",
-]
+__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
 
 ActivationLike = ActivationSpec | str | None
 
 
-def _features(size: int | None, label: str) -> int:
+def features(size: int | None, label: str) -> int:
     """Return the number of input features that a shape tells, of a layer without weights."""
     if size is None:
         raise OptionError(f"{label}: the number of input features is not known")
@@ -47,7 +34,7 @@ def _zeros(size: int) -> Array:
     return bias
 
 
-class _Affine(Layer):
+class Affine(Layer):
     """A kernel whose last axis is the units, and a bias: what Dense and Conv1D share."""
 
     W: Array | None = None
@@ -78,7 +65,7 @@ class _Affine(Layer):
         return self.W is not None
 
 
-class Dense(_Affine):
+class Dense(Affine):
     """``activation(x @ W + b)`` over the last axis.
 
     Parameters
@@ -104,6 +91,7 @@ class Dense(_Affine):
     """
 
     framewise = True
+    keeps_mask = True
 
     def __init__(
         self,
@@ -144,8 +132,8 @@ class Dense(_Affine):
         return None if self.W is None else ((self.W.shape[0],), "float32")
 
     def parameters(self, shape: Shape) -> int:
-        features = _features(shape[-1], self.label) if self.W is None else self.W.shape[0]
-        return self.units * (features + self.use_bias)
+        inputs = features(shape[-1], self.label) if self.W is None else self.W.shape[0]
+        return self.units * (inputs + self.use_bias)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"units": self.units, "activation": self.activation.attr()}
@@ -221,186 +209,6 @@ class Embedding(Layer):
         return graph.node("embedding", site, inputs, weights={"W": self.W}, attrs=attrs)
 
 
-class Conv1D(_Affine):
-    """Convolution over time as in Keras (the kernel is not flipped), (B, T, C) to (B, T', F).
-
-    Parameters
-    ----------
-    filters : int or array (k, C/groups, F)
-        The number of filters F, or the kernel.
-    kernel_size : int or array (F,), optional
-        With a number of filters: frames in a window. With a kernel: the bias, if there is one.
-    strides, dilation_rate, groups : int
-    padding : "valid", "same" or "causal"
-    activation : str, ActivationSpec or None
-    use_bias : bool
-    name : str, optional
-
-    Raises
-    ------
-    OptionError, WeightsError, DtypeError
-    """
-
-    def __init__(
-        self,
-        filters: int | ArrayLike,
-        kernel_size: int | ArrayLike | None = None,
-        *,
-        strides: int = 1,
-        padding: str = "valid",
-        dilation_rate: int = 1,
-        groups: int = 1,
-        activation: ActivationLike = None,
-        use_bias: bool = True,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name)
-        self.strides = whole(strides, self.label, "strides")
-        self.dilation_rate = whole(dilation_rate, self.label, "dilation_rate")
-        self.groups = whole(groups, self.label, "groups")
-        self.padding = choice(padding, self.label, "padding", ("valid", "same", "causal"))
-        self.activation = ActivationSpec.of(activation, f"{self.label}: activation")
-        if is_size(filters):
-            self.kernel_size = whole(kernel_size, self.label, "kernel_size")
-            self.filters = self._size(filters, None, use_bias, "filters")
-        else:
-            self.filters = self._take(filters, kernel_size, use_bias, rank=3)
-            assert self.W is not None
-            self.kernel_size = self.W.shape[0]
-        if self.filters % self.groups:
-            raise OptionError(
-                f"{self.label}: {self.filters} filters do not divide into {self.groups} groups"
-            )
-
-    def input_spec(self) -> tuple[Shape, str] | None:
-        return None if self.W is None else ((None, self.W.shape[1] * self.groups), "float32")
-
-    def parameters(self, shape: Shape) -> int:
-        if self.W is None:
-            kernel = self.kernel_size * (_features(shape[-1], self.label) // self.groups)
-        else:
-            kernel = self.kernel_size * self.W.shape[1]
-        return self.filters * (kernel + self.use_bias)
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        attrs = {
-            "filters": self.filters,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "dilation": self.dilation_rate,
-            "groups": self.groups,
-            "padding": self.padding,
-            "activation": self.activation.attr(),
-        }
-        weights = {"W": self.W, "b": self.b}
-        return graph.node("conv1d", site, inputs, weights=weights, attrs=attrs, time="mapped")
-
-
-class MaxPooling1D(Layer):
-    """The maximum of each window over time, (B, T, C) to (B, T', C).
-
-    Parameters
-    ----------
-    pool_size : int
-    strides : int, optional
-        Left out: pool_size.
-    padding : "valid" or "same"
-    name : str, optional
-
-    Raises
-    ------
-    OptionError
-    """
-
-    def __init__(
-        self,
-        pool_size: int = 2,
-        *,
-        strides: int | None = None,
-        padding: str = "valid",
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name)
-        self.pool_size = whole(pool_size, self.label, "pool_size")
-        self.strides = self.pool_size if strides is None else whole(strides, self.label, "strides")
-        self.padding = choice(padding, self.label, "padding", ("valid", "same"))
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        attrs = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
-        return graph.node("max_pool1d", site, inputs, attrs=attrs, time="mapped")
-
-
-class _Plain(Layer):
-    """A layer that is one op without weights or options."""
-
-    op: str
-    time = "gone"
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return graph.node(self.op, site, inputs, time=self.time)
-
-
-class GlobalAveragePooling1D(_Plain):
-    """The mean over time, (B, T, C) to (B, C); with lengths, over each row's own frames."""
-
-    op = "global_avg_pool1d"
-
-
-class GlobalMaxPooling1D(_Plain):
-    """The maximum over time, (B, T, C) to (B, C); with lengths, over each row's own frames."""
-
-    op = "global_max_pool1d"
-
-
-class Flatten(_Plain):
-    """All axes but the batch in one, (B, ...) to (B, n). Refuses lengths at a call."""
-
-    op = "flatten"
-
-
-class _Merge(_Plain):
-    inputs = (2, 2**31 - 1)
-    time = "kept"
-
-
-class Add(_Merge):
-    """The sum of two or more values of one rank; an axis of size 1 is broadcast, but the batch."""
-
-    op = "add"
-
-
-class Multiply(_Merge):
-    """The product of two or more values of one rank, broadcast as in `Add`."""
-
-    op = "multiply"
-
-
-class Concatenate(Layer):
-    """Two or more values joined along one axis.
-
-    Parameters
-    ----------
-    axis : int
-        As in Keras: 1 is the axis after the batch, -1 the last. Never the batch.
-    name : str, optional
-
-    Raises
-    ------
-    OptionError
-    """
-
-    inputs = _Merge.inputs
-
-    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
-        super().__init__(name)
-        self.axis = whole(axis, self.label, "axis", least=-5)
-        if self.axis == 0:
-            raise OptionError(f"{self.label}: axis 0 is the batch, whose rows stay apart")
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return graph.node("concat", site, inputs, attrs={"axis": self.axis})
-
-
 class Activation(Layer):
     """An activation alone, of any shape.
 
@@ -415,6 +223,7 @@ class Activation(Layer):
     """
 
     framewise = True
+    keeps_mask = True
 
     def __init__(self, activation: ActivationLike, *, name: str | None = None) -> None:
         super().__init__(name)
@@ -439,6 +248,7 @@ class Dropout(Layer):
     """
 
     framewise = True
+    keeps_mask = True
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)

@@ -51,7 +51,7 @@ def lower(
         value = name if times[layer] == 1 else f"{name}:{times[layer]}"
         states = tuple(values[_key(symbol)] for symbol in call.states)
         taken = [values[_key(symbol)] for symbol in call.inputs]
-        made = layer.lower(graph, Site(name, value, name, states), taken)
+        made = layer.apply(graph, Site(name, value, name, states), taken)
         values.update(((id(call), index), result) for index, result in enumerate(made))
         if times[layer] == 1:
             known = layer.parameters(()) if layer.built else None

@@ -1,0 +1,88 @@
+"""Activations, and where rows end: what every op shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+Activation = Sequence[Any]  # [kind, alpha, beta]
+
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+# ---- Activations ---------------------------------------------------------------------------------
+
+
+def _sigmoid(x: Array) -> Array:
+    e = np.exp(-np.abs(x))  # never overflows, and keeps the relative accuracy of both tails
+    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _softmax(x: Array) -> Array:
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return np.asarray(e / np.sum(e, axis=-1, keepdims=True))
+
+
+ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
+    "linear": lambda x, *_: x,
+    "tanh": lambda x, *_: np.tanh(x),
+    "sigmoid": lambda x, *_: _sigmoid(x),
+    "relu": lambda x, *_: np.maximum(x, 0),
+    "softplus": lambda x, *_: np.logaddexp(x, 0),
+    "softsign": lambda x, *_: x / (1 + np.abs(x)),
+    "exponential": lambda x, *_: np.exp(x),
+    "silu": lambda x, *_: x * _sigmoid(x),
+    "hard_sigmoid": lambda x, a, b: np.clip(a * x + b, 0, 1),
+    "leaky_relu": lambda x, a, *_: np.where(x >= 0, x, a * x),
+    "elu": lambda x, a, *_: _elu(x, a),
+    "selu": lambda x, *_: 1.0507009873554805 * _elu(x, 1.6732632423543772),
+    # x * Phi(x), with Phi(x) = erfc(-x/sqrt(2)) / 2
+    "gelu": lambda x, *_: x * _erfc(-x / math.sqrt(2)) / 2,
+    # (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel for negative u
+    "gelu_tanh": lambda x, *_: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+    "softmax": lambda x, *_: _softmax(x),
+}
+
+
+def activate(x: ArrayLike, activation: Activation) -> Array:
+    """Apply an explicit activation.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape; softmax takes the last axis.
+    activation : sequence
+        ``[kind, alpha, beta]``, a row of the table of activations in docs/design.md.
+
+    Returns
+    -------
+    ndarray of float64
+        Same shape as `x`.
+    """
+    kind, alpha, beta = activation
+    x = np.asarray(x, np.float64)
+    return ACTIVATIONS[kind](x, float(alpha), float(beta)) if x.size else x
+
+
+# ---- Lengths -------------------------------------------------------------------------------------
+
+
+def zero_past(y: Array, lengths: ArrayLike | None) -> Array:
+    """Return `y` (B, T, ...) with every frame at or past its row's length set to 0."""
+    if lengths is None:
+        return y
+    valid = np.arange(y.shape[1]) < np.asarray(lengths)[:, None]
+    return np.where(valid.reshape(valid.shape + (1,) * (y.ndim - 2)), y, 0)
+
+
+def row_lengths(x: Array, lengths: ArrayLike | None) -> list[int]:
+    """Return how many frames of `x` (B, T, ...) each row has."""
+    return [x.shape[1]] * len(x) if lengths is None else [int(n) for n in np.asarray(lengths)]

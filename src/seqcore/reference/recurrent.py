@@ -1,0 +1,148 @@
+"""SimpleRNN, LSTM and GRU over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .common import Activation, Array, activate, row_lengths
+
+
+def _scan(
+    step: Callable[..., tuple[Array, ...]],
+    x: Array,
+    states: Sequence[ArrayLike | None],
+    units: int,
+    lengths: ArrayLike | None,
+    reverse: bool,
+    realign: bool,
+    return_sequences: bool,
+) -> tuple[Array, ...]:
+    """Advance ``states = step(x_t, *states)`` over each row's own frames; return y, last states.
+
+    Step s reads frame s or, with `reverse`, frame length-1-s of a row. Its output stands at s or,
+    with `realign`, at the frame that it read. A row whose frames are over is left out, state too.
+    """
+    batch, time = x.shape[:2]
+    ends = np.array(row_lengths(x, lengths), np.int64)
+    state = [np.zeros((batch, units)) if s is None else np.array(s, np.float64) for s in states]
+    y = np.zeros((batch, time, units))
+    for s in range(time):
+        rows = np.flatnonzero(s < ends)
+        frame = ends[rows] - 1 - s if reverse else np.full(len(rows), s)
+        new = step(x[rows, frame], *(values[rows] for values in state))
+        for values, value in zip(state, new, strict=True):
+            values[rows] = value
+        y[rows, frame if realign else s] = new[0]
+    return (y if return_sequences else state[0], *state)
+
+
+def simple_rnn(
+    x: ArrayLike,
+    h0: ArrayLike | None = None,
+    *,
+    W: ArrayLike,
+    U: ArrayLike,
+    b: ArrayLike,
+    activation: Activation,
+    reverse: bool = False,
+    realign: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """Elman network, h = act(x.W + h.U + b).
+
+    Parameters
+    ----------
+    x : (B, T, I)
+    h0 : (B, H), optional
+        Zero when absent.
+    W, U, b : (I, H), (H, H), (H,)
+    activation : [kind, alpha, beta]
+    reverse, realign, return_sequences : bool
+        See docs/design.md: process from the last valid frame; store y at the frame that made it;
+        y is every state or the last one.
+    lengths : (B,), optional
+
+    Returns
+    -------
+    y : (B, T, H) or (B, H)
+    h : (B, H)
+        The state at each row's end.
+    """
+    x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
+
+    def step(x_t: Array, h: Array) -> tuple[Array]:
+        return (activate(x_t @ W + h @ U + b, activation),)
+
+    y, h = _scan(step, x, [h0], len(U), lengths, reverse, realign, return_sequences)
+    return y, h
+
+
+def lstm(
+    x: ArrayLike,
+    h0: ArrayLike | None = None,
+    c0: ArrayLike | None = None,
+    *,
+    W: ArrayLike,
+    U: ArrayLike,
+    b: ArrayLike,
+    activation: Activation,
+    recurrent_activation: Activation,
+    reverse: bool = False,
+    realign: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, Array, Array]:
+    """Long short-term memory; W (I, 4H), U (H, 4H), b (4H,) with gates i,f,g,o.
+
+    Parameters and results are those of `simple_rnn`, with the cell state c beside h, in and out.
+    """
+    x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
+
+    def step(x_t: Array, h: Array, c: Array) -> tuple[Array, Array]:
+        i, f, g, o = np.split(x_t @ W + h @ U + b, 4, axis=-1)
+        i, f, o = (activate(gate, recurrent_activation) for gate in (i, f, o))
+        c = f * c + i * activate(g, activation)
+        return o * activate(c, activation), c
+
+    y, h, c = _scan(step, x, [h0, c0], len(U), lengths, reverse, realign, return_sequences)
+    return y, h, c
+
+
+def gru(
+    x: ArrayLike,
+    h0: ArrayLike | None = None,
+    *,
+    W: ArrayLike,
+    U: ArrayLike,
+    b: ArrayLike,
+    bn: ArrayLike | None = None,
+    activation: Activation,
+    recurrent_activation: Activation,
+    reset_after: bool,
+    reverse: bool = False,
+    realign: bool = False,
+    return_sequences: bool = True,
+    lengths: ArrayLike | None = None,
+) -> tuple[Array, Array]:
+    """Gated recurrent unit; W (I, 3H), U (H, 3H), b (3H,) with gates r,z,n, and h = (1-z)*n + z*h.
+
+    `reset_after` applies r to the product, n = act(x.Wn + b_n + r*(h.Un + bn)) with bn (H,);
+    otherwise to the state, n = act(x.Wn + b_n + (r*h).Un). The rest is as in `simple_rnn`.
+    """
+    x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
+    U_r, U_z, U_n = np.split(U, 3, axis=1)
+    b_hn = np.zeros(len(U)) if bn is None else np.asarray(bn, np.float64)
+
+    def step(x_t: Array, h: Array) -> tuple[Array]:
+        x_r, x_z, x_n = np.split(x_t @ W + b, 3, axis=-1)
+        r = activate(x_r + h @ U_r, recurrent_activation)
+        z = activate(x_z + h @ U_z, recurrent_activation)
+        n = activate(x_n + (r * (h @ U_n + b_hn) if reset_after else (r * h) @ U_n), activation)
+        return ((1 - z) * n + z * h,)
+
+    y, h = _scan(step, x, [h0], len(U), lengths, reverse, realign, return_sequences)
+    return y, h
