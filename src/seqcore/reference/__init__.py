@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
 from .merges import add, average, multiply
+from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import concat, flatten, fold, select, stack, unfold
 from .windows import (
@@ -38,13 +39,15 @@ OPS: dict[str, Callable[..., Any]] = {
     for f in (
         embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
         global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        affine, prelu, clipped_relu, normalize, softmax,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
     "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten",
+    "global_avg_pool1d", "global_max_pool1d", "flatten", "affine", "prelu",
+    "clipped_relu", "normalize", "softmax",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
