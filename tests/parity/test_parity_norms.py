@@ -22,7 +22,7 @@ from frameworks import (
     outputs,
     run_keras,
 )
-from tolerances import FLOAT32, close
+from tolerances import ACCURACY_MEDIAN, FLOAT32, close
 
 import seqcore as sc
 from seqcore import reference as ref
@@ -56,7 +56,7 @@ def check(layer, theirs, x):
     assert model.layers[0].parameters == theirs.count_params()
 
 
-# ---- Fixed statistics ------------------------------------------------------------------------------
+# ---- Fixed statistics ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
@@ -114,14 +114,14 @@ def test_normalization_by_numbers(axis, mean, variance):
     check(sc.Normalization(axis, mean, variance), theirs, x)
 
 
-@pytest.mark.parametrize("scale, offset", [(1 / 255, 0.0), (2.0, [1, 2, 3]), ([[1], [2]], 0.5)])
+@pytest.mark.parametrize(("scale", "offset"), [(1 / 255, 0.0), (2.0, [1, 2, 3]), ([[1], [2]], 0.5)])
 def test_rescaling(scale, offset):
     x = floats(np.random.default_rng(5), 4, 2, 3)
     theirs = L.Rescaling(np.array(scale, np.float32), np.array(offset, np.float32))
     all_close(model_of(sc.Rescaling(scale, offset), x.shape), run_keras(theirs, x), EXACT, x)
 
 
-# ---- Statistics of the input -----------------------------------------------------------------------
+# ---- Statistics of the input ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
@@ -146,9 +146,9 @@ def test_layer_normalization_over_axes(axis):
         x, W=gamma, b=beta, kind="layer", axes=ours.axes, groups=0, epsilon=1e-3
     )
     all_close(model_of(ours, x.shape), [expected], EXACT, x)
-    if axis in ([2, 3], [1, 2, 3], 3, [-3, -1]):
+    if axis in ([2, 3], [1, 2, 3], [-3, -1]):
         theirs.set_weights([gamma, beta])
-        check(ours, theirs, x) if axis != 3 else None
+        check(ours, theirs, x)
 
 
 def test_layer_normalization_with_rms_scaling():
@@ -216,11 +216,13 @@ def test_accuracy_is_torchs_or_better(mean, size):
     x = floats(np.random.default_rng(size), 20, size) + np.float32(mean)
     wide = torch.from_numpy(x.astype(np.float64))
     expected = torch.nn.functional.layer_norm(wide, (size,)).numpy()
-    theirs = np.abs(torch.nn.functional.layer_norm(torch.from_numpy(x), (size,)) - expected)
+    theirs = torch.nn.functional.layer_norm(torch.from_numpy(x), (size,)).numpy()
+    scale = 1 + np.abs(expected)
     model = model_of(sc.LayerNormalization(epsilon=1e-5, center=False, scale=False), (None, size))
     for isa, planned in on_every_isa(model):
-        error = np.abs(planned(x) - expected).max()
-        assert error <= max(1.25 * float(theirs.max()), 3e-7), isa
+        error, others = (np.abs((y - expected) / scale).max() for y in (planned(x), theirs))
+        assert error <= ACCURACY_MEDIAN * others, isa
+        assert error < 3e-7, isa
 
 
 def test_constant_rows_and_special_values():
@@ -233,15 +235,15 @@ def test_constant_rows_and_special_values():
         np.testing.assert_allclose(y[[0, 1, 4, 5]], 0, atol=1e-6, err_msg=isa)
 
 
-# ---- Lengths, rows, steps --------------------------------------------------------------------------
+# ---- Lengths, rows, steps ------------------------------------------------------------------------
 
 ALONG_TIME = {
-    "layer": lambda rng: sc.LayerNormalization(axis=[1, 2], center=False, scale=False),
-    "time": lambda rng: sc.LayerNormalization(axis=1, center=False, scale=False),
-    "unit": lambda rng: sc.UnitNormalization(axis=1),
+    "layer": lambda _: sc.LayerNormalization(axis=[1, 2], center=False, scale=False),
+    "time": lambda _: sc.LayerNormalization(axis=1, center=False, scale=False),
+    "unit": lambda _: sc.UnitNormalization(axis=1),
     "group": lambda rng: sc.GroupNormalization(3, gamma=floats(rng, 6), beta=floats(rng, 6)),
     "instance": lambda rng: sc.GroupNormalization(-1, gamma=floats(rng, 6), beta=floats(rng, 6)),
-    "softmax": lambda rng: sc.Softmax(1),
+    "softmax": lambda _: sc.Softmax(1),
 }
 ALONE = {
     "layer": lambda rng: sc.LayerNormalization(gamma=floats(rng, 6), beta=floats(rng, 6)),
@@ -250,8 +252,8 @@ ALONE = {
         moving_mean=floats(rng, 6), moving_variance=[1, 2, 3, 4, 5, 6]
     ),
     "prelu": lambda rng: sc.PReLU(floats(rng, 1, 6), shared_axes=1),
-    "rescaling": lambda rng: sc.Rescaling(2, 1),
-    "relu": lambda rng: sc.ReLU(1.5, 0.2, 0.5),
+    "rescaling": lambda _: sc.Rescaling(2, 1),
+    "relu": lambda _: sc.ReLU(1.5, 0.2, 0.5),
 }
 
 
@@ -281,7 +283,7 @@ def test_steps_have_the_bits_of_runs(name):
     model = model_of(ALONE[name](rng), (None, None, 6))
     x = floats(rng, 3, 7, 6)
     for isa, planned in on_every_isa(model):
-        whole, stream = planned(x), planned.stream(batch=3)
+        whole, stream = planned(x), planned.stream(3)
         steps = np.stack([np.array(stream.step(x[:, t])) for t in range(7)], axis=1)
         np.testing.assert_array_equal(steps, whole, isa)
 
@@ -324,11 +326,19 @@ def test_inside_time_distributed():
     all_close(model_of(sc.TimeDistributed(inner), (None, None, 5, 6)), [expected], EXACT, x)
 
 
-# ---- Activations -----------------------------------------------------------------------------------
+# ---- Activations ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape, shared", [((3, 9), None), ((3, 4, 5), [1]), ((3, 4, 5), None),
-                                           ((2, 3, 4, 5), [1, 3]), ((3, 4, 5), [1, 2])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "shared"),
+    [
+        ((3, 9), None),
+        ((3, 4, 5), [1]),
+        ((3, 4, 5), None),
+        ((2, 3, 4, 5), [1, 3]),
+        ((3, 4, 5), [1, 2]),
+    ],
+)
 def test_prelu(shape, shared):
     rng = np.random.default_rng(14)
     theirs = filled(rng, L.PReLU(shared_axes=shared), shape)
@@ -432,7 +442,7 @@ def test_activations_in_cells(kind, cell):
     all_close(model_of(ours, (None, None, 5)), run_keras(theirs, x), 4 * FLOAT32[1], x)
 
 
-# ---- Unbuilt, wrong --------------------------------------------------------------------------------
+# ---- Unbuilt, wrong ------------------------------------------------------------------------------
 
 UNBUILT = {
     "BatchNormalization": {}, "LayerNormalization": {}, "RMSNormalization": {}, "PReLU": {},
