@@ -461,7 +461,7 @@ const sc_op *sc_op_find(const char *name)
         &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d, &sc_op_max_pool1d,
         &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge,
         &global_avg_pool1d, &global_max_pool1d, &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
-        &select_op, &stack,
+        &select_op, &stack, &sc_op_affine, &sc_op_prelu, &sc_op_clipped_relu, &sc_op_normalize, &sc_op_softmax,
     };
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         if (strcmp(ops[i]->name, name) == 0) {

@@ -183,6 +183,18 @@ void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size);
 
 /* ---- Building: what an op asks of its node (attributes.c) ---- */
 
+/* Some axes of a value. */
+typedef struct sc_axes {
+    size_t count, at[SC_MAX_RANK];
+} sc_axes;
+
+#define SC_SPREAD_WEIGHTS 3 /* of a node, at most */
+
+/* The common shape of weights that repeat along the axes of a value: per axis 1 or the axis's size. */
+typedef struct sc_spread {
+    size_t size[SC_MAX_RANK], count;
+} sc_spread;
+
 sc_status sc_no_memory(sc_builder *);
 /* node->params, zeroed; NULL when there is no memory. */
 void *sc_new_params(sc_builder *, sc_node *, size_t size);
@@ -194,6 +206,10 @@ sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes,
 /* A number that a float holds: finite. */
 sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, float *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
+/* A number from `min` to FLT_MAX. */
+sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, double min, double *value);
+/* "axes" of input 0, negative from the end, in ascending order; never the batch. */
+sc_status sc_attr_axes(sc_builder *, const sc_node *, const sc_json *attributes, sc_axes *axes);
 /* One of `names` (NULL-terminated): its number. */
 sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
                          const char *const *names, int *value);
@@ -203,6 +219,12 @@ sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attri
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
  * the tensor is missing. */
 sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);
+/* The weights of these roles (NULL-terminated), each with one axis for every one of `axes`, of size 1 or the input's, copied
+ * into plan memory in their common shape. In a plan of shapes only they are NULL when one is missing. */
+sc_status sc_spread_weights(sc_builder *, const sc_node *, const sc_axes *axes, const sc_shape *in, const char *const *roles,
+                            const float **data, sc_spread *spread);
+/* Whether an input has the axes that such weights have; before they are known, nothing is wrong. */
+sc_status sc_spread_fits(const sc_node *, const sc_spread *spread, const sc_shape *in, sc_error *);
 /* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. */
 float *sc_packed_room(sc_builder *, size_t floats, bool *fresh);
 
@@ -294,6 +316,8 @@ const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
 extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge; /* masks.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
+extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

@@ -2,6 +2,9 @@
 
 base.py         symbols, calls, options
 feedforward.py  layers that treat every frame alone
+activations.py  activations that are layers
+norms.py        normalisation and rescaling
+training.py     what does nothing when a network runs
 merges.py       several values into one
 shapes.py       moving values
 windows.py      convolution and pooling over time
@@ -12,30 +15,48 @@ wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
 
-from .base import Input, Layer, Symbol
-from .feedforward import Activation, Dense, Dropout, Embedding
+from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from .base import Input, Layer, Slot, Symbol
+from .composite import Composite
+from .feedforward import Activation, Dense, Embedding
 from .masking import Masking
 from .merges import Add, Concatenate, Multiply
+from .norms import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    Normalization,
+    Rescaling,
+    RMSNormalization,
+    UnitNormalization,
+)
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import Flatten
-from .stacks import (
-    RNN,
-    GRUCell,
-    LSTMCell,
-    RecurrentStack,
-    SimpleRNNCell,
-    StackedRNNCells,
+from .stacks import RNN, Cell, GRUCell, LSTMCell, RecurrentStack, SimpleRNNCell, StackedRNNCells
+from .training import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
 )
 from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
+    "BatchNormalization",
     "Bidirectional",
+    "Cell",
+    "Composite",
     "Concatenate",
     "Conv1D",
     "Dense",
@@ -43,20 +64,35 @@ __all__ = [
     "Embedding",
     "Flatten",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "GroupNormalization",
     "Input",
     "LSTMCell",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "MaxPooling1D",
     "Multiply",
+    "Normalization",
+    "PReLU",
+    "RMSNormalization",
+    "ReLU",
     "Recurrent",
     "RecurrentStack",
+    "Rescaling",
     "Sequencer",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Slot",
+    "Softmax",
+    "SpatialDropout1D",
     "StackedRNNCells",
     "Symbol",
+    "ThresholdedReLU",
     "TimeDistributed",
+    "UnitNormalization",
 ]
