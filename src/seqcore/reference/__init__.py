@@ -40,4 +40,88 @@ OPS: dict[str, Callable[..., Any]] = {
     for f in (
         embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
         global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
-        affine, prelu, clipped_relu, normalize, softmax,
+        affine, prelu, clipped_relu, normalize, softmax, mask_ids, mask_frames, masking, mask_merge,
+    )
+}  # fmt: skip
+
+# Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
+WITH_LENGTHS = frozenset((
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
+    "global_avg_pool1d", "global_max_pool1d", "flatten", "affine", "prelu",
+    "clipped_relu", "normalize", "softmax",
+))  # fmt: skip
+# Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
+LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
+    "conv1d": conv1d_length,
+    "max_pool1d": pool1d_length,
+}
+# Sizes that the weights' shapes already tell.
+SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
+
+
+def run(
+    graph: Mapping[str, Any],
+    tensors: Mapping[str, ArrayLike],
+    inputs: Mapping[str, ArrayLike | None],
+) -> list[Array]:
+    """Evaluate a lowered graph.
+
+    Parameters
+    ----------
+    graph : mapping
+        The graph's JSON (docs/design.md, "The lowered graph") as Python objects.
+    tensors : mapping
+        Weights by the names that the nodes use.
+    inputs : mapping
+        Inputs by name. Those of kind ``lengths``, ``mask`` and ``state`` may be absent or None.
+
+    Returns
+    -------
+    list of ndarray
+        float64, in the order of ``graph["outputs"]``; an output with lengths is 0 past each end.
+
+    Raises
+    ------
+    ValueError
+        An input of kind ``data`` is absent, or an input is none of the graph's.
+    """
+    values: dict[str, Any] = {spec["name"]: inputs.get(spec["name"]) for spec in graph["inputs"]}
+    absent = [
+        s["name"] for s in graph["inputs"] if s["kind"] == "data" and values[s["name"]] is None
+    ]
+    foreign = sorted(set(inputs) - set(values))
+    if absent or foreign:
+        raise ValueError(f"inputs: absent {absent}, not of this graph {foreign}")
+    for node in graph["nodes"]:
+        _evaluate(node, tensors, values)
+    return [
+        zero_past(np.asarray(values[o["value"]], np.float64), _value(values, o.get("lengths")))
+        for o in graph["outputs"]
+    ]
+
+
+def _value(values: Mapping[str, Any], name: str | None) -> Any:
+    return None if name is None else values[name]
+
+
+def _evaluate(
+    node: Mapping[str, Any], tensors: Mapping[str, ArrayLike], values: dict[str, Any]
+) -> None:
+    """Compute one node's outputs, and the lengths that it gives on, into `values`."""
+    op, attrs = node["op"], node.get("attrs", {})
+    arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
+    arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
+    if op in WITH_LENGTHS:
+        arguments["lengths"] = lengths = _value(values, node.get("lengths"))
+    result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
+    results = result if isinstance(result, tuple) else (result,)
+    for name, value in zip(node["outputs"], results, strict=True):
+        if name is not None:
+            values[name] = value
+    if node.get("lengths_out") is not None:
+        values[node["lengths_out"]] = None if lengths is None else _mapped(op, lengths, attrs)
+
+
+def _mapped(op: str, lengths: ArrayLike, attrs: Mapping[str, Any]) -> Array:
+    """Return the lengths (B,) behind an op that changes the time axis."""
+    return np.array([LENGTHS[op](int(n), attrs) for n in np.asarray(lengths)], np.int64)
