@@ -44,6 +44,19 @@ sc_status sc_attr_size(sc_builder *builder, const sc_node *node, const sc_json *
     return SC_OK;
 }
 
+sc_status sc_attr_integer(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
+                          ptrdiff_t least, ptrdiff_t most, ptrdiff_t *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    const double number = found != NULL && found->type == SC_JSON_NUMBER ? found->number : (double)least - 1;
+    if (!(number >= (double)least && number <= (double)most) || number != (double)(ptrdiff_t)number) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute '%s' must be a whole number from %td to %td",
+                       node->layer, node->op->name, key, least, most);
+    }
+    *value = (ptrdiff_t)number;
+    return SC_OK;
+}
+
 sc_status sc_attr_bool(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, bool *value)
 {
     const sc_json *found = sc_json_get(attributes, key);

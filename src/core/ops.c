@@ -1,4 +1,4 @@
-/* The layers without weights: pooling over all time, merging, moving and activating; and the table of all ops.
+/* The layers without weights or windows: merging, moving and activating; and the table of all ops.
  * Every function works on `rows` rows that do not know of each other. */
 #include "plan.h"
 
@@ -13,71 +13,6 @@ static sc_status rank_error(const sc_node *node, const char *expected, const sc_
 {
     return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be %s, found %zu axes", node->layer, node->op->name,
                    expected, found->rank);
-}
-
-/* ---- Global pooling ------------------------------------------------------------------------------------ */
-
-static sc_status global_pool_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
-{
-    if (in[0].rank != 3) {
-        return rank_error(node, "(batch, time, channels)", &in[0], error);
-    }
-    out[0] = (sc_shape){.rank = 2, .dim = {in[0].dim[0], in[0].dim[2]}};
-    return SC_OK;
-}
-
-/* mean over the row's frames, t ascending; zeros for no frame */
-static void global_avg_pool1d_run(const sc_node *node, sc_frame *frame)
-{
-    const sc_shape *shape = sc_in_shape(node, frame, 0);
-    const size_t rows = frame->rows * shape->dim[0], T = shape->dim[1], C = shape->dim[2];
-    const int64_t *lengths = sc_lengths(node, frame);
-    for (size_t m = 0; m < rows; m++) {
-        const float *x = sc_in(node, frame, 0) + m * T * C;
-        float *y = sc_out(node, frame, 0) + m * C;
-        const size_t n = lengths != NULL ? (size_t)lengths[m] : T;
-        memset(y, 0, C * sizeof(float));
-        for (size_t t = 0; t < n; t++) {
-            for (size_t c = 0; c < C; c++) {
-                y[c] += x[t * C + c];
-            }
-        }
-        for (size_t c = 0; c < C && n > 0; c++) {
-            y[c] /= (float)n;
-        }
-    }
-}
-
-/* maximum over the row's frames (a NaN stays); zeros for no frame */
-static void global_max_pool1d_run(const sc_node *node, sc_frame *frame)
-{
-    const sc_shape *shape = sc_in_shape(node, frame, 0);
-    const size_t rows = frame->rows * shape->dim[0], T = shape->dim[1], C = shape->dim[2];
-    const int64_t *lengths = sc_lengths(node, frame);
-    for (size_t m = 0; m < rows; m++) {
-        const float *x = sc_in(node, frame, 0) + m * T * C;
-        float *y = sc_out(node, frame, 0) + m * C;
-        const size_t n = lengths != NULL ? (size_t)lengths[m] : T;
-        if (n == 0) {
-            memset(y, 0, C * sizeof(float));
-            continue;
-        }
-        memcpy(y, x, C * sizeof(float));
-        for (size_t t = 1; t < n; t++) {
-            for (size_t c = 0; c < C; c++) {
-                const float value = x[t * C + c];
-                y[c] = value > y[c] || value != value ? value : y[c];
-            }
-        }
-    }
-}
-
-static const char *global_pool_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
-{
-    (void)plan;
-    (void)node;
-    out[0] = in[0];
-    return in[0] == SC_MOVING ? "it pools over the whole sequence" : NULL;
 }
 
 /* ---- Views ------------------------------------------------------------------------------------------------ */
@@ -418,12 +353,6 @@ static void stack_run(const sc_node *node, sc_frame *frame)
 
 /* ---- The table ---------------------------------------------------------------------------------------------------- */
 
-static const sc_op global_avg_pool1d = {.name = "global_avg_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_avg_pool1d_run,
-                                        .moves = global_pool_moves};
-static const sc_op global_max_pool1d = {.name = "global_max_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_max_pool1d_run,
-                                        .moves = global_pool_moves};
 static const sc_op flatten = {.name = "flatten", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .view = true,
                               .refuses_lengths = true, .infer = flatten_infer,
                               .moves = flatten_moves};
@@ -458,8 +387,9 @@ static const sc_op stack = {.name = "stack", .min_inputs = 1, .max_inputs = SC_N
 const sc_op *sc_op_find(const char *name)
 {
     static const sc_op *const ops[] = {
-        &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d, &sc_op_max_pool1d,
-        &global_avg_pool1d, &global_max_pool1d, &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
+        &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d,
+        &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose, &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d,
+        &sc_op_global_max_pool1d, &sc_op_pad1d, &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
         &select_op, &stack,
     };
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {

@@ -66,6 +66,7 @@ typedef struct sc_op {
     bool view;         /* output 0 is input 0 under another shape */
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
+    unsigned masks;    /* bit i: input i is a mask, (B, T) of 0 and 1, and may be absent */
     bool refuses_lengths; /* cannot serve rows of different lengths */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
@@ -186,6 +187,8 @@ int sc_index_of(const char *text, const char *const *names);
 
 /* Attributes: each fails with the layer's name when it is absent or of another kind. */
 sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, size_t min, size_t *value);
+sc_status sc_attr_integer(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, ptrdiff_t least,
+                          ptrdiff_t most, ptrdiff_t *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
 /* One of `names` (NULL-terminated): its number. */
 sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
@@ -285,7 +288,10 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
-extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
+extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
+extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
+extern const sc_op sc_op_pad1d; /* window.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);
