@@ -443,12 +443,12 @@ static sc_status transpose_pack(sc_builder *builder, sc_node *node, const sc_sha
     if (status != SC_OK || w == NULL || b == NULL) {
         return status;
     }
-    if (C == SC_UNKNOWN || C == 0) {
+    if (C == SC_UNKNOWN) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (conv1d_transpose): the number of channels is not fixed",
                        node->layer);
     }
     const sc_allocator *allocator = &builder->plan->allocator;
-    float *taps = sc_allocate(allocator, phase_taps(p, 0) * C * F * sizeof(float));
+    float *taps = sc_allocate(allocator, (phase_taps(p, 0) * C * F + 1) * sizeof(float)); /* C may be 0 */
     p->w = sc_plan_alloc(builder->plan, p->phases, sizeof *p->w);
     p->zeros = sc_plan_alloc(builder->plan, C, sizeof(float));
     status = taps != NULL && p->w != NULL && p->zeros != NULL ? transpose_pack_phases(builder, p, w, taps)

@@ -22,12 +22,18 @@ from .merges import add, average, multiply
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import concat, flatten, fold, select, stack, unfold
 from .windows import (
+    avg_pool1d,
     conv1d,
     conv1d_length,
+    conv1d_transpose,
+    depthwise_conv1d,
     global_avg_pool1d,
     global_max_pool1d,
     max_pool1d,
+    pad1d,
+    pad1d_length,
     pool1d_length,
+    transpose_length,
     window_length,
 )
 
@@ -36,23 +42,28 @@ __all__ = ["ACTIVATIONS", "LENGTHS", "OPS", "activate", "run", "window_length", 
 OPS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
-        global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
+        conv1d_transpose, max_pool1d, avg_pool1d, global_avg_pool1d, global_max_pool1d, pad1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
-    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten",
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
+    "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
+    "global_max_pool1d", "pad1d", "flatten",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "conv1d": conv1d_length,
+    "depthwise_conv1d": conv1d_length,
+    "conv1d_transpose": transpose_length,
     "max_pool1d": pool1d_length,
+    "avg_pool1d": pool1d_length,
+    "pad1d": pad1d_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
+SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(
