@@ -302,7 +302,7 @@ static const char *conv_moves(const sc_plan *plan, const sc_node *node, const sc
     return w->stride > 1 ? "it makes fewer frames than it takes (strides)" : "its padding is not causal: it waits for later frames";
 }
 
-static size_t conv_keeps(const sc_node *node, sc_kept kept[2])
+static size_t conv_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
 {
     const conv_params *p = node->params;
     const size_t past = sc_window_span(&p->window) - 1;

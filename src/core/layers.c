@@ -79,7 +79,7 @@ static void embedding_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-const sc_op sc_op_embedding = {.name = "embedding", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
+const sc_op sc_op_embedding = {.name = "embedding", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1,
                                .parse = embedding_parse, .infer = embedding_infer, .pack = embedding_pack,
                                .run = embedding_run, .moves = sc_moves_along};
 

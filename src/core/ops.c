@@ -389,7 +389,9 @@ const sc_op *sc_op_find(const char *name)
     static const sc_op *const ops[] = {
         &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d,
         &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose, &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d,
-        &sc_op_global_max_pool1d, &sc_op_pad1d, &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
+        &sc_op_global_max_pool1d, &sc_op_pad1d,
+        &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge,
+        &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
         &select_op, &stack,
     };
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
