@@ -45,19 +45,6 @@ sc_status sc_attr_size(sc_builder *builder, const sc_node *node, const sc_json *
     return SC_OK;
 }
 
-sc_status sc_attr_integer(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
-                          ptrdiff_t least, ptrdiff_t most, ptrdiff_t *value)
-{
-    const sc_json *found = sc_json_get(attributes, key);
-    const double number = found != NULL && found->type == SC_JSON_NUMBER ? found->number : (double)least - 1;
-    if (!(number >= (double)least && number <= (double)most) || number != (double)(ptrdiff_t)number) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute '%s' must be a whole number from %td to %td",
-                       node->layer, node->op->name, key, least, most);
-    }
-    *value = (ptrdiff_t)number;
-    return SC_OK;
-}
-
 sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *value)
 {
     const sc_json *found = sc_json_get(attributes, key);
@@ -65,6 +52,26 @@ sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json
         return attribute_error(builder, node, key, "a number within float32's range");
     }
     *value = (float)found->number;
+    return SC_OK;
+}
+
+sc_status sc_attr_integer(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, int64_t *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    const double most = 9007199254740992.0; /* 2^53, to which a double counts */
+    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= -most && found->number <= most) ||
+        found->number != (double)(int64_t)found->number) {
+        return attribute_error(builder, node, key, "a whole number");
+    }
+    *value = (int64_t)found->number;
+    return SC_OK;
+}
+
+sc_status sc_attr_axis(sc_builder *builder, const sc_node *node, const sc_json *attributes, size_t limit, size_t *axis)
+{
+    if (!sc_json_size(sc_json_get(attributes, "axis"), axis) || *axis < 1 || *axis >= limit) {
+        return attribute_error(builder, node, "axis", "an axis of its input, counted from 0, and not the batch");
+    }
     return SC_OK;
 }
 

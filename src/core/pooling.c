@@ -117,8 +117,7 @@ const sc_op sc_op_avg_pool1d = {.name = "avg_pool1d", .min_inputs = 1, .max_inpu
 static sc_status global_pool_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     if (in[0].rank != 3) {
-        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be (batch, time, channels), found %zu axes",
-                       node->layer, node->op->name, in[0].rank);
+        return sc_rank_error(node, "(batch, time, channels)", &in[0], error);
     }
     out[0] = (sc_shape){.rank = 2, .dim = {in[0].dim[0], in[0].dim[2]}};
     return SC_OK;

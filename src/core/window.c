@@ -2,9 +2,10 @@
  * pad1d. What is done in a window is convolution.c's and pooling.c's business. */
 #include "window.h"
 
+#include <inttypes.h>
 #include <string.h>
 
-#define MOST_PADDING (1 << 24)
+#define MOST_PADDING ((int64_t)1 << 24)
 
 /* ---- Windows ---------------------------------------------------------------------------------------------- */
 
@@ -63,8 +64,7 @@ sc_status sc_time_infer(const sc_node *node, sc_frames_of *frames_of, size_t cha
                         sc_error *error)
 {
     if (in[0].rank != 3) {
-        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be (batch, time, channels), found %zu axes",
-                       node->layer, node->op->name, in[0].rank);
+        return sc_rank_error(node, "(batch, time, channels)", &in[0], error);
     }
     const size_t frames = frames_of(node, in[0].dim[1]);
     if (frames == SC_UNKNOWN && in[0].dim[1] != SC_UNKNOWN) {
@@ -100,7 +100,7 @@ void sc_time_run(const sc_node *node, sc_frame *frame, sc_frames_of *frames_of, 
 /* ---- Padding and cropping ------------------------------------------------------------------------------------ */
 
 typedef struct pad_params {
-    ptrdiff_t left, right; /* frames of zeros; below 0: frames cut */
+    int64_t left, right; /* frames of zeros; below 0: frames cut */
 } pad_params;
 
 static sc_status pad1d_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
@@ -109,9 +109,13 @@ static sc_status pad1d_parse(sc_builder *builder, sc_node *node, const sc_json *
     if (p == NULL) {
         return sc_no_memory(builder);
     }
-    sc_status status = sc_attr_integer(builder, node, attributes, "left", -MOST_PADDING, MOST_PADDING, &p->left);
+    sc_status status = sc_attr_integer(builder, node, attributes, "left", &p->left);
     if (status == SC_OK) {
-        status = sc_attr_integer(builder, node, attributes, "right", -MOST_PADDING, MOST_PADDING, &p->right);
+        status = sc_attr_integer(builder, node, attributes, "right", &p->right);
+    }
+    if (status == SC_OK && (imaxabs(p->left) > MOST_PADDING || imaxabs(p->right) > MOST_PADDING)) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (pad1d): left and right must be whole numbers up to 2^24",
+                       node->layer);
     }
     if (status == SC_OK && p->left + p->right == 0) {
         sc_lengths_stay(builder, node);
@@ -122,10 +126,10 @@ static sc_status pad1d_parse(sc_builder *builder, sc_node *node, const sc_json *
 static size_t pad1d_frames(const sc_node *node, size_t n)
 {
     const pad_params *p = node->params;
-    if (n > PTRDIFF_MAX - 2 * MOST_PADDING) { /* SC_UNKNOWN too */
+    if (n > (size_t)(INT64_MAX - 2 * MOST_PADDING)) { /* SC_UNKNOWN too */
         return SC_UNKNOWN;
     }
-    const ptrdiff_t frames = (ptrdiff_t)n + p->left + p->right;
+    const int64_t frames = (int64_t)n + p->left + p->right;
     return frames > 0 ? (size_t)frames : 0;
 }
 
