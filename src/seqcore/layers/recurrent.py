@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, flag, is_size, whole
+from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
 if TYPE_CHECKING:
     from .stacks import RecurrentStack
@@ -254,6 +254,15 @@ class Recurrent(Sequencer):
     def _bias_rows(self) -> int:
         """How often the framework counts a bias of one value per gate and unit."""
         return int(self.use_bias)
+
+    def keras_weights(self) -> list[Slot]:
+        width = layouts.GATES[self.kind] * self.units
+        slots = [
+            Slot("kernel", (None, width), "cell"),
+            Slot("recurrent_kernel", (self.units, width), "cell"),
+        ]
+        bias = (width,) if self._bias_rows() < 2 else (2, width)
+        return slots + [Slot("bias", bias, "cell")] * self.use_bias
 
     def _attrs(self) -> dict[str, Any]:
         """Return the attributes of this kind of cell."""
