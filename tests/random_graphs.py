@@ -424,7 +424,9 @@ class _Builder:
         made, attrs = self.convolved(v, filters)
         weights = self.kernel(attrs["kernel_size"], v.channels, multiplier)
         weights["b"] = self.weight(filters)
-        return self.add_mapped("depthwise_conv1d", v, made, attrs | {"multiplier": multiplier}, weights)
+        return self.add_mapped(
+            "depthwise_conv1d", v, made, attrs | {"multiplier": multiplier}, weights
+        )
 
     def conv1d_transpose(self, v: Value) -> Value | None:
         if v.depth == MAX_DEPTH or max(v.frames, default=0) > 100:

@@ -4,7 +4,8 @@ base.py         symbols, calls, options
 feedforward.py  layers that treat every frame alone
 merges.py       several values into one
 shapes.py       moving values
-windows.py      convolution and pooling over time
+convolution.py  convolution over time
+windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
 stacks.py       cells, RNN over them, RecurrentStack
 masking.py      Masking
@@ -13,6 +14,7 @@ lowering.py     calls -> Graph
 """
 
 from .base import Input, Layer, Symbol
+from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .feedforward import Activation, Dense, Dropout, Embedding
 from .masking import Masking
 from .merges import Add, Concatenate, Multiply
@@ -26,7 +28,14 @@ from .stacks import (
     SimpleRNNCell,
     StackedRNNCells,
 )
-from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from .windows import (
+    AveragePooling1D,
+    Cropping1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+    ZeroPadding1D,
+)
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -35,10 +44,14 @@ __all__ = [
     "RNN",
     "Activation",
     "Add",
+    "AveragePooling1D",
     "Bidirectional",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
+    "Cropping1D",
     "Dense",
+    "DepthwiseConv1D",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -53,10 +66,12 @@ __all__ = [
     "Multiply",
     "Recurrent",
     "RecurrentStack",
+    "SeparableConv1D",
     "Sequencer",
     "SimpleRNN",
     "SimpleRNNCell",
     "StackedRNNCells",
     "Symbol",
     "TimeDistributed",
+    "ZeroPadding1D",
 ]

@@ -36,7 +36,7 @@ def transpose_length(length: int, attrs: Mapping[str, Any]) -> int:
 
 def pad1d_length(length: int, attrs: Mapping[str, Any]) -> int:
     """Count the frames of a pad1d's output, from those of its input."""
-    return max(0, length + attrs["left"] + attrs["right"])
+    return max(0, length + int(attrs["left"]) + int(attrs["right"]))
 
 
 def _pad_left(length: int, window: int, strides: int, padding: str) -> int:
