@@ -71,6 +71,7 @@ typedef struct sc_op {
     bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
     uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
                            * and every frame counts */
+    bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
     bool refuses_lengths; /* cannot serve rows of different lengths */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
@@ -203,8 +204,9 @@ int sc_index_of(const char *text, const char *const *names);
 
 /* Attributes: each fails with the layer's name when it is absent or of another kind. */
 sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, size_t min, size_t *value);
-/* A number that a float holds: finite. */
-sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, float *value);
+sc_status sc_attr_integer(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, int64_t *value);
+/* "axis": from 1, as the batch is none, and below `limit`. */
+sc_status sc_attr_axis(sc_builder *, const sc_node *, const sc_json *attributes, size_t limit, size_t *axis);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
 /* A number from `min` to FLT_MAX. */
 sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, double min, double *value);
@@ -293,6 +295,20 @@ static inline size_t *sc_ring_start(float *frames, size_t count, size_t size)
 /* The product of dims [from, rank), SC_UNKNOWN when one is unknown. Never overflows: shapes are checked when inferred. */
 size_t sc_shape_size(const sc_shape *shape, size_t from);
 
+/* A shape that an op cannot take. */
+sc_status sc_rank_error(const sc_node *node, const char *expected, const sc_shape *found, sc_error *error);
+
+/* Where the i-th position over the axes [0, axes) of `whole` lies in a value of these strides; axis 0 counts on from row to row. */
+static inline size_t sc_offset(const sc_shape *whole, size_t axes, const size_t *stride, size_t i)
+{
+    size_t at = 0;
+    for (size_t d = axes; d-- > 1;) {
+        at += i % whole->dim[d] * stride[d];
+        i /= whole->dim[d];
+    }
+    return axes > 0 ? at + i * stride[0] : at;
+}
+
 /* Reserves room for `count` elements in a scratch layout of `*bytes` so far: its offset, a multiple of 64. An op's scratch()
  * and run() go through the same layout function, so that they cannot disagree. */
 static inline size_t sc_reserve(size_t *bytes, size_t count, size_t size)
@@ -315,9 +331,18 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
 extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge; /* masks.c */
-extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
+extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
+extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
+extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
+extern const sc_op sc_op_pad1d; /* window.c */
+extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op_expand, sc_op_concat, sc_op_select,
+    sc_op_stack; /* shapes.c */
+extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
+extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
+    sc_op_minimum; /* merges.c */
+extern const sc_op sc_op_reduce; /* reduce.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

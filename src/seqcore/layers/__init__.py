@@ -7,7 +7,8 @@ norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 merges.py       several values into one
 shapes.py       moving values
-windows.py      convolution and pooling over time
+convolution.py  convolution over time
+windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
 stacks.py       cells, RNN over them, RecurrentStack
 masking.py      Masking
@@ -18,6 +19,7 @@ lowering.py     calls -> Graph
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from .base import Input, Layer, Slot, Symbol
 from .composite import Composite
+from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .feedforward import Activation, Dense, Embedding
 from .masking import Masking
 from .merges import Add, Concatenate, Multiply
@@ -41,7 +43,14 @@ from .training import (
     GaussianNoise,
     SpatialDropout1D,
 )
-from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from .windows import (
+    AveragePooling1D,
+    Cropping1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+    ZeroPadding1D,
+)
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -53,13 +62,17 @@ __all__ = [
     "ActivityRegularization",
     "Add",
     "AlphaDropout",
+    "AveragePooling1D",
     "BatchNormalization",
     "Bidirectional",
     "Cell",
     "Composite",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
+    "Cropping1D",
     "Dense",
+    "DepthwiseConv1D",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -84,6 +97,7 @@ __all__ = [
     "Recurrent",
     "RecurrentStack",
     "Rescaling",
+    "SeparableConv1D",
     "Sequencer",
     "SimpleRNN",
     "SimpleRNNCell",
@@ -95,4 +109,5 @@ __all__ = [
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",
+    "ZeroPadding1D",
 ]
