@@ -2,6 +2,7 @@
  * Every refusal names the layer, the attribute or weight, and what was expected. */
 #include "plan.h"
 
+#include <float.h>
 #include <string.h>
 
 #define MAX_PACKED_BYTES ((size_t)1 << 46) /* keeps sums and products of sizes far from overflow */
@@ -41,6 +42,16 @@ sc_status sc_attr_size(sc_builder *builder, const sc_node *node, const sc_json *
     if (!sc_json_size(sc_json_get(attributes, key), value) || *value < min || *value > ((size_t)1 << 24)) {
         return attribute_error(builder, node, key, min > 0 ? "a whole number from 1 to 2^24" : "a whole number up to 2^24");
     }
+    return SC_OK;
+}
+
+sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= -FLT_MAX && found->number <= FLT_MAX)) {
+        return attribute_error(builder, node, key, "a number within float32's range");
+    }
+    *value = (float)found->number;
     return SC_OK;
 }
 

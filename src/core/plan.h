@@ -67,6 +67,7 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool refuses_lengths; /* cannot serve rows of different lengths */
+    bool lengths_apart;   /* the inputs need not end at the same frames: sc_lengths_of() each */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
     /* Reads attributes into node->params. */
@@ -93,7 +94,7 @@ struct sc_node {
     size_t *inputs;      /* values; SC_NONE where absent */
     size_t n_inputs;
     size_t outputs[3];   /* values; SC_NONE where not wanted */
-    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs for merges); SC_NONE where absent */
+    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs of several); SC_NONE where absent */
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths, divides; /* the op's, or narrower */
@@ -186,6 +187,8 @@ int sc_index_of(const char *text, const char *const *names);
 
 /* Attributes: each fails with the layer's name when it is absent or of another kind. */
 sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, size_t min, size_t *value);
+/* A number that a float holds: finite. */
+sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, float *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
 /* One of `names` (NULL-terminated): its number. */
 sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
@@ -243,10 +246,16 @@ static inline const sc_shape *sc_in_shape(const sc_node *node, const sc_frame *f
     return &frame->shapes[node->inputs[i]];
 }
 
-/* The lengths of the block's rows, or NULL when all rows are whole. */
+/* The lengths of the block's rows in input i, or NULL when all rows are whole. */
+static inline const int64_t *sc_lengths_of(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return i < node->n_lengths && node->lengths[i] != SC_NONE ? (const int64_t *)frame->data[node->lengths[i]] : NULL;
+}
+
+/* Those of input 0, which are those of all where the op does not set lengths_apart. */
 static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *frame)
 {
-    return node->n_lengths > 0 && node->lengths[0] != SC_NONE ? (const int64_t *)frame->data[node->lengths[0]] : NULL;
+    return sc_lengths_of(node, frame, 0);
 }
 
 /* What the node keeps of row m of the block between two steps; NULL where there is no such thing. */
@@ -286,6 +295,7 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

@@ -234,7 +234,9 @@ class Site:
 
 # Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
 # input.
-_MERGES = frozenset(["concat", "add", "multiply", "average"])
+_MERGES = frozenset([
+    "concat", "add", "multiply", "average", "attention", "batch_matmul", "dot",
+])  # fmt: skip
 
 
 @dataclass

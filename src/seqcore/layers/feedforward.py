@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Site, Value, finite, told
-from .base import Array, Layer, Shape, flag, is_size, whole
+from ..graph import ActivationSpec, GraphBuilder, Site, Value
+from .base import Array, Layer, Shape, flag, fraction, is_size, whole
 
 __all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
 
@@ -252,10 +252,7 @@ class Dropout(Layer):
 
     def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
         super().__init__(name)
-        number = finite(rate)
-        if number is None or not 0 <= number <= 1:
-            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {told(rate)}")
-        self.rate = number
+        self.rate = fraction(rate, self.label, "rate")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:  # noqa: ARG002
         return list(inputs)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
 from .merges import add, average, multiply
@@ -38,13 +39,14 @@ OPS: dict[str, Callable[..., Any]] = {
     for f in (
         embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
         global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        attention, batch_matmul, dot,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
     "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten",
+    "global_avg_pool1d", "global_max_pool1d", "flatten", "attention",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
@@ -108,7 +110,10 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
-        arguments["lengths"] = lengths = _value(values, node.get("lengths"))
+        given = node.get("lengths")
+        listed = isinstance(given, list)  # of an op whose inputs end where each ends
+        lengths = [_value(values, name) for name in given] if listed else _value(values, given)
+        arguments["lengths"] = lengths
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node["outputs"], results, strict=True):
