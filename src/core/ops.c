@@ -459,6 +459,7 @@ const sc_op *sc_op_find(const char *name)
 {
     static const sc_op *const ops[] = {
         &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d, &sc_op_max_pool1d,
+        &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge,
         &global_avg_pool1d, &global_max_pool1d, &flatten, &fold, &unfold, &concat, &add, &multiply, &average, &activation,
         &select_op, &stack, &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot,
     };

@@ -23,7 +23,7 @@ typedef struct sc_shape {
     size_t dim[SC_MAX_RANK];
 } sc_shape;
 
-typedef enum sc_kind { SC_DATA, SC_LENGTHS, SC_STATE } sc_kind;
+typedef enum sc_kind { SC_DATA, SC_LENGTHS, SC_STATE, SC_MASK } sc_kind;
 
 typedef struct sc_value {
     const char *name;
@@ -31,7 +31,7 @@ typedef struct sc_value {
     sc_dtype dtype;
     size_t batch_axis; /* 0; 1 for torch's (layers, batch, units) */
     size_t input;      /* number of the graph input, or SC_NONE */
-    size_t of;         /* lengths that are a graph input: the input whose time axis bounds them */
+    size_t of;         /* lengths and masks that are a graph input: the input whose time axis they are about */
     size_t producer;   /* number of the node, or SC_NONE */
     size_t root;       /* a view's storage; itself when it is no view */
     size_t last_use;   /* number of the last node that reads this root */
@@ -52,6 +52,7 @@ typedef enum sc_motion {
 
 /* An array of floats that a node keeps between two steps, for one row: `frames` x `size`, the last frames of its input, or `size`
  * where frames is 0. */
+#define SC_MAX_KEPT 3
 typedef struct sc_kept {
     const char *name;
     size_t frames, size;
@@ -66,6 +67,10 @@ typedef struct sc_op {
     bool view;         /* output 0 is input 0 under another shape */
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
+    bool ids;             /* reads int64 */
+    bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
+    uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
+                           * and every frame counts */
     bool refuses_lengths; /* cannot serve rows of different lengths */
     bool lengths_apart;   /* the inputs need not end at the same frames: sc_lengths_of() each */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
@@ -84,8 +89,8 @@ typedef struct sc_op {
     /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. Without
      * this function no node of the op can. */
     const char *(*moves)(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
-    /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most 2. NULL: nothing. */
-    size_t (*keeps)(const sc_node *, sc_kept kept[2]);
+    /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most SC_MAX_KEPT. NULL: nothing. */
+    size_t (*keeps)(const sc_node *, sc_kept kept[SC_MAX_KEPT]);
 } sc_op;
 
 struct sc_node {
@@ -294,6 +299,7 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
+extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge; /* masks.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 

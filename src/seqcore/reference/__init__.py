@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
+from .masks import mask_frames, mask_ids, mask_merge, masking
 from .merges import add, average, multiply
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import concat, flatten, fold, select, stack, unfold
@@ -39,6 +40,7 @@ OPS: dict[str, Callable[..., Any]] = {
     for f in (
         embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
         global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        mask_ids, mask_frames, masking, mask_merge,
         attention, batch_matmul, dot,
     )
 }  # fmt: skip
@@ -71,7 +73,7 @@ def run(
     tensors : mapping
         Weights by the names that the nodes use.
     inputs : mapping
-        Inputs by name. Those of kind ``lengths`` and ``state`` may be absent or None.
+        Inputs by name. Those of kind ``lengths``, ``mask`` and ``state`` may be absent or None.
 
     Returns
     -------
