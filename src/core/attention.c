@@ -360,5 +360,5 @@ static const char *attention_moves(const sc_plan *plan, const sc_node *node, con
 
 const sc_op sc_op_attention = {.name = "attention", .min_inputs = 2, .max_inputs = INPUTS, .outputs = 2, .divides = true,
                                .lengths_apart = true, .masks = 1u << QUERY_MASK | 1u << VALUE_MASK,
-                               .parse = attention_parse, .infer = attention_infer, .pack = attention_pack, .scratch = attention_scratch, .run = attention_run,
-                               .moves = attention_moves};
+                               .parse = attention_parse, .infer = attention_infer, .pack = attention_pack,
+                               .scratch = attention_scratch, .run = attention_run, .moves = attention_moves};

@@ -49,7 +49,7 @@ def _attend(
     made = graph.node(
         "attention",
         site,
-        [query, value, *(key or [None]), *read],
+        [query, value, key[0] if key else None, *read],
         outputs=outputs,
         weights=weights,
         attrs=attrs,
@@ -162,7 +162,7 @@ class Attention(_Attention):
         return scaled and (self.W is not None or self.score_mode == "dot")
 
     def parameters(self, shape: Shape) -> int:  # noqa: ARG002
-        return self.use_scale + (self.score_mode == "concat")
+        return int(self.use_scale) + int(self.score_mode == "concat")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         dot = self.score_mode == "dot"
@@ -236,7 +236,7 @@ class AdditiveAttention(_Attention):
     def parameters(self, shape: Shape) -> int:
         if not self.use_scale:
             return 0
-        return features(shape[-1], self.label) if self.W is None else self.W.size
+        return features(shape[-1], self.label) if self.W is None else len(self.W)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return _attend(
@@ -336,30 +336,26 @@ class MultiHeadAttention(_Attention):
         if biased and not self.use_bias:
             raise OptionError(f"{self.label}: biases are given and use_bias is False")
         self.use_bias = biased
-        kernels = given[::2] if biased else given
-        heads = key = value = None
-        shapes: list[tuple[int | None, ...]] = []
-        for k, kernel in enumerate(kernels):
-            last = (heads, value, None)
-            expected = last if k == 3 else (None, heads, (None, key, None)[k])
-            checked = layouts.weight(kernel, self.label, f"{_PARTS[k]} kernel", expected)
-            shapes.append(checked.shape)
-            if k == 0:
-                heads, key = checked.shape[1:]
-            elif k == 2:
-                value = checked.shape[2]
-            inputs = checked.shape[0] * (checked.shape[1] if k == 3 else 1)
-            W = checked.reshape(inputs, -1)
+        kernels = dict(zip(_PARTS, given[::2] if biased else given, strict=True))
+        biases = dict(zip(_PARTS, given[1::2], strict=True)) if biased else {}
+
+        def take(part: str, *shape: int | None) -> tuple[int, ...]:
+            """Keep one kernel of this shape, and its bias, and return the whole shape."""
+            kernel = layouts.weight(kernels[part], self.label, f"{part} kernel", shape)
+            joined = 2 if part == "attention_output" else 1  # axes that are multiplied
+            W = kernel.reshape(math.prod(kernel.shape[:joined]), -1)
             b = np.zeros(W.shape[1], np.float32)
             if biased:
-                shape = checked.shape[2:] if k == 3 else checked.shape[1:]
-                bias = given[2 * k + 1]
-                b = layouts.weight(bias, self.label, f"{_PARTS[k]} bias", shape).reshape(-1)
+                sizes = kernel.shape[joined:]
+                b = layouts.weight(biases[part], self.label, f"{part} bias", sizes).reshape(-1)
             b.flags.writeable = False
-            self.weights[_PARTS[k]] = W, b
-        assert heads is not None and key is not None and value is not None
-        self.num_heads, self.key_dim, self.value_dim = heads, key, value
-        self.output_shape = shapes[3][2]
+            self.weights[part] = W, b
+            return kernel.shape
+
+        _, self.num_heads, self.key_dim = take("query", None, None, None)
+        take("key", None, self.num_heads, self.key_dim)
+        _, _, self.value_dim = take("value", None, self.num_heads, None)
+        *_, self.output_shape = take("attention_output", self.num_heads, self.value_dim, None)
 
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> MultiHeadAttention:
@@ -404,8 +400,9 @@ class MultiHeadAttention(_Attention):
         key = rest[0] if rest else value
         if self.output_shape is None:
             raise GraphError(f"{self.label}: a layer without weights must have an output_shape")
-        masks = [mask for mask in dict.fromkeys((value.mask, key.mask)) if mask is not None]
-        both = Mask("all", tuple(masks)) if len(masks) > 1 else (masks or [None])[0]
+        both = value.mask or key.mask
+        if value.mask and key.mask and value.mask != key.mask:
+            both = Mask("all", (value.mask, key.mask))
         key_width, value_width = self.num_heads * self.key_dim, self.num_heads * self.value_dim
         projected = [
             self._dense(graph, site, "query", query, key_width),

@@ -112,9 +112,12 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
-        given = node.get("lengths")
-        listed = isinstance(given, list)  # of an op whose inputs end where each ends
-        lengths = [_value(values, name) for name in given] if listed else _value(values, given)
+        given = node.get("lengths")  # a list where each input ends for itself
+        lengths = (
+            [_value(values, name) for name in given]
+            if isinstance(given, list)
+            else _value(values, given)
+        )
         arguments["lengths"] = lengths
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +11,7 @@ from numpy.typing import ArrayLike
 from .common import ACTIVATIONS, Array
 
 _HIDDEN = -2.4e38  # of a masked score, whatever it was
-_LESS = 1e9  # or how much less it becomes
+_LESS = 1e9  # or how much less it becomes, in float32: numbers there are 64 apart
 
 
 def attention(
@@ -27,7 +28,7 @@ def attention(
     causal: bool = False,
     shared: bool = False,  # noqa: ARG001  # W's shape tells it
     W: ArrayLike | None = None,
-    lengths: Sequence[ArrayLike | None] | ArrayLike | None = None,
+    lengths: Sequence[ArrayLike | None] | None = None,
 ) -> tuple[Array, Array]:
     """softmax(scores).value, a mean of the value's frames for each frame of the query.
 
@@ -40,7 +41,8 @@ def attention(
     query_mask, value_mask : (B, Tq), (B, Tv)
         0 where a frame does not count.
     masking : "subtract", "replace" or "zero"
-        Of a score that is masked: it becomes less by 1e9, or the lowest; "zero" is "replace", and
+        Of a score that is masked: it becomes less by 1e9 (so much that
+        what sees nothing gets the mean of all), or the lowest; "zero" is "replace", and
         what sees nothing gives zeros. "subtract" gives zeros for a masked frame of the query,
         in the others it sees nothing.
     heads : int
@@ -62,9 +64,9 @@ def attention(
     y = np.zeros((*q.shape[:2], v.shape[2]))
     weights = np.zeros((len(q), parts, q.shape[1], v.shape[1]))
     for i in range(len(q)):
-        ends = [None if n is None else int(np.asarray(n)[i]) for n in _listed(lengths)]
-        queries = q.shape[1] if ends[0] is None else ends[0]
-        values = min([v.shape[1], *(n for n in ends[1:3] if n is not None)])
+        frames: list[Any] = [None if n is None else np.asarray(n)[i] for n in lengths or [None]]
+        queries = q.shape[1] if frames[0] is None else int(frames[0])
+        values = min([v.shape[1], *(int(n) for n in frames[1:3] if n is not None)])
         if not values:
             continue
         seen_query = np.ones(queries, bool)
@@ -81,7 +83,8 @@ def attention(
         for h in range(parts):
             qh, kh, vh = (np.split(a[i], parts, axis=1)[h] for a in (q, k, v))
             s = _scores(qh[:queries], kh[:values], score, scale, W)
-            s = np.where(seen, s, s - _LESS if masking == "subtract" else _HIDDEN)
+            hidden = (s - _LESS).astype(np.float32) if masking == "subtract" else _HIDDEN
+            s = np.where(seen, s, hidden)
             p = ACTIVATIONS["softmax"](s, 0, 0)
             if masking == "zero":
                 p = np.where(seen, p, 0)
@@ -93,23 +96,16 @@ def attention(
     return y, weights if heads else weights[:, 0]
 
 
-def _listed(
-    lengths: Sequence[ArrayLike | None] | ArrayLike | None,
-) -> list[ArrayLike | None]:
-    """Return the lengths of query, value and key."""
-    given = list(lengths) if isinstance(lengths, list) else [lengths]
-    return given + [None] * (3 - len(given))
-
-
 def _scores(q: Array, k: Array, score: str, scale: float, W: ArrayLike | None) -> Array:
     if score == "dot":
         return np.asarray(scale * (q @ k.T))
-    return np.asarray(np.sum(np.asarray(W) * np.tanh(scale * (q[:, None] + k[None])), axis=-1))
+    together = np.tanh(scale * (q[:, None] + k[None]))
+    return np.asarray(np.sum(np.asarray(W, np.float64) * together, axis=-1))
 
 
 def batch_matmul(a: ArrayLike, b: ArrayLike) -> Array:
     """(B, ..., M, K) and (B, ..., K, N) to (B, ..., M, N)."""
-    return np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    return np.asarray(np.matmul(np.asarray(a, np.float64), np.asarray(b, np.float64)))
 
 
 def dot(a: ArrayLike, b: ArrayLike, *, axes: Sequence[int], normalize: bool = False) -> Array:
@@ -120,10 +116,7 @@ def dot(a: ArrayLike, b: ArrayLike, *, axes: Sequence[int], normalize: bool = Fa
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     x, y = np.moveaxis(x, axes[0], -1), np.moveaxis(y, axes[1], -1)
     if normalize:
-        x, y = (
-            v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-7) for v in (x, y)
-        )
-    return np.stack([
-        np.atleast_1d(np.tensordot(one, other, axes=(-1, -1)))
-        for one, other in zip(x, y, strict=True)
-    ]) if len(x) else np.zeros((0, *(x.shape[1:-1] + y.shape[1:-1] or (1,))))
+        x, y = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-7) for v in (x, y))
+    left = x.shape[1:-1] + y.shape[1:-1] or (1,)
+    made = [np.tensordot(one, other, axes=(-1, -1)) for one, other in zip(x, y, strict=True)]
+    return np.reshape(np.array(made), (len(x), *left))
