@@ -185,12 +185,13 @@ class Mask:
         "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
         "all" of several masks.
     sources : tuple of str, or of Mask
-        Names of values; of "any" and "all", masks.
+        Names of values; of "any" and "all", masks. Before a layer is lowered, symbols stand for
+        names, and there is one more kind, "of": the mask that a symbol has.
     number : float
     """
 
     kind: str
-    sources: tuple[str | Mask, ...]
+    sources: tuple[Any, ...]
     number: float = 0.0
 
     @property
@@ -256,6 +257,8 @@ class GraphBuilder:
     _layers: list[dict[str, Any]] = field(default_factory=list)
     _tensors: dict[str, Array | None] = field(default_factory=dict)
     _masks: dict[Mask, Value] = field(default_factory=dict)
+    _arrays: dict[int, str] = field(default_factory=dict)
+    unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
     layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
@@ -364,7 +367,11 @@ class GraphBuilder:
         return results + [Value(name or "") for name in rest]
 
     def _tensor(self, name: str, array: Array | None, site: Site) -> str:
-        """Name a weight. The same array comes again under its name when a layer is called twice."""
+        """Name a weight. An array has one name, whoever uses it."""
+        if array is not None:
+            known = self._arrays.setdefault(id(array), name)
+            if known != name and name not in self._tensors:
+                return known
         if name in self._tensors and self._tensors[name] is not array:
             raise GraphError(
                 f"layer {site.layer!r}: another layer's weights are named {name!r} too"

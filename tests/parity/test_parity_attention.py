@@ -423,6 +423,17 @@ def test_layers_without_weights_tell_their_parameters(rng):
         else:
             theirs([feed, feed])
         assert model.layers[0].parameters == theirs.count_params()
+        slots = layer.keras_weights()
+        assert [slot.role for slot in slots] == [w.path.split("/", 1)[1] for w in theirs.weights]
+        for slot, weight in zip(slots, theirs.weights, strict=True):
+            fits = [
+                size in (None, found) for size, found in zip(slot.shape, weight.shape, strict=True)
+            ]
+            assert all(fits)
+        filled(rng, theirs, None)
+        x32 = floats(rng, 2, 3, 6)
+        loaded = sc.Model(x, layer.loaded(theirs.get_weights())(x, x))
+        all_close(loaded, on_keras(theirs, [x32, x32], []), FLOAT32[1], x32)
         with pytest.raises(sc.NotBuiltError):
             model(np.zeros((1, 2, 6)))
     with pytest.raises(sc.GraphError, match="output_shape"):

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import GraphError, OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, choice, flag, fraction, is_size, whole
+from .base import Array, Layer, Shape, Slot, choice, flag, fraction, is_size, whole
 from .feedforward import features
 
 __all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
@@ -58,6 +58,12 @@ def _attend(
     return made if outputs[1] is not None else made[:1]
 
 
+# Options that the weights tell.
+_TOLD = frozenset([
+    "use_scale", "concat_score_weight", "num_heads", "key_dim", "value_dim", "output_shape",
+])  # fmt: skip
+
+
 class _Attention(Layer):
     """What all three share."""
 
@@ -75,6 +81,13 @@ class _Attention(Layer):
     @property
     def outputs(self) -> int:
         return 1 + self.return_attention_scores
+
+    def loaded(self, arrays: Sequence[Array]) -> Layer:
+        if not self.keras_weights():
+            return self
+        options = {name: given for name, given in self._options.items() if name not in _TOLD}
+        made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
+        return made
 
     def _names(self, site: Site) -> tuple[str, str | None]:
         """Return the names of the result and of the scores."""
@@ -162,7 +175,11 @@ class Attention(_Attention):
         return scaled and (self.W is not None or self.score_mode == "dot")
 
     def parameters(self, shape: Shape) -> int:  # noqa: ARG002
-        return int(self.use_scale) + int(self.score_mode == "concat")
+        return len(self.keras_weights())
+
+    def keras_weights(self) -> list[Slot]:
+        concat = [Slot("concat_score_weight", ())] if self.score_mode == "concat" else []
+        return [Slot("scale", ())] * self.use_scale + concat
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         dot = self.score_mode == "dot"
@@ -238,6 +255,9 @@ class AdditiveAttention(_Attention):
             return 0
         return features(shape[-1], self.label) if self.W is None else len(self.W)
 
+    def keras_weights(self) -> list[Slot]:
+        return [Slot("scale", (None,))] * self.use_scale
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return _attend(
             graph,
@@ -256,6 +276,7 @@ class AdditiveAttention(_Attention):
 
 
 _PARTS = ("query", "key", "value", "attention_output")
+_HOMES = ("query_dense", "key_dense", "value_dense", "output_dense")
 
 
 class MultiHeadAttention(_Attention):
@@ -394,6 +415,17 @@ class MultiHeadAttention(_Attention):
             + h * v * (sizes[2] + self.use_bias)
             + out * (h * v + self.use_bias)
         )
+
+    def keras_weights(self) -> list[Slot]:
+        h, d, v = self.num_heads, self.key_dim, self.value_dim
+        kernels: list[Shape] = [(None, h, d), (None, h, d), (None, h, v), (h, v, self.output_shape)]
+        slots = []
+        for part, home, kernel in zip(_PARTS, _HOMES, kernels, strict=True):
+            slots.append(Slot(f"{part}/kernel", kernel, home))
+            if self.use_bias:
+                bias = kernel[2:] if part == _PARTS[3] else kernel[1:]
+                slots.append(Slot(f"{part}/bias", bias, home))
+        return slots
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         query, value, *rest = inputs

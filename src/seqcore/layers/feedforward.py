@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, flag, fraction, is_size, whole
+from .base import Array, Layer, Shape, Slot, flag, fraction, is_size, whole
 
 __all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
 
@@ -63,6 +63,9 @@ class Affine(Layer):
     @property
     def built(self) -> bool:
         return self.W is not None
+
+    def _slots(self, *kernel: int | None) -> list[Slot]:
+        return [Slot("kernel", kernel), Slot("bias", kernel[-1:])][: 1 + self.use_bias]
 
 
 class Dense(Affine):
@@ -134,6 +137,9 @@ class Dense(Affine):
     def parameters(self, shape: Shape) -> int:
         inputs = features(shape[-1], self.label) if self.W is None else self.W.shape[0]
         return self.units * (inputs + self.use_bias)
+
+    def keras_weights(self) -> list[Slot]:
+        return self._slots(None, self.units)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"units": self.units, "activation": self.activation.attr()}
@@ -207,6 +213,9 @@ class Embedding(Layer):
 
     def parameters(self, shape: Shape) -> int:  # noqa: ARG002
         return self.input_dim * self.output_dim
+
+    def keras_weights(self) -> list[Slot]:
+        return [Slot("embeddings", (self.input_dim, self.output_dim))]
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"rows": self.input_dim, "units": self.output_dim}

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import GraphError, OptionError, WeightsError
 from ..graph import GraphBuilder, Mask, Site, Value
-from .base import Layer, Shape, choice
+from .base import Array, Layer, Shape, Slot, choice
 from .recurrent import Recurrent, Sequencer
 
 __all__ = ["Bidirectional", "TimeDistributed"]
@@ -135,6 +135,7 @@ class Bidirectional(Layer):
             )
         mirrored = copy.copy(layer)
         mirrored.go_backwards = True
+        mirrored._options = {**layer._options, "go_backwards": True}
         return mirrored
 
     @property
@@ -155,6 +156,21 @@ class Bidirectional(Layer):
 
     def parameters(self, shape: Shape) -> int:
         return self.forward.parameters(shape) + self.backward.parameters(shape)
+
+    def keras_weights(self) -> list[Slot]:
+        ways = (("forward", self.forward), ("backward", self.backward))
+        return [
+            replace(slot, role=f"{way}_{slot.role}", home=f"{way}_layer/{slot.home}")
+            for way, layer in ways
+            for slot in layer.keras_weights()
+        ]
+
+    def loaded(self, arrays: Sequence[Array]) -> Bidirectional:
+        half = len(self.forward.keras_weights())
+        forward, backward = self.forward.loaded(arrays[:half]), self.backward.loaded(arrays[half:])
+        assert isinstance(forward, Sequencer)
+        assert isinstance(backward, Sequencer)
+        return Bidirectional(forward, backward, merge_mode=self.merge_mode, name=self.name)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         results: list[Value] = []
@@ -216,6 +232,7 @@ class TimeDistributed(Layer):
             )
         self.layer = layer
         self.framewise = layer.framewise
+        self.is_composite = layer.is_composite
 
     @property
     def built(self) -> bool:
@@ -227,6 +244,12 @@ class TimeDistributed(Layer):
 
     def parameters(self, shape: Shape) -> int:
         return self.layer.parameters(shape[:1] + shape[2:])
+
+    def keras_weights(self) -> list[Slot]:
+        return [replace(slot, home=f"layer/{slot.home}") for slot in self.layer.keras_weights()]
+
+    def loaded(self, arrays: Sequence[Array]) -> TimeDistributed:
+        return TimeDistributed(self.layer.loaded(arrays), name=self.name)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         if self.layer.framewise:
