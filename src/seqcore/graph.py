@@ -268,7 +268,7 @@ class Site:
 _ELEMENTWISE = frozenset([
     "add", "multiply", "average", "subtract", "divide", "maximum", "minimum",
 ])  # fmt: skip
-_MERGES = _ELEMENTWISE | {"concat"}
+_MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it: ids pass through them too.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
 # How many axes the first result of an op has, and how many more than its first input; the ops that
@@ -285,6 +285,8 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
     if op in _ELEMENTWISE:
         known = [rank for rank in ranks if rank is not None]
         return max(known) if len(known) == len(ranks) else None
+    if op == "dot":
+        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
     if op == "reshape":

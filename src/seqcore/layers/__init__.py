@@ -6,6 +6,7 @@ activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 merges.py       several values into one
+attention.py    attention, of one head and of several
 shapes.py       moving values
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
@@ -17,12 +18,13 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .feedforward import Activation, Dense, Embedding
 from .masking import Masking
-from .merges import Add, Concatenate, Multiply
+from .merges import Add, Concatenate, Dot, Multiply
 from .norms import (
     BatchNormalization,
     GroupNormalization,
@@ -34,7 +36,16 @@ from .norms import (
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import Flatten
-from .stacks import RNN, Cell, GRUCell, LSTMCell, RecurrentStack, SimpleRNNCell, StackedRNNCells
+from .stacks import (
+    RNN,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    RecurrentStack,
+    SimpleRNNCell,
+    StackedRNNCells,
+    Step,
+)
 from .training import (
     ActivityRegularization,
     AlphaDropout,
@@ -61,7 +72,9 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "AveragePooling1D",
     "BatchNormalization",
     "Bidirectional",
@@ -73,6 +86,7 @@ __all__ = [
     "Cropping1D",
     "Dense",
     "DepthwiseConv1D",
+    "Dot",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -89,6 +103,7 @@ __all__ = [
     "LeakyReLU",
     "Masking",
     "MaxPooling1D",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
@@ -105,6 +120,7 @@ __all__ = [
     "Softmax",
     "SpatialDropout1D",
     "StackedRNNCells",
+    "Step",
     "Symbol",
     "ThresholdedReLU",
     "TimeDistributed",

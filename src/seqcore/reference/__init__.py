@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
 from .masks import mask_frames, mask_ids, mask_merge, masking
@@ -49,6 +50,7 @@ OPS: dict[str, Callable[..., Any]] = {
         flatten, concat, add, multiply, average, fold, unfold, select, stack,
         mask_ids, mask_frames, masking, mask_merge,
         affine, prelu, clipped_relu, normalize, softmax,
+        attention, batch_matmul, dot,
     )
 }  # fmt: skip
 
@@ -58,6 +60,7 @@ WITH_LENGTHS = frozenset((
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
     "global_max_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
+    "attention",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
@@ -125,7 +128,13 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
-        arguments["lengths"] = lengths = _value(values, node.get("lengths"))
+        given = node.get("lengths")  # a list where each input ends for itself
+        lengths = (
+            [_value(values, name) for name in given]
+            if isinstance(given, list)
+            else _value(values, given)
+        )
+        arguments["lengths"] = lengths
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node["outputs"], results, strict=True):
