@@ -452,6 +452,10 @@ def test_an_output_is_zero_past_its_end_whatever_stands_there(rng):
 
 def test_every_op_of_the_design_is_here():
     assert set(ref.OPS) == {
+        "mask_ids",
+        "mask_frames",
+        "masking",
+        "mask_merge",
         "embedding",
         "dense",
         "simple_rnn",

@@ -2,6 +2,7 @@
  * Every refusal names the layer, the attribute or weight, and what was expected. */
 #include "plan.h"
 
+#include <float.h>
 #include <string.h>
 
 #define MAX_PACKED_BYTES ((size_t)1 << 46) /* keeps sums and products of sizes far from overflow */
@@ -61,6 +62,16 @@ sc_status sc_attr_axis(sc_builder *builder, const sc_node *node, const sc_json *
     if (!sc_json_size(sc_json_get(attributes, "axis"), axis) || *axis < 1 || *axis >= limit) {
         return attribute_error(builder, node, "axis", "an axis of its input, counted from 0, and not the batch");
     }
+    return SC_OK;
+}
+
+sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= -FLT_MAX && found->number <= FLT_MAX)) {
+        return attribute_error(builder, node, key, "a number within float32's range");
+    }
+    *value = (float)found->number;
     return SC_OK;
 }
 

@@ -80,7 +80,7 @@ static void embedding_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-const sc_op sc_op_embedding = {.name = "embedding", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
+const sc_op sc_op_embedding = {.name = "embedding", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1,
                                .parse = embedding_parse, .infer = embedding_infer, .pack = embedding_pack,
                                .run = embedding_run, .moves = sc_moves_along};
 
@@ -414,7 +414,7 @@ static const char *conv1d_moves(const sc_plan *plan, const sc_node *node, const 
     return w->stride > 1 ? "it makes fewer frames than it takes (strides)" : "its padding is not causal: it waits for later frames";
 }
 
-static size_t conv1d_keeps(const sc_node *node, sc_kept kept[2])
+static size_t conv1d_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
 {
     const conv1d_params *p = node->params;
     const size_t past = window_span(&p->window) - 1;

@@ -23,7 +23,7 @@ typedef struct sc_shape {
     size_t dim[SC_MAX_RANK];
 } sc_shape;
 
-typedef enum sc_kind { SC_DATA, SC_LENGTHS, SC_STATE } sc_kind;
+typedef enum sc_kind { SC_DATA, SC_LENGTHS, SC_STATE, SC_MASK } sc_kind;
 
 typedef struct sc_value {
     const char *name;
@@ -31,7 +31,7 @@ typedef struct sc_value {
     sc_dtype dtype;
     size_t batch_axis; /* 0; 1 for torch's (layers, batch, units) */
     size_t input;      /* number of the graph input, or SC_NONE */
-    size_t of;         /* lengths that are a graph input: the input whose time axis bounds them */
+    size_t of;         /* lengths and masks that are a graph input: the input whose time axis they are about */
     size_t producer;   /* number of the node, or SC_NONE */
     size_t root;       /* a view's storage; itself when it is no view */
     size_t last_use;   /* number of the last node that reads this root */
@@ -52,6 +52,7 @@ typedef enum sc_motion {
 
 /* An array of floats that a node keeps between two steps, for one row: `frames` x `size`, the last frames of its input, or `size`
  * where frames is 0. */
+#define SC_MAX_KEPT 3
 typedef struct sc_kept {
     const char *name;
     size_t frames, size;
@@ -67,6 +68,10 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
+    bool ids;             /* reads int64 */
+    bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
+    uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
+                           * and every frame counts */
     bool refuses_lengths; /* cannot serve rows of different lengths */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
@@ -84,8 +89,8 @@ typedef struct sc_op {
     /* How the outputs move when the inputs do (SC_WHOLE for an absent one): NULL, or why the node cannot be stepped. Without
      * this function no node of the op can. */
     const char *(*moves)(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
-    /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most 2. NULL: nothing. */
-    size_t (*keeps)(const sc_node *, sc_kept kept[2]);
+    /* What a node keeps whose input 0 is SC_MOVING: how many arrays, at most SC_MAX_KEPT. NULL: nothing. */
+    size_t (*keeps)(const sc_node *, sc_kept kept[SC_MAX_KEPT]);
 } sc_op;
 
 struct sc_node {
@@ -190,6 +195,8 @@ sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes,
 sc_status sc_attr_integer(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, int64_t *value);
 /* "axis": from 1, as the batch is none, and below `limit`. */
 sc_status sc_attr_axis(sc_builder *, const sc_node *, const sc_json *attributes, size_t limit, size_t *axis);
+/* A number that a float holds: finite. */
+sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, float *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
 /* One of `names` (NULL-terminated): its number. */
 sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
@@ -307,8 +314,9 @@ extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op
     sc_op_stack; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
-    sc_op_minimum; /* merges.c */
+    sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
+extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */

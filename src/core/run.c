@@ -36,6 +36,17 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
             }
         }
     }
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const sc_value *value = &plan->values[plan->inputs[i]];
+        if (value->kind != SC_MASK || inputs[i].data == NULL) {
+            continue;
+        }
+        const sc_value *of = &plan->values[value->of];
+        if (inputs[i].shape[1] != inputs[of->input].shape[1]) {
+            return sc_fail(error, SC_BAD_SHAPE, "mask of input '%s' has %zu frames, the input has %zu", of->name,
+                           inputs[i].shape[1], inputs[of->input].shape[1]);
+        }
+    }
     return *batch != SC_UNKNOWN ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "the graph has no input with data");
 }
 

@@ -74,6 +74,9 @@ static void survey_inputs(survey *s)
         const size_t value = s->plan->inputs[i];
         s->shapes[value] = s->plan->shapes[value];
         s->motion[value] = SC_WHOLE;
+        if (s->plan->values[value].kind == SC_MASK) { /* a step has none */
+            s->shapes[value].dim[1] = s->shapes[s->plan->values[value].of].dim[1];
+        }
         if (has_time(s->plan, value) && (s->plan->shapes[value].dim[1] != 1 || !longer)) {
             s->motion[value] = SC_MOVING;
             s->shapes[value].dim[1] = 1;
@@ -118,7 +121,7 @@ static void survey_node(survey *s, const sc_node *node)
             return;
         }
         const size_t axes = out[i] == SC_MOVING ? 3 : out[i] == SC_FOLDED ? 2 : 0;
-        if (shapes[i].rank < axes && s->plan->values[node->outputs[i]].dtype == SC_F32) {
+        if (shapes[i].rank < axes && s->plan->values[node->outputs[i]].dtype == SC_F32 && !node->op->is_mask) {
             refuse(s->step, node, "its output has no axis but batch and time"); /* softmax would go over time */
             return;
         }
@@ -142,7 +145,7 @@ static const char *joined(sc_plan *plan, const char *first, const char *second)
 static bool place_state(survey *s, sc_node *node)
 {
     node->state = SC_NONE;
-    sc_kept kept[2];
+    sc_kept kept[SC_MAX_KEPT];
     const bool moving = node->n_inputs > 0 && node->inputs[0] != SC_NONE && s->motion[node->inputs[0]] == SC_MOVING;
     const size_t count = moving && node->op->keeps != NULL ? node->op->keeps(node, kept) : 0;
     sc_step_plan *step = s->step;
@@ -276,7 +279,7 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     }
     step->inputs = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->inputs);
     step->outputs = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->outputs);
-    step->states = sc_plan_alloc(plan, 2 * plan->n_nodes, sizeof *step->states);
+    step->states = sc_plan_alloc(plan, SC_MAX_KEPT * plan->n_nodes, sizeof *step->states);
     step->arrays = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->arrays);
     survey s = {.plan = plan, .step = step};
     const sc_allocator *allocator = &plan->allocator;

@@ -193,6 +193,13 @@ class Mask:
     sources: tuple[str | Mask, ...]
     number: float = 0.0
 
+    @property
+    def optional(self) -> bool:
+        """Whether it is nothing but what a caller may give."""
+        if self.kind == "input":
+            return True
+        return all(isinstance(source, Mask) and source.optional for source in self.sources)
+
 
 @dataclass(frozen=True)
 class Value:
@@ -276,6 +283,7 @@ class GraphBuilder:
     _layers: list[dict[str, Any]] = field(default_factory=list)
     _tensors: dict[str, Array | None] = field(default_factory=dict)
     _masks: dict[Mask, Value] = field(default_factory=dict)
+    layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
@@ -313,9 +321,9 @@ class GraphBuilder:
         return Value(f"{name}:mask", rank=2)
 
     def _mask_node(self, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
-        made = Value(f":mask{len(self._masks)}", rank=2)
+        made = Value(f"{self.layer_name}:mask{len(self._masks)}", rank=2)
         self._nodes.append({
-            "op": op, "layer": made.name, "inputs": [value.name for value in inputs],
+            "op": op, "layer": self.layer_name, "inputs": [value.name for value in inputs],
             "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
         })  # fmt: skip
         return made

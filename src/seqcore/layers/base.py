@@ -184,6 +184,7 @@ class Layer:
 
     inputs = (1, 1)  # fewest and most values that a call takes
     framewise = False  # it treats each frame alone already: TimeDistributed changes nothing
+    reads_mask = False  # what it computes depends on its input's mask
     keeps_mask = False  # its first input's mask is its result's, as in Keras (supports_masking)
 
     def __init__(self, name: str | None = None) -> None:
@@ -242,6 +243,7 @@ class Layer:
 
     def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         """Lower the layer, and give its result the mask that belongs to it."""
+        graph.layer_name = site.layer
         first, *rest = self.lower(graph, site, inputs)
         return [replace(first, mask=self.mask(inputs)), *rest]
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Site, Value, finite, told
+from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value, finite, told
 from .base import Array, Layer, Shape, flag, is_size, whole
 
 __all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
@@ -149,6 +149,8 @@ class Embedding(Layer):
         The size of the vocabulary, or the table.
     output_dim : int, optional
         D; left out when the table is given.
+    mask_zero : bool
+        Whether frames of id 0 are masked. Their output is row 0 of the table all the same.
     name : str, optional
 
     Raises
@@ -164,9 +166,11 @@ class Embedding(Layer):
         input_dim: int | ArrayLike,
         output_dim: int | None = None,
         *,
+        mask_zero: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.mask_zero = flag(mask_zero, self.label, "mask_zero")
         self.W: Array | None = None
         if is_size(input_dim):
             self.input_dim = whole(input_dim, self.label, "input_dim")
@@ -207,6 +211,9 @@ class Embedding(Layer):
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"rows": self.input_dim, "units": self.output_dim}
         return graph.node("embedding", site, inputs, weights={"W": self.W}, attrs=attrs)
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        return Mask("ids", (inputs[0].name,)) if self.mask_zero else None
 
 
 class Activation(Layer):

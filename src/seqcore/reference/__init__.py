@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
+from .masks import mask_frames, mask_ids, mask_merge, masking
 from .merges import add, average, multiply
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import concat, flatten, fold, select, stack, unfold
@@ -38,6 +39,7 @@ OPS: dict[str, Callable[..., Any]] = {
     for f in (
         embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
         global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        mask_ids, mask_frames, masking, mask_merge,
     )
 }  # fmt: skip
 
@@ -69,7 +71,7 @@ def run(
     tensors : mapping
         Weights by the names that the nodes use.
     inputs : mapping
-        Inputs by name. Those of kind ``lengths`` and ``state`` may be absent or None.
+        Inputs by name. Those of kind ``lengths``, ``mask`` and ``state`` may be absent or None.
 
     Returns
     -------
