@@ -113,11 +113,12 @@ static sc_status mask_merge_infer(const sc_node *node, const sc_shape *in, sc_sh
     out[0] = in[0];
     for (size_t i = 0; i < node->n_inputs; i++) {
         const size_t a = out[0].dim[1], b = in[i].dim[1];
-        if (in[i].rank != 2 || in[i].dim[0] != in[0].dim[0] || (a != b && a != SC_UNKNOWN && b != SC_UNKNOWN)) {
+        const bool fits = a == b || a == SC_UNKNOWN || b == SC_UNKNOWN || a == 1 || b == 1; /* one for all frames */
+        if (in[i].rank != 2 || in[i].dim[0] != in[0].dim[0] || !fits) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): masks 1 and %zu are not of the same frames", node->layer,
                            node->op->name, i + 1);
         }
-        out[0].dim[1] = a == SC_UNKNOWN ? b : a;
+        out[0].dim[1] = a == 1 || (a == SC_UNKNOWN && b != 1) ? b : a;
     }
     return SC_OK;
 }
@@ -126,13 +127,15 @@ static sc_status mask_merge_infer(const sc_node *node, const sc_shape *in, sc_sh
 static void mask_merge_run(const sc_node *node, sc_frame *frame)
 {
     const bool all = ((const merge_params *)node->params)->all;
-    const size_t size = frame->rows * sc_shape_size(&frame->shapes[node->outputs[0]], 0);
+    const sc_shape *shape = &frame->shapes[node->outputs[0]];
+    const size_t T = shape->dim[1], size = frame->rows * sc_shape_size(shape, 0);
     float *mask = sc_out(node, frame, 0);
     for (size_t i = 0; i < size; i++) {
         bool counted = all;
         for (size_t k = 0; k < node->n_inputs; k++) {
             const float *given = sc_in(node, frame, k);
-            const bool frame_counts = given == NULL || given[i] != 0.0f;
+            const size_t at = sc_in_shape(node, frame, k)->dim[1] == 1 ? i / T : i;
+            const bool frame_counts = given == NULL || given[at] != 0.0f;
             counted = all ? counted && frame_counts : counted || frame_counts;
         }
         mask[i] = counted ? 1.0f : 0.0f;

@@ -2,6 +2,8 @@
 
 base.py         symbols, calls, options
 feedforward.py  layers that treat every frame alone
+einsum.py       EinsumDense
+arithmetic.py   Unary, Reduce
 merges.py       several values into one
 shapes.py       moving values
 windows.py      convolution and pooling over time
@@ -12,12 +14,14 @@ wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
 
+from .arithmetic import Reduce, Unary
 from .base import Input, Layer, Symbol
+from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Dropout, Embedding
 from .masking import Masking
-from .merges import Add, Concatenate, Multiply
+from .merges import Add, Average, Concatenate, Divide, Maximum, Minimum, Multiply, Subtract
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .shapes import Flatten
+from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
 from .stacks import (
     RNN,
     GRUCell,
@@ -35,14 +39,18 @@ __all__ = [
     "RNN",
     "Activation",
     "Add",
+    "Average",
     "Bidirectional",
     "Concatenate",
     "Conv1D",
     "Dense",
+    "Divide",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GRUCell",
+    "GetItem",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "Input",
@@ -50,13 +58,22 @@ __all__ = [
     "Layer",
     "Masking",
     "MaxPooling1D",
+    "Maximum",
+    "Minimum",
     "Multiply",
+    "Permute",
     "Recurrent",
     "RecurrentStack",
+    "Reduce",
+    "RepeatVector",
+    "Reshape",
     "Sequencer",
     "SimpleRNN",
     "SimpleRNNCell",
     "StackedRNNCells",
+    "Subtract",
     "Symbol",
     "TimeDistributed",
+    "Unary",
+    "UpSampling1D",
 ]
