@@ -337,7 +337,7 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
-extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge; /* masks.c */
+extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
 extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
@@ -348,7 +348,7 @@ extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op
     sc_op_stack; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
-    sc_op_minimum; /* merges.c */
+    sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 

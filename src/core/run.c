@@ -99,11 +99,14 @@ static bool lengths_fit(const sc_workspace *space, size_t lengths, size_t value)
     return shape->rank >= 2 && shape->dim[0] == 1 && shape->dim[1] == space->ends[lengths];
 }
 
-/* An input without lengths that is there for every frame of the others. */
+/* An input without lengths that is there for every frame of the others, or is not there. */
 static bool repeats(const sc_workspace *space, const sc_node *node, size_t i)
 {
-    if (!node->op->broadcasts || i >= node->n_inputs || node->inputs[i] == SC_NONE || node->lengths[i] != SC_NONE) {
+    if (!node->op->broadcasts || i >= node->n_inputs || node->lengths[i] != SC_NONE) {
         return false;
+    }
+    if (node->inputs[i] == SC_NONE) {
+        return true;
     }
     const sc_shape *shape = &space->shapes[node->inputs[i]];
     return shape->rank < space->shapes[node->outputs[0]].rank || (shape->rank > 1 && shape->dim[1] == 1);
