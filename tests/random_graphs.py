@@ -47,12 +47,22 @@ ACTIVATIONS = [
     ["selu", 0, 0],
     ["gelu", 0, 0],
     ["gelu_tanh", 0, 0],
+    ["relu6", 0, 0],
+    ["celu", 0.5, 0],
+    ["log_sigmoid", 0, 0],
+    ["mish", 0, 0],
+    ["hard_silu", 0, 0],
+    ["tanh_shrink", 0, 0],
+    ["soft_shrink", 0.2, 0],
+    ["squareplus", 1.0, 0],
+    ["sparse_plus", 0, 0],
+    ["log_softmax", 0, 0],
 ]
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
 # has a size that the plan does not know, and is an output only.
-ANY = ["dense", "activation", "merge", "merge", "concat"]
+ANY = ["dense", "activation", "merge", "merge", "concat", "normalize", "spread"]
 READERS = {
     "ids": ["embedding"],
     "sequence": [
@@ -279,6 +289,51 @@ class _Builder:
     def activation(self, v: Value, spec: list[Any] | None = None) -> Value:
         name, attrs = self.name(), {"activation": spec or self.activation_spec()}
         self.add("activation", [v.name], [name], attrs, **self.lengths(v))
+        return replace(v, name=name)
+
+    def axes(self, v: Value) -> list[int]:
+        """Axes of a value, ascending; those of a sequence may be time."""
+        last = self.draw.choice([-1, 2 if v.kind == "sequence" else 1])
+        return self.draw.choice(
+            [[last], [last], [1], [-2, -1]] if v.kind == "sequence" else [[last]]
+        )
+
+    def over(self, v: Value, axes: Sequence[int], offset: float = 0) -> str:
+        """A new weight over some axes: as large as the value in its channels, or of size 1."""
+        rank = 3 if v.kind == "sequence" else 2
+        sizes = [v.channels if axis % rank == rank - 1 else 1 for axis in axes]
+        name = self.weight(*(n if self.draw.random() < 0.7 else 1 for n in sizes), scale=0.3)
+        self.graph.tensors[name] += np.float32(offset)
+        return name
+
+    def normalize(self, v: Value) -> Value | None:
+        """Normalisation of any kind, or softmax. A large epsilon keeps errors from growing."""
+        if v.depth == MAX_DEPTH or v.channels == 0:
+            return None
+        name, axes, groups = self.name(), self.axes(v), self.draw.choice([0, 0, 1, -1])
+        if self.draw.random() < 0.2:
+            self.add("softmax", [v.name], [name], {"axes": axes}, **self.lengths(v))
+            return replace(v, name=name, depth=v.depth + 1)
+        axes = [-1] if groups else axes
+        kind = self.draw.choice(["layer", "variance", "rms", "unit"])
+        attrs = {"kind": kind, "axes": axes, "groups": groups, "epsilon": 0.5}
+        weights = {"W": self.over(v, axes, 0.5), "b": self.over(v, axes)}
+        self.add("normalize", [v.name], [name], attrs, weights, **self.lengths(v))
+        return replace(v, name=name, depth=v.depth + 1)
+
+    def spread(self, v: Value) -> Value | None:
+        """An elementwise op with weights that repeat, or several constants."""
+        if v.channels == 0:
+            return None
+        name, axes, op = self.name(), self.axes(v), self.draw.choice(["affine", "prelu", "clip"])
+        if op == "clip":
+            most = self.draw.choice([None, 0.75])
+            attrs = {"negative_slope": 0.25, "threshold": 0.5, "max_value": most}
+            self.add("clipped_relu", [v.name], [name], attrs, **self.lengths(v))
+            return self.activation(replace(v, name=name), ["linear", 0, 0])
+        roles = {"alpha": 0.2} if op == "prelu" else {"c": 0, "W": 0.5, "b": 0}
+        weights = {role: self.over(v, axes, offset) for role, offset in roles.items()}
+        self.add(op, [v.name], [name], {"axes": axes}, weights, **self.lengths(v))
         return replace(v, name=name)
 
     def joined(self, v: Value, others: Sequence[Value]) -> tuple[list[Value], Value]:

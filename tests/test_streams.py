@@ -37,7 +37,9 @@ SIZES = (1, 7, 15, 16, 17, 33, 64, 65, 97)
 BATCHES = (1, 2, 5, 49, 130)  # on both sides of a block of rows, and of three
 ACTIVATIONS = (
     None, "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "silu", "leaky_relu",
-    "elu", "selu", "gelu", "gelu_tanh", "softmax",
+    "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid", "mish", "hard_silu",
+    "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold", "squareplus",
+    "sparse_plus", "sparse_sigmoid", "softmax", "log_softmax",
 )  # fmt: skip
 
 

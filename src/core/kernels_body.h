@@ -14,6 +14,7 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 #define SC_GATES 4 /* vectors of a panel at most */
 #define SC_TILE SC_TILE_ROWS
@@ -39,7 +40,9 @@ static size_t packed_floats(size_t rows, size_t units, size_t gates)
     return rows * gates * blocks_of(units) * SC_V;
 }
 
-static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+/* Element (k, n) of the source stands at k*row + n*column: one of the two is 1, known where this is called. */
+SC_INLINE void pack_from(float *data, const float *source, size_t row, size_t column, size_t rows, size_t units, size_t gates,
+                         bool paired)
 {
     const size_t half = (rows + 1) / 2;
     const size_t blocks = blocks_of(units);
@@ -52,12 +55,22 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
                 for (size_t g = 0; g < gates; g++) {
                     for (size_t v = 0; v < SC_V; v++) {
                         const size_t n = block * SC_V + v;
-                        *data++ = n < units ? source[k * ld + g * units + n] : 0.0f;
+                        *data++ = n < units ? source[k * row + (g * units + n) * column] : 0.0f;
                     }
                 }
             }
         }
     }
+}
+
+static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+{
+    pack_from(data, source, ld, 1, rows, units, gates, paired);
+}
+
+static void pack_transposed(float *data, const float *source, size_t ld, size_t rows, size_t units)
+{
+    pack_from(data, source, 1, ld, rows, units, 1, false);
 }
 
 /* ---- Sweeps -------------------------------------------------------------------------------------- */
@@ -373,44 +386,9 @@ static void depthwise(const sc_depthwise *s)
     }
 }
 
-/* ---- Activations over an array ------------------------------------------------------------------- */
+#include "reductions.h"
 
-/* softmax(x)_i = exp(x_i - max x) / sum over j of exp(x_j - max x). Lane v sums x_v, x_{v+V}, ... and the lanes are added last:
- * the order depends on n alone. */
-static void softmax(float *x, size_t n)
-{
-    const vf lowest = vf_set(-INFINITY);
-    vf top = lowest;
-    size_t i = 0;
-    for (; i + SC_V <= n; i += SC_V) {
-        top = vf_max(top, vf_load(x + i));
-    }
-    float highest = vf_hmax(top);
-    for (; i < n; i++) {
-        highest = x[i] > highest ? x[i] : highest;
-    }
-    const vf shift = vf_set(highest);
-    vf total = vf_set(0.0f);
-    for (i = 0; i + SC_V <= n; i += SC_V) {
-        const vf e = vf_exp(vf_sub(vf_load(x + i), shift));
-        vf_store(x + i, e);
-        total = vf_add(total, e);
-    }
-    float rest = 0.0f;
-    if (i < n) {
-        vf_storen(x + i, vf_exp(vf_sub(vf_loadn(x + i, n - i), shift)), n - i);
-        for (size_t k = i; k < n; k++) {
-            rest += x[k];
-        }
-    }
-    const vf sum = vf_set(vf_sum(total) + rest);
-    for (i = 0; i + SC_V <= n; i += SC_V) {
-        vf_store(x + i, vf_div(vf_load(x + i), sum));
-    }
-    if (i < n) {
-        vf_storen(x + i, vf_div(vf_loadn(x + i, n - i), sum), n - i);
-    }
-}
+/* ---- Activations over an array ------------------------------------------------------------------- */
 
 #define SC_ACTIVATE_CASE(kind_, expression) \
     case kind_: \
@@ -423,8 +401,8 @@ static void softmax(float *x, size_t n)
 static void activate(sc_activation_spec activation, float *x, size_t n)
 {
     const vf alpha = vf_set(activation.alpha), beta = vf_set(activation.beta);
-    if (activation.kind == SC_SOFTMAX) {
-        softmax(x, n);
+    if (activation.kind >= SC_SOFTMAX) {
+        softmax(x, n, activation.kind == SC_LOG_SOFTMAX);
         return;
     }
     if (activation.kind == SC_LINEAR) {
@@ -457,6 +435,7 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .width = SC_V,
     .packed_floats = packed_floats,
     .pack = pack,
+    .pack_transposed = pack_transposed,
     .matmul = matmul,
     .depthwise = depthwise,
     .lstm_step = lstm_step,
@@ -467,4 +446,5 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .reset_before_gates = reset_before_gates,
     .reset_before_state = reset_before_state,
     .activate = activate,
+    .normalize = normalize,
 };

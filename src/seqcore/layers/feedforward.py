@@ -1,4 +1,4 @@
-"""Layers that treat every frame alone: Dense, Embedding, Activation, Dropout.
+"""Layers that treat every frame alone: Dense, Embedding, Activation.
 
 Each has Keras's constructor, or takes its weights as arrays in place of its sizes.
 """
@@ -13,10 +13,10 @@ from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value, finite, told
+from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
 from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
-__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
+__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Embedding", "features"]
 
 ActivationLike = ActivationSpec | str | None
 
@@ -249,31 +249,3 @@ class Activation(Layer):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("activation", site, inputs, attrs={"activation": self.activation.attr()})
-
-
-class Dropout(Layer):
-    """Nothing, when a trained network runs; a model can be written as it was trained.
-
-    Parameters
-    ----------
-    rate : float
-        From 0 to 1; read by nobody.
-    name : str, optional
-
-    Raises
-    ------
-    OptionError
-    """
-
-    framewise = True
-    keeps_mask = True
-
-    def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
-        super().__init__(name)
-        number = finite(rate)
-        if number is None or not 0 <= number <= 1:
-            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {told(rate)}")
-        self.rate = number
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:  # noqa: ARG002
-        return list(inputs)

@@ -170,13 +170,18 @@ class Recurrent(Sequencer):
         return layer
 
     @classmethod
-    def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Any:
+    def from_keras(
+        cls, arrays: Sequence[ArrayLike], *, cudnn: bool | None = None, **options: Any
+    ) -> Any:
         """Make the layer from a Keras layer's ``get_weights()``.
 
         Parameters
         ----------
-        arrays : sequence of two or three arrays
-            kernel, recurrent_kernel and, unless use_bias is False, bias, gates in Keras's order.
+        arrays : sequence of arrays
+            kernel, recurrent_kernel and, unless use_bias is False, bias, gates in Keras's order. Or
+            the 12 of an LSTM, 9 of a GRU of Keras 1, whose recurrent_activation was a hard_sigmoid.
+        cudnn : bool, optional
+            Whether the layer was a CuDNNLSTM or CuDNNGRU. Left out: what the bias says.
         **options
             The constructor's. A GRU's reset_after follows from a bias: (2, 3H) has it, (3H,) has
             not.
@@ -187,7 +192,7 @@ class Recurrent(Sequencer):
         """
         name = options.get("name") or cls.__name__
         use_bias = options.get("use_bias")
-        cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias)
+        cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias, cudnn)
         return cls.from_cell(cell, **options)
 
     @classmethod
