@@ -21,8 +21,10 @@ from .config import (
     Option,
     activation,
     any_of,
+    axis,
     flag,
     ignored,
+    maybe,
     number,
     only,
     raw,
@@ -379,7 +381,8 @@ _NORMS = {
         keras=(2, 3),
     ),
     "Rescaling": KerasClass(
-        _same("Rescaling"), {"scale": raw("number or array"), "offset": raw("number or array", 0.0)},
+        _same("Rescaling"),
+        {"scale": raw("number or array"), "offset": raw("number or array", 0.0)},
         keras=(2, 3),
     ),
     "PReLU": KerasClass(_prelu, {"shared_axes": raw("axes, or null", None)}),
@@ -447,7 +450,7 @@ def _identity(kind: str) -> Callable[[Config, Options], Layer]:
 
 
 _TRAINING = {
-    kind: KerasClass(_identity(kind), {option: _NO_EFFECT for option in options})
+    kind: KerasClass(_identity(kind), dict.fromkeys(options, _NO_EFFECT))
     for kind, options in {
         "Dropout": ("rate", "noise_shape"),
         "SpatialDropout1D": ("rate", "noise_shape"),

@@ -1,8 +1,8 @@
 """Configs of Keras layers, in the forms of all versions: class, options, activations.
 
-A class declares the options that it takes (classes.py), each as an `Option`. All others are known to
-change no result, or have the one value that is supported, or are refused: none is ignored because
-it is unknown. docs/keras.md is written from these tables.
+A class declares the options that it takes (classes.py), each as an `Option`. All others are known
+to change no result, or have the one value that is supported, or are refused: none is ignored
+because it is unknown. docs/keras.md is written from these tables.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def maybe(option: Option) -> Option:
 
 
 def any_of(*values: Any, default: Any = _REQUIRED) -> Option:
-    def read(c: Config, option: str, value: Any) -> Any:
+    def read(_c: Config, option: str, value: Any) -> Any:
         if not any(value == known and type(value) is type(known) for known in values):
             raise NotSupportedError(f"{option}={short(value)} is not supported")
         return value
@@ -146,7 +146,7 @@ def activation(default: Any = _REQUIRED) -> Option:
 def only(value: Any, why: str) -> Option:
     """An option that must have one value."""
 
-    def read(c: Config, option: str, found: Any) -> Any:
+    def read(_c: Config, option: str, found: Any) -> Any:
         if found != value or type(found) is not type(value):
             raise NotSupportedError(f"{option}={short(found)}: {why}")
 
@@ -298,7 +298,6 @@ class Config:
 # ---- Activations --------------------------------------------------------------------------------
 
 
-
 def _specs(*names: str) -> dict[str, ActivationSpec]:
     return {name: ActivationSpec(name) for name in names}
 
@@ -307,18 +306,18 @@ _FIRST = _specs("linear", "tanh", "sigmoid", "relu", "softplus", "softsign", "so
 _HARD_SIGMOID = ActivationSpec("hard_sigmoid", 0.2, 0.5)
 _KERAS_2 = {
     **_FIRST, **_specs("exponential", "elu", "selu", "gelu", "swish"),
-    "hard_sigmoid": _HARD_SIGMOID, "silu": ActivationSpec("silu"), "mish": ActivationSpec("mish"),
+    "hard_sigmoid": _HARD_SIGMOID, "mish": ActivationSpec("mish"),
 }  # fmt: skip
 # A name outside of its own version's table is a function of the user's, whatever it is called.
 ACTIVATIONS: Mapping[int, Mapping[str, ActivationSpec]] = {
     1: {**_FIRST, "hard_sigmoid": _HARD_SIGMOID},
-    2: {name: spec for name, spec in _KERAS_2.items() if name not in ("silu",)},
+    2: _KERAS_2,
     3: {
         **_KERAS_2,
         **_specs(
-            "hard_sigmoid", "leaky_relu", "relu6", "celu", "log_sigmoid", "hard_silu", "hard_swish",
-            "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold", "squareplus",
-            "sparse_plus", "log_softmax",
+            "hard_sigmoid", "silu", "leaky_relu", "relu6", "celu", "log_sigmoid", "hard_silu",
+            "hard_swish", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "squareplus", "sparse_plus",
+            "log_softmax",
         ),
     },
 }  # fmt: skip

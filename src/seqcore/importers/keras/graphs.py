@@ -1,8 +1,8 @@
 """Configs of whole models: how layers are called, as one `Composite` of layers without weights.
 
-Calls are calls.py's, what one layer means classes.py's, operations outside of layers operations.py's.
-A model inside a model is a Composite too. Everything that is not supported is collected, so that one
-error lists it all.
+Calls are calls.py's, what one layer means classes.py's, operations outside of layers are
+operations.py's. A model inside a model is a Composite too. Everything that is not supported is
+collected, so that one error lists it all.
 """
 
 from __future__ import annotations
