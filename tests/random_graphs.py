@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,8 +66,8 @@ ANY = ["dense", "activation", "merge", "merge", "concat", "normalize", "spread"]
 READERS = {
     "ids": ["embedding"],
     "sequence": [
-        *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "max_pool1d", "global_pool", "fold",
-        "flatten",
+        *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
+        "pool1d", "pad1d", "global_pool", "fold", "flatten",
     ],
     "vector": [*ANY, "stack", "stack"],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
@@ -437,36 +437,79 @@ class _Builder:
 
     def windows(self, v: Value, made: Value, size: int, strides: int, padding: str) -> Value:
         """`made` with the frames and lengths behind windows of `size` frames over `v`."""
-        frames = tuple(ref.window_length(n, size, strides, padding) for n in v.frames)
+        return self.mapped(v, made, lambda n: ref.window_length(n, size, strides, padding))
+
+    def mapped(self, v: Value, made: Value, length: Callable[[int], int]) -> Value:
+        """`made` with the frames and lengths of `v`, as `length` changes them."""
         lengths = None if v.lengths is None else f"{made.name}:lengths"
-        return replace(made, frames=frames, lengths=lengths)
+        return replace(made, frames=tuple(map(length, v.frames)), lengths=lengths)
+
+    def add_mapped(self, op: str, v: Value, made: Value, attrs: Any, weights: Any = None) -> Value:
+        """Add a node that gives its lengths on."""
+        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
+        self.add(op, [v.name], [made.name], attrs, weights, **lengths)
+        return made
+
+    def convolved(self, v: Value, filters: int) -> tuple[Value, dict[str, Any]]:
+        """The value behind a convolution, and its attributes."""
+        size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
+        padding = self.draw.choice(["valid", "same", "causal"])
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        attrs = {
+            "kernel_size": size, "strides": strides, "dilation": dilation, "padding": padding,
+            "activation": self.activation_spec(),
+        }  # fmt: skip
+        return self.windows(v, made, (size - 1) * dilation + 1, strides, padding), attrs
 
     def conv1d(self, v: Value) -> Value | None:
         if v.depth == MAX_DEPTH:
             return None
-        size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
         groups = self.draw.choice([g for g in (1, 1, 1, 2, 3) if v.channels % g == 0])
         filters = groups * self.draw.choice([1, 3, 17])
-        padding = self.draw.choice(["valid", "same", "causal"])
-        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
-        made = self.windows(v, made, (size - 1) * dilation + 1, strides, padding)
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels // groups, filters)
+        attrs |= {"filters": filters, "groups": groups}
+        return self.add_mapped("conv1d", v, made, attrs, weights)
+
+    def depthwise_conv1d(self, v: Value) -> Value | None:
+        multiplier = self.draw.choice([1, 1, 2, 3])
+        filters = v.channels * multiplier
+        if v.depth == MAX_DEPTH or not 0 < filters <= MAX_CHANNELS:
+            return None
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels, multiplier)
+        weights["b"] = self.weight(filters)
+        return self.add_mapped(
+            "depthwise_conv1d", v, made, attrs | {"multiplier": multiplier}, weights
+        )
+
+    def conv1d_transpose(self, v: Value) -> Value | None:
+        if v.depth == MAX_DEPTH or max(v.frames, default=0) > 100:
+            return None
+        size, strides, dilation = (self.draw.randint(1, most) for most in (5, 3, 3))
+        dilation = dilation if strides == 1 else 1
+        filters = self.draw.choice([1, 3, 17])
         attrs = {
             "filters": filters, "kernel_size": size, "strides": strides, "dilation": dilation,
-            "groups": groups, "padding": padding, "activation": self.activation_spec(),
+            "crop": self.draw.randint(0, 4), "tail": self.draw.randint(0, 6),
+            "activation": self.activation_spec(),
         }  # fmt: skip
-        weights = self.kernel(size, v.channels // groups, filters)
-        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
-        self.add("conv1d", [v.name], [made.name], attrs, weights, **lengths)
-        return made
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        made = self.mapped(v, made, lambda n: (n - 1) * strides + attrs["tail"] if n else 0)
+        weights = self.kernel(size, v.channels, filters)
+        return self.add_mapped("conv1d_transpose", v, made, attrs, weights)
 
-    def max_pool1d(self, v: Value) -> Value:
+    def pool1d(self, v: Value) -> Value:
         size, strides = self.draw.randint(1, 4), self.draw.randint(1, 3)
         padding = self.draw.choice(["valid", "same"])
         made = self.windows(v, replace(v, name=self.name()), size, strides, padding)
         attrs = {"pool_size": size, "strides": strides, "padding": padding}
-        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
-        self.add("max_pool1d", [v.name], [made.name], attrs, **lengths)
-        return made
+        return self.add_mapped(self.draw.choice(["max_pool1d", "avg_pool1d"]), v, made, attrs)
+
+    def pad1d(self, v: Value) -> Value:
+        left, right = (self.draw.randint(-2, 3) for _ in range(2))
+        made = self.mapped(v, replace(v, name=self.name()), lambda n: max(0, n + left + right))
+        return self.add_mapped("pad1d", v, made, {"left": left, "right": right})
 
     def global_pool(self, v: Value) -> Value:
         name, op = self.name(), self.draw.choice(["global_avg_pool1d", "global_max_pool1d"])

@@ -533,6 +533,14 @@ def test_an_output_is_zero_past_its_end_whatever_stands_there(rng):
 
 def test_every_op_of_the_design_is_here():
     assert set(ref.OPS) == {
+        "mask_ids",
+        "mask_frames",
+        "masking",
+        "mask_merge",
+        "depthwise_conv1d",
+        "conv1d_transpose",
+        "avg_pool1d",
+        "pad1d",
         "embedding",
         "dense",
         "simple_rnn",

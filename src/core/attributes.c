@@ -45,6 +45,26 @@ sc_status sc_attr_size(sc_builder *builder, const sc_node *node, const sc_json *
     return SC_OK;
 }
 
+sc_status sc_attr_integer(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, int64_t *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    const double most = 9007199254740992.0; /* 2^53, to which a double counts */
+    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= -most && found->number <= most) ||
+        found->number != (double)(int64_t)found->number) {
+        return attribute_error(builder, node, key, "a whole number");
+    }
+    *value = (int64_t)found->number;
+    return SC_OK;
+}
+
+sc_status sc_attr_axis(sc_builder *builder, const sc_node *node, const sc_json *attributes, size_t limit, size_t *axis)
+{
+    if (!sc_json_size(sc_json_get(attributes, "axis"), axis) || *axis < 1 || *axis >= limit) {
+        return attribute_error(builder, node, "axis", "an axis of its input, counted from 0, and not the batch");
+    }
+    return SC_OK;
+}
+
 sc_status sc_attr_bool(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, bool *value)
 {
     const sc_json *found = sc_json_get(attributes, key);

@@ -47,6 +47,15 @@ typedef struct sc_matmul {
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
 } sc_matmul;
 
+/* out[m][n] = bias[n] + sum over k of a[m*K + k][n] * w[k][n] for m < rows, in one chain: each column by itself. */
+typedef struct sc_depthwise {
+    size_t rows;           /* M */
+    const float *const *a; /* M x K pointers to N values */
+    const sc_matrix *w;    /* plain */
+    const float *bias;     /* packed order with padding */
+    float *const *out;     /* M pointers to N values */
+} sc_depthwise;
+
 /* One time step of a cell with its default activations, for M rows at once: sums and cell tile by tile, in L1. */
 typedef struct sc_step {
     size_t rows; /* M */
@@ -111,6 +120,7 @@ typedef struct sc_kernels {
     void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired);
 
     void (*matmul)(const sc_matmul *);
+    void (*depthwise)(const sc_depthwise *);
     void (*lstm_step)(const sc_step *);
     void (*gru_step)(const sc_step *); /* reset-after */
     void (*rnn_step)(const sc_step *);

@@ -323,6 +323,57 @@ static void matmul(const sc_matmul *s)
     for_tiles(s, matmul_tile, s->rows, s->w, s->backward);
 }
 
+/* ---- Depthwise ------------------------------------------------------------------------------------ */
+
+/* Row m, the columns of one panel; `n` of them in its last vector */
+SC_INLINE void depthwise_panel(const sc_depthwise *s, size_t m, size_t column, const float *panel, const int vectors, size_t n)
+{
+    const size_t K = s->w->rows;
+    const float *const *a = s->a + m * K;
+    vf acc[SC_GATES];
+    SC_UNROLL for (int v = 0; v < vectors; v++) {
+        acc[v] = vf_load(s->bias + column + v * SC_V);
+    }
+    for (size_t k = 0; k < K; k++, panel += vectors * SC_V) {
+        const float *x = a[k] + column;
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            const vf values = v < vectors - 1 || n == SC_V ? vf_load(x + v * SC_V) : vf_loadn(x + v * SC_V, n);
+            acc[v] = vf_fma(values, vf_load(panel + v * SC_V), acc[v]);
+        }
+    }
+    float *y = s->out[m] + column;
+    SC_UNROLL for (int v = 0; v < vectors; v++) {
+        if (v < vectors - 1 || n == SC_V) {
+            vf_store(y + v * SC_V, acc[v]);
+        } else {
+            vf_storen(y + v * SC_V, acc[v], n);
+        }
+    }
+}
+
+static void depthwise(const sc_depthwise *s)
+{
+    const size_t N = s->w->units, K = s->w->rows, blocks = blocks_of(N);
+    for (size_t first = 0; first < blocks; first += SC_GATES) {
+        const size_t vectors = min_size(SC_GATES, blocks - first), column = first * SC_V;
+        const size_t n = min_size(SC_V, N - column - (vectors - 1) * SC_V);
+        const float *panel = s->w->data + first * SC_V * K;
+        for (size_t m = 0; m < s->rows; m++) {
+            if (vectors == 4 && n == SC_V) {
+                depthwise_panel(s, m, column, panel, 4, SC_V);
+            } else if (vectors == 4) {
+                depthwise_panel(s, m, column, panel, 4, n);
+            } else if (vectors == 3) {
+                depthwise_panel(s, m, column, panel, 3, n);
+            } else if (vectors == 2) {
+                depthwise_panel(s, m, column, panel, 2, n);
+            } else {
+                depthwise_panel(s, m, column, panel, 1, n);
+            }
+        }
+    }
+}
+
 #include "reductions.h"
 
 /* ---- Activations over an array ------------------------------------------------------------------- */
@@ -373,6 +424,7 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .packed_floats = packed_floats,
     .pack = pack,
     .matmul = matmul,
+    .depthwise = depthwise,
     .lstm_step = lstm_step,
     .gru_step = gru_step,
     .rnn_step = rnn_step,

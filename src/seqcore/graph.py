@@ -204,23 +204,35 @@ class Mask:
         "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
         "all" of several masks.
     sources : tuple of str, or of Mask
-        Names of values; of "any" and "all", masks.
+        Names of values; of "any" and "all", masks. Before a layer is lowered, symbols stand for
+        names, and there is one more kind, "of": the mask that a symbol has.
     number : float
     """
 
     kind: str
-    sources: tuple[str | Mask, ...]
+    sources: tuple[Any, ...]
     number: float = 0.0
+
+    @property
+    def optional(self) -> bool:
+        """Whether it is nothing but what a caller may give."""
+        if self.kind == "input":
+            return True
+        return all(isinstance(source, Mask) and source.optional for source in self.sources)
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of a graph in the making: its name and dtype, the name of its lengths, its mask."""
+    """A value of a graph in the making: its name and dtype, the name of its lengths, its mask.
+
+    `rank` counts its axes, the batch among them; None where nobody can tell.
+    """
 
     name: str
     dtype: str = "float32"
     lengths: str | None = None
     mask: Mask | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -253,7 +265,32 @@ class Site:
 
 # Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
 # input.
-_MERGES = frozenset(["concat", "add", "multiply", "average"])
+_ELEMENTWISE = frozenset([
+    "add", "multiply", "average", "subtract", "divide", "maximum", "minimum",
+])  # fmt: skip
+_MERGES = _ELEMENTWISE | {"concat"}
+# Ops that give their input another shape and read none of it: ids pass through them too.
+_VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
+# How many axes the first result of an op has, and how many more than its first input; the ops that
+# are not here give as many as they take.
+_RANKS = {"flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2, "stack": 3}
+_MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
+
+
+def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> int | None:
+    """Return how many axes the first result of a node has."""
+    ranks = [value.rank for value in inputs if value is not None]
+    if op in _RANKS:
+        return _RANKS[op]
+    if op in _ELEMENTWISE:
+        known = [rank for rank in ranks if rank is not None]
+        return max(known) if len(known) == len(ranks) else None
+    if attrs.get("return_sequences") is False:
+        return 2
+    if op == "reshape":
+        return int(attrs["keep"]) + len(attrs["shape"])
+    gone = len(attrs["axes"]) if op == "reduce" and not attrs["keepdims"] else 0
+    return None if not ranks or ranks[0] is None else ranks[0] + _MORE_AXES.get(op, 0) - gone
 
 
 @dataclass
@@ -266,15 +303,18 @@ class GraphBuilder:
     _layers: list[dict[str, Any]] = field(default_factory=list)
     _tensors: dict[str, Array | None] = field(default_factory=dict)
     _masks: dict[Mask, Value] = field(default_factory=dict)
+    _arrays: dict[int, str] = field(default_factory=dict)
+    unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
+    layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
         self._inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)})
         if len(shape) < (1 if dtype == "int64" else 2):
-            return Value(name, dtype)
+            return Value(name, dtype, rank=1 + len(shape))
         lengths = f"{name}:lengths"
         self._inputs.append({"name": lengths, "kind": "lengths", "of": name})
-        return Value(name, dtype, lengths, Mask("input", (name,)))
+        return Value(name, dtype, lengths, Mask("input", (name,)), 1 + len(shape))
 
     def mask(self, value: Value) -> Value | None:
         """Return the mask of `value`, (B, T) of 0 and 1, as a value for ops; None without one."""
@@ -300,12 +340,12 @@ class GraphBuilder:
 
     def _mask_input(self, name: str) -> Value:
         self._inputs.append({"name": f"{name}:mask", "kind": "mask", "of": name})
-        return Value(f"{name}:mask")
+        return Value(f"{name}:mask", rank=2)
 
     def _mask_node(self, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
-        made = Value(f":mask{len(self._masks)}")
+        made = Value(f"{self.layer_name}:mask{len(self._masks)}", rank=2)
         self._nodes.append({
-            "op": op, "layer": made.name, "inputs": [value.name for value in inputs],
+            "op": op, "layer": self.layer_name, "inputs": [value.name for value in inputs],
             "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
         })  # fmt: skip
         return made
@@ -314,7 +354,7 @@ class GraphBuilder:
         """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""
         entry = {"name": name, "kind": "state", "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
-        return Value(name)
+        return Value(name, rank=1 + len(shape))
 
     def node(
         self,
@@ -345,7 +385,7 @@ class GraphBuilder:
         """
         wanted = "int64" if op == "embedding" else "float32"
         for value in inputs:
-            if value is not None and value.dtype != wanted and op != "fold":
+            if value is not None and value.dtype != wanted and op not in _VIEWS:
                 hint = ' (Input(..., dtype="int64"))' if wanted == "int64" else ""
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
@@ -367,13 +407,18 @@ class GraphBuilder:
         }
         node["attrs"] = dict(attrs or {})
         self._nodes.append(node)
-        dtype = inputs[0].dtype if op == "fold" and inputs[0] is not None else "float32"
+        dtype = inputs[0].dtype if op in _VIEWS and inputs[0] is not None else "float32"
         first, *rest = (name for name in outputs)
-        results = [Value(first or "", dtype, None if time == "gone" else lengths)]
-        return results + [Value(name or "") for name in rest]
+        rank = _rank(op, inputs, node["attrs"])
+        results = [Value(first or "", dtype, None if time == "gone" else lengths, rank=rank)]
+        return results + [Value(name or "", rank=2) for name in rest]
 
     def _tensor(self, name: str, array: Array | None, site: Site) -> str:
-        """Name a weight. The same array comes again under its name when a layer is called twice."""
+        """Name a weight. An array has one name, whoever uses it."""
+        if array is not None:
+            known = self._arrays.setdefault(id(array), name)
+            if known != name and name not in self._tensors:
+                return known
         if name in self._tensors and self._tensors[name] is not array:
             raise GraphError(
                 f"layer {site.layer!r}: another layer's weights are named {name!r} too"

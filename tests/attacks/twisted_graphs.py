@@ -31,7 +31,7 @@ VALUES = [
 REFERENCES = ("inputs", "lengths", "outputs", "lengths_out")  # entries of a node that are names
 ODD_OPS = {
     "fold": 1, "unfold": 2, "flatten": 1, "select": 1, "stack": 2, "add": 2, "embedding": 1,
-    "global_avg_pool1d": 1, "global_max_pool1d": 1, "max_pool1d": 1, "concat": 2,
+    "global_avg_pool1d": 2, "global_max_pool1d": 1, "max_pool1d": 1, "pad1d": 1, "concat": 2,
 }  # fmt: skip
 
 Path = tuple[Any, ...]
@@ -96,6 +96,7 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         "select": {"index": 0},
         "embedding": {"rows": 7, "units": 3},
         "max_pool1d": {"pool_size": 2, "strides": 1},
+        "pad1d": {"left": 1, "right": -2},
         "concat": {"axis": 1},
     }
     for i in range(draw.choice([1, 3, 6, 10])):

@@ -7,15 +7,21 @@ norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 merges.py       several values into one
 shapes.py       moving values
-windows.py      convolution and pooling over time
-recurrent.py    SimpleRNN, LSTM, GRU, RecurrentStack
+convolution.py  convolution over time
+windows.py      pooling over time, padding and cropping
+recurrent.py    SimpleRNN, LSTM, GRU
+stacks.py       cells, RNN over them, RecurrentStack
+masking.py      Masking
 wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .base import Input, Layer, Symbol
+from .base import Input, Layer, Slot, Symbol
+from .composite import Composite
+from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .feedforward import Activation, Dense, Embedding
+from .masking import Masking
 from .merges import Add, Concatenate, Multiply
 from .norms import (
     BatchNormalization,
@@ -26,8 +32,9 @@ from .norms import (
     RMSNormalization,
     UnitNormalization,
 )
-from .recurrent import GRU, LSTM, Recurrent, RecurrentStack, SimpleRNN
+from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import Flatten
+from .stacks import RNN, Cell, GRUCell, LSTMCell, RecurrentStack, SimpleRNNCell, StackedRNNCells
 from .training import (
     ActivityRegularization,
     AlphaDropout,
@@ -36,34 +43,51 @@ from .training import (
     GaussianNoise,
     SpatialDropout1D,
 )
-from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from .windows import (
+    AveragePooling1D,
+    Cropping1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+    ZeroPadding1D,
+)
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
     "ELU",
     "GRU",
     "LSTM",
+    "RNN",
     "Activation",
     "ActivityRegularization",
     "Add",
     "AlphaDropout",
+    "AveragePooling1D",
     "BatchNormalization",
     "Bidirectional",
+    "Cell",
+    "Composite",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
+    "Cropping1D",
     "Dense",
+    "DepthwiseConv1D",
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "GroupNormalization",
     "Input",
+    "LSTMCell",
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Masking",
     "MaxPooling1D",
     "Multiply",
     "Normalization",
@@ -73,11 +97,17 @@ __all__ = [
     "Recurrent",
     "RecurrentStack",
     "Rescaling",
+    "SeparableConv1D",
+    "Sequencer",
     "SimpleRNN",
+    "SimpleRNNCell",
+    "Slot",
     "Softmax",
     "SpatialDropout1D",
+    "StackedRNNCells",
     "Symbol",
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",
+    "ZeroPadding1D",
 ]

@@ -18,17 +18,24 @@ from numpy.typing import ArrayLike
 
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
+from .masks import mask_frames, mask_ids, mask_merge, masking
 from .merges import add, average, multiply
 from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import concat, flatten, fold, select, stack, unfold
 from .windows import (
+    avg_pool1d,
     conv1d,
     conv1d_length,
+    conv1d_transpose,
+    depthwise_conv1d,
     global_avg_pool1d,
     global_max_pool1d,
     max_pool1d,
+    pad1d,
+    pad1d_length,
     pool1d_length,
+    transpose_length,
     window_length,
 )
 
@@ -37,25 +44,32 @@ __all__ = ["ACTIVATIONS", "LENGTHS", "OPS", "activate", "run", "window_length", 
 OPS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
-        global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
+        conv1d_transpose, max_pool1d, avg_pool1d, global_avg_pool1d, global_max_pool1d, pad1d,
+        flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        mask_ids, mask_frames, masking, mask_merge,
         affine, prelu, clipped_relu, normalize, softmax,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
-    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten", "affine", "prelu",
-    "clipped_relu", "normalize", "softmax",
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
+    "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
+    "global_max_pool1d", "pad1d", "flatten",
+    "affine", "prelu", "clipped_relu", "normalize", "softmax",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "conv1d": conv1d_length,
+    "depthwise_conv1d": conv1d_length,
+    "conv1d_transpose": transpose_length,
     "max_pool1d": pool1d_length,
+    "avg_pool1d": pool1d_length,
+    "pad1d": pad1d_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
+SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(
@@ -72,7 +86,7 @@ def run(
     tensors : mapping
         Weights by the names that the nodes use.
     inputs : mapping
-        Inputs by name. Those of kind ``lengths`` and ``state`` may be absent or None.
+        Inputs by name. Those of kind ``lengths``, ``mask`` and ``state`` may be absent or None.
 
     Returns
     -------
