@@ -118,6 +118,8 @@ typedef struct sc_kernels {
     size_t (*packed_floats)(size_t rows, size_t units, size_t gates);
     /* source: rows x ld, gate g of unit n in column g*units + n. */
     void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired);
+    /* A plain matrix from its transpose, units x ld: element k of unit n in column k. */
+    void (*pack_transposed)(float *data, const float *source, size_t ld, size_t rows, size_t units);
 
     void (*matmul)(const sc_matmul *);
     void (*depthwise)(const sc_depthwise *);

@@ -40,7 +40,9 @@ static size_t packed_floats(size_t rows, size_t units, size_t gates)
     return rows * gates * blocks_of(units) * SC_V;
 }
 
-static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+/* Element (k, n) of the source stands at k*row + n*column: one of the two is 1, known where this is called. */
+SC_INLINE void pack_from(float *data, const float *source, size_t row, size_t column, size_t rows, size_t units, size_t gates,
+                         bool paired)
 {
     const size_t half = (rows + 1) / 2;
     const size_t blocks = blocks_of(units);
@@ -53,12 +55,22 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
                 for (size_t g = 0; g < gates; g++) {
                     for (size_t v = 0; v < SC_V; v++) {
                         const size_t n = block * SC_V + v;
-                        *data++ = n < units ? source[k * ld + g * units + n] : 0.0f;
+                        *data++ = n < units ? source[k * row + (g * units + n) * column] : 0.0f;
                     }
                 }
             }
         }
     }
+}
+
+static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+{
+    pack_from(data, source, ld, 1, rows, units, gates, paired);
+}
+
+static void pack_transposed(float *data, const float *source, size_t ld, size_t rows, size_t units)
+{
+    pack_from(data, source, 1, ld, rows, units, 1, false);
 }
 
 /* ---- Sweeps -------------------------------------------------------------------------------------- */
@@ -423,6 +435,7 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .width = SC_V,
     .packed_floats = packed_floats,
     .pack = pack,
+    .pack_transposed = pack_transposed,
     .matmul = matmul,
     .depthwise = depthwise,
     .lstm_step = lstm_step,

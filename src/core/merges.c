@@ -141,6 +141,111 @@ static void minimum_run(const sc_node *node, sc_frame *frame)
     merge(node, frame, smaller);
 }
 
+/* ---- With masks ---------------------------------------------------------------------------------------------------- */
+
+/* Two values and their masks (B, T), or none. A frame that counts in one of them only is that one's; in neither, zeros of a
+ * product and else the first's: Keras 3. */
+typedef struct masked_params {
+    int function;
+} masked_params;
+
+enum masked_function { MULTIPLY, MAXIMUM, MINIMUM };
+
+static sc_status masked_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    static const char *const names[] = {"multiply", "maximum", "minimum", NULL};
+    masked_params *p = sc_new_params(builder, node, sizeof *p);
+    return p != NULL ? sc_attr_choice(builder, node, attributes, "function", names, &p->function) : sc_no_memory(builder);
+}
+
+static sc_status masked_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+{
+    sc_node values = *node;
+    values.n_inputs = 2;
+    const sc_status status = merge_infer(&values, in, out, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    for (size_t i = 2; i < node->n_inputs; i++) {
+        const sc_shape *of = &in[i - 2];
+        const size_t frames = out[0].rank > 1 ? of->dim[1] : 0;
+        if (node->inputs[i] != SC_NONE &&
+            (of->rank != out[0].rank || of->rank < 3 || in[i].rank != 2 || in[i].dim[0] != of->dim[0] ||
+             (in[i].dim[1] != frames && in[i].dim[1] != SC_UNKNOWN && frames != SC_UNKNOWN))) {
+            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input %zu is no mask (batch, time) of input %zu", node->layer,
+                           node->op->name, i + 1, i - 1);
+        }
+    }
+    return SC_OK;
+}
+
+/* Absent masks do not keep the values from moving; those that are computed move with their own. */
+static const char *masked_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    sc_node values = *node;
+    values.n_inputs = 2;
+    const char *why = sc_moves_together(plan, &values, in, out);
+    for (size_t i = 2; why == NULL && i < node->n_inputs; i++) {
+        const bool given = node->inputs[i] != SC_NONE && plan->values[node->inputs[i]].kind != SC_MASK;
+        why = given && in[i] != in[i - 2] ? "the mask of a value does not move with it" : NULL;
+    }
+    return why;
+}
+
+/* One frame of `whole`, as if it were a value of its own */
+static sc_shape frame_of(const sc_shape *shape, size_t rank)
+{
+    sc_shape one = {.rank = rank};
+    for (size_t d = 0; d < rank; d++) {
+        one.dim[d] = d < 2 ? 1 : aligned(shape, rank, d);
+    }
+    return one;
+}
+
+static void masked_run(const sc_node *node, sc_frame *frame)
+{
+    static merge_function *const functions[] = {[MULTIPLY] = product, [MAXIMUM] = larger, [MINIMUM] = smaller};
+    const enum masked_function function = (enum masked_function)((const masked_params *)node->params)->function;
+    const sc_shape *whole = &frame->shapes[node->outputs[0]];
+    const float *mask[2] = {sc_in(node, frame, 2), sc_in(node, frame, 3)};
+    float *y = sc_out(node, frame, 0);
+    if (mask[0] == NULL && mask[1] == NULL) {
+        merge_into(y, whole, frame->rows, sc_in(node, frame, 0), sc_in_shape(node, frame, 0), first);
+        merge_into(y, whole, frame->rows, sc_in(node, frame, 1), sc_in_shape(node, frame, 1), functions[function]);
+        return;
+    }
+    const size_t rank = whole->rank, rows = frame->rows * whole->dim[0], T = whole->dim[1]; /* masked values have time */
+    const sc_shape of_y = frame_of(whole, rank);
+    const size_t size = sc_shape_size(&of_y, 0);
+    sc_shape of[2];
+    size_t frames[2];
+    for (size_t i = 0; i < 2; i++) {
+        of[i] = frame_of(sc_in_shape(node, frame, i), rank);
+        frames[i] = aligned(sc_in_shape(node, frame, i), rank, 1);
+    }
+    for (size_t i = 0; i < rows * T; i++, y += size) {
+        const float *x[2];
+        bool counts[2];
+        for (size_t k = 0; k < 2; k++) {
+            const size_t at = frames[k] == 1 ? i / T : i;
+            x[k] = sc_in(node, frame, k) + at * sc_shape_size(&of[k], 0);
+            counts[k] = mask[k] == NULL || mask[k][at] != 0.0f;
+        }
+        if (counts[0] || (!counts[1] && function != MULTIPLY)) {
+            merge_into(y, &of_y, 1, x[0], &of[0], first);
+            if (counts[0] && counts[1]) {
+                merge_into(y, &of_y, 1, x[1], &of[1], functions[function]);
+            }
+        } else if (counts[1]) {
+            merge_into(y, &of_y, 1, x[1], &of[1], first);
+        } else {
+            memset(y, 0, size * sizeof(float));
+        }
+    }
+}
+
+/* ---- The ops ------------------------------------------------------------------------------------------------------ */
+
 const sc_op sc_op_add = {.name = "add", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
                          .infer = merge_infer, .run = add_run, .moves = sc_moves_together};
 const sc_op sc_op_multiply = {.name = "multiply", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
@@ -155,3 +260,6 @@ const sc_op sc_op_maximum = {.name = "maximum", .min_inputs = 1, .max_inputs = S
                              .infer = merge_infer, .run = maximum_run, .moves = sc_moves_together};
 const sc_op sc_op_minimum = {.name = "minimum", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
                              .infer = merge_infer, .run = minimum_run, .moves = sc_moves_together};
+const sc_op sc_op_masked_merge = {.name = "masked_merge", .min_inputs = 2, .max_inputs = 4, .outputs = 1, .broadcasts = true,
+                                  .masks = 3 << 2, .parse = masked_parse, .infer = masked_infer, .run = masked_run,
+                                  .moves = masked_moves};

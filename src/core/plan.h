@@ -73,6 +73,7 @@ typedef struct sc_op {
                            * and every frame counts */
     bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
     bool refuses_lengths; /* cannot serve rows of different lengths */
+    bool lengths_apart;   /* the inputs need not end at the same frames: sc_lengths_of() each */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
     /* Reads attributes into node->params. */
@@ -99,7 +100,7 @@ struct sc_node {
     size_t *inputs;      /* values; SC_NONE where absent */
     size_t n_inputs;
     size_t outputs[3];   /* values; SC_NONE where not wanted */
-    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs for merges); SC_NONE where absent */
+    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs of several); SC_NONE where absent */
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths, divides; /* the op's, or narrower */
@@ -274,10 +275,16 @@ static inline const sc_shape *sc_in_shape(const sc_node *node, const sc_frame *f
     return &frame->shapes[node->inputs[i]];
 }
 
-/* The lengths of the block's rows, or NULL when all rows are whole. */
+/* The lengths of the block's rows in input i, or NULL when all rows are whole. */
+static inline const int64_t *sc_lengths_of(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return i < node->n_lengths && node->lengths[i] != SC_NONE ? (const int64_t *)frame->data[node->lengths[i]] : NULL;
+}
+
+/* Those of input 0, which are those of all where the op does not set lengths_apart. */
 static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *frame)
 {
-    return node->n_lengths > 0 && node->lengths[0] != SC_NONE ? (const int64_t *)frame->data[node->lengths[0]] : NULL;
+    return sc_lengths_of(node, frame, 0);
 }
 
 /* What the node keeps of row m of the block between two steps; NULL where there is no such thing. */
@@ -330,7 +337,7 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
-extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge; /* masks.c */
+extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
 extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
@@ -341,8 +348,9 @@ extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op
     sc_op_stack; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
-    sc_op_minimum; /* merges.c */
+    sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
+extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

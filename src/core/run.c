@@ -99,11 +99,14 @@ static bool lengths_fit(const sc_workspace *space, size_t lengths, size_t value)
     return shape->rank >= 2 && shape->dim[0] == 1 && shape->dim[1] == space->ends[lengths];
 }
 
-/* An input without lengths that is there for every frame of the others. */
+/* An input without lengths that is there for every frame of the others, or is not there. */
 static bool repeats(const sc_workspace *space, const sc_node *node, size_t i)
 {
-    if (!node->op->broadcasts || i >= node->n_inputs || node->inputs[i] == SC_NONE || node->lengths[i] != SC_NONE) {
+    if (!node->op->broadcasts || i >= node->n_inputs || node->lengths[i] != SC_NONE) {
         return false;
+    }
+    if (node->inputs[i] == SC_NONE) {
+        return true;
     }
     const sc_shape *shape = &space->shapes[node->inputs[i]];
     return shape->rank < space->shapes[node->outputs[0]].rank || (shape->rank > 1 && shape->dim[1] == 1);
@@ -128,7 +131,8 @@ static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *spa
             return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s) cannot take rows of different lengths", node->layer,
                            node->op->name);
         }
-        if (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[first], lengths))) {
+        if (!node->op->lengths_apart &&
+            (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[first], lengths)))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs %zu and %zu differ",
                            node->layer, node->op->name, first + 1, i + 1);
         }

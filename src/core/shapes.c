@@ -81,7 +81,24 @@ typedef struct reshape_params {
     size_t keep;              /* leading axes that stay, the batch among them; */
     size_t rank;              /* the others become so many */
     size_t dim[SC_MAX_RANK];  /* of these sizes; SC_UNKNOWN, at most once, is what is left */
+    sc_shape from;            /* what the others must be; rank 0: anything */
 } reshape_params;
+
+/* Sizes from 1; -1, which is SC_UNKNOWN then, where `unknown` is more than 0. */
+static bool read_sizes(const sc_json *list, size_t most, size_t unknown, size_t *dim, size_t *rank)
+{
+    bool fits = list != NULL && list->type == SC_JSON_ARRAY && list->count <= most;
+    for (const sc_json *size = fits ? list->child : NULL; fits && size != NULL; size = size->next) {
+        size_t *to = &dim[(*rank)++];
+        if (size->type == SC_JSON_NUMBER && size->number == -1) {
+            *to = SC_UNKNOWN;
+            fits = unknown-- > 0;
+        } else {
+            fits = sc_json_size(size, to) && *to >= 1 && *to <= (size_t)1 << 32;
+        }
+    }
+    return fits;
+}
 
 static sc_status reshape_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
@@ -94,22 +111,15 @@ static sc_status reshape_parse(sc_builder *builder, sc_node *node, const sc_json
         return status;
     }
     const size_t rank = builder->plan->shapes[node->inputs[0]].rank;
-    const sc_json *shape = sc_json_get(attributes, "shape");
-    bool fits = p->keep <= rank && shape != NULL && shape->type == SC_JSON_ARRAY && shape->count <= SC_MAX_RANK - p->keep;
-    size_t unknown = 0;
-    for (const sc_json *size = fits ? shape->child : NULL; fits && size != NULL; size = size->next) {
-        size_t *dim = &p->dim[p->rank++];
-        if (size->type == SC_JSON_NUMBER && size->number == -1) {
-            *dim = SC_UNKNOWN;
-            fits = ++unknown == 1;
-        } else {
-            fits = sc_json_size(size, dim) && *dim >= 1 && *dim <= (size_t)1 << 32;
-        }
+    const sc_json *from = sc_json_get(attributes, "sizes");
+    bool fits = p->keep <= rank && read_sizes(sc_json_get(attributes, "shape"), SC_MAX_RANK - p->keep, 1, p->dim, &p->rank);
+    if (fits && (from == NULL || from->type != SC_JSON_NULL)) {
+        fits = read_sizes(from, SC_MAX_RANK - p->keep, 0, p->from.dim, &p->from.rank) && p->keep + p->from.rank == rank;
     }
     return fits ? SC_OK
-                : sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (reshape): of an input of %zu axes, keep must be some and "
-                          "shape a list of sizes from 1, at most one of them -1, with no more than %d axes in all",
-                          node->layer, rank, SC_MAX_RANK);
+                : sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (reshape): of an input of %zu axes, keep must be some, sizes "
+                          "null or those of the others, and shape a list of sizes from 1, at most one of them -1, with no "
+                          "more than %d axes in all", node->layer, rank, SC_MAX_RANK);
 }
 
 /* The product of sizes that are known; false when one is not, or it is past all memory. */
@@ -138,6 +148,7 @@ static sc_status reshape_infer(const sc_node *node, const sc_shape *in, sc_shape
     bool known = true;
     for (size_t d = p->keep; d < in[0].rank; d++) {
         known = known && in[0].dim[d] != SC_UNKNOWN;
+        fits = fits && (p->from.rank == 0 || in[0].dim[d] == SC_UNKNOWN || in[0].dim[d] == p->from.dim[d - p->keep]);
         fits = fits && (!known || sc_mul(from, in[0].dim[d], &from));
     }
     if (fits && known && left != SC_NONE) {
@@ -162,6 +173,8 @@ static sc_status reshape_pack(sc_builder *builder, sc_node *node, const sc_shape
         if (same || rest) {
             p->keep++;
             p->rank--;
+            p->from.rank -= p->from.rank > 0;
+            memmove(p->from.dim, p->from.dim + 1, p->from.rank * sizeof *p->from.dim);
             memmove(p->dim, p->dim + 1, p->rank * sizeof *p->dim);
         }
     }

@@ -202,10 +202,11 @@ class Mask:
     kind : str
         "input": what the caller of the model gives for the input `sources`, all frames if nothing.
         "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
-        "all" of several masks.
+        "all" of several masks. "concat": of two sequences end to end.
     sources : tuple of str, or of Mask
-        Names of values; of "any" and "all", masks. Before a layer is lowered, symbols stand for
-        names, and there is one more kind, "of": the mask that a symbol has.
+        Names of values; of "any" and "all", masks; of "concat", two sequences, each the name of a
+        value or a mask itself, and their masks, None for one whose frames all count. Before a layer
+        is lowered, symbols stand for names, and there is one more kind, "of": a symbol's mask.
     number : float
     """
 
@@ -266,9 +267,9 @@ class Site:
 # Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
 # input.
 _ELEMENTWISE = frozenset([
-    "add", "multiply", "average", "subtract", "divide", "maximum", "minimum",
+    "add", "multiply", "average", "subtract", "divide", "maximum", "minimum", "masked_merge",
 ])  # fmt: skip
-_MERGES = _ELEMENTWISE | {"concat"}
+_MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it: ids pass through them too.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
 # How many axes the first result of an op has, and how many more than its first input; the ops that
@@ -285,6 +286,8 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
     if op in _ELEMENTWISE:
         known = [rank for rank in ranks if rank is not None]
         return max(known) if len(known) == len(ranks) else None
+    if op == "dot":
+        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
     if op == "reshape":
@@ -329,6 +332,8 @@ class GraphBuilder:
         elif mask.kind in ("any", "all"):
             parts = [self._mask(part) for part in mask.sources if isinstance(part, Mask)]
             made = self._mask_node("mask_merge", parts, {"all": mask.kind == "all"})
+        elif mask.kind == "concat":
+            made = self._mask_node("mask_concat", [self._source(part) for part in mask.sources], {})
         else:
             (name,) = mask.sources
             op, attrs = (
@@ -338,14 +343,22 @@ class GraphBuilder:
         self._masks[mask] = made
         return made
 
+    def _source(self, source: str | Mask | None) -> Value | None:
+        if isinstance(source, Mask):
+            return self._mask(source)
+        return None if source is None else Value(source)
+
     def _mask_input(self, name: str) -> Value:
         self._inputs.append({"name": f"{name}:mask", "kind": "mask", "of": name})
         return Value(f"{name}:mask", rank=2)
 
-    def _mask_node(self, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
+    def _mask_node(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]
+    ) -> Value:
         made = Value(f"{self.layer_name}:mask{len(self._masks)}", rank=2)
         self._nodes.append({
-            "op": op, "layer": self.layer_name, "inputs": [value.name for value in inputs],
+            "op": op, "layer": self.layer_name,
+            "inputs": [None if value is None else value.name for value in inputs],
             "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
         })  # fmt: skip
         return made

@@ -75,6 +75,22 @@ static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G, boo
     return t;
 }
 
+/* Packing a transpose is packing. */
+static void test_transposed(const sc_kernels *k, size_t K, size_t N)
+{
+    used = 0;
+    const size_t floats = k->packed_floats(K, N, 1);
+    const test_matrix t = matrix(k, K, N, 1, false);
+    float *transpose = buffer(N * (K + 3)), *data = buffer(floats); /* rows of K + 3, of which K are read */
+    for (size_t n = 0; n < N; n++) {
+        for (size_t i = 0; i < K; i++) {
+            transpose[n * (K + 3) + i] = t.source[i * N + n];
+        }
+    }
+    k->pack_transposed(data, transpose, K + 3, K, N);
+    CHECK(memcmp(data, t.packed.data, floats * sizeof(float)) == 0, "%s transposed %zu x %zu", k->isa, K, N);
+}
+
 /* The same matrix, paired. */
 static sc_matrix paired(const sc_kernels *k, const test_matrix *t)
 {
@@ -364,6 +380,7 @@ int main(void)
                     test_matmul(k, M, I, n, G, false);
                     test_matmul(k, 1, n, n % 13 + 1, G, false);
                 }
+                test_transposed(k, I, n);
                 test_matmul(k, M, I, n, 1, true);
                 test_matmul(k, 1, I, n, 1, true);
                 for (int cell = LSTM; cell <= RNN; cell++) {

@@ -5,7 +5,10 @@ feedforward.py  layers that treat every frame alone
 activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
+einsum.py       EinsumDense
+arithmetic.py   Unary, Reduce
 merges.py       several values into one
+attention.py    attention, of one head and of several
 shapes.py       moving values
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
@@ -17,12 +20,15 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from .arithmetic import Reduce, Unary
+from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
+from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
 from .masking import Masking
-from .merges import Add, Concatenate, Multiply
+from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
 from .norms import (
     BatchNormalization,
     GroupNormalization,
@@ -33,8 +39,17 @@ from .norms import (
     UnitNormalization,
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .shapes import Flatten
-from .stacks import RNN, Cell, GRUCell, LSTMCell, RecurrentStack, SimpleRNNCell, StackedRNNCells
+from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
+from .stacks import (
+    RNN,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    RecurrentStack,
+    SimpleRNNCell,
+    StackedRNNCells,
+    Step,
+)
 from .training import (
     ActivityRegularization,
     AlphaDropout,
@@ -61,7 +76,10 @@ __all__ = [
     "Activation",
     "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
+    "Average",
     "AveragePooling1D",
     "BatchNormalization",
     "Bidirectional",
@@ -73,12 +91,16 @@ __all__ = [
     "Cropping1D",
     "Dense",
     "DepthwiseConv1D",
+    "Divide",
+    "Dot",
     "Dropout",
+    "EinsumDense",
     "Embedding",
     "Flatten",
     "GRUCell",
     "GaussianDropout",
     "GaussianNoise",
+    "GetItem",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "GroupNormalization",
@@ -89,14 +111,21 @@ __all__ = [
     "LeakyReLU",
     "Masking",
     "MaxPooling1D",
+    "Maximum",
+    "Minimum",
+    "MultiHeadAttention",
     "Multiply",
     "Normalization",
     "PReLU",
+    "Permute",
     "RMSNormalization",
     "ReLU",
     "Recurrent",
     "RecurrentStack",
+    "Reduce",
+    "RepeatVector",
     "Rescaling",
+    "Reshape",
     "SeparableConv1D",
     "Sequencer",
     "SimpleRNN",
@@ -105,9 +134,13 @@ __all__ = [
     "Softmax",
     "SpatialDropout1D",
     "StackedRNNCells",
+    "Step",
+    "Subtract",
     "Symbol",
     "ThresholdedReLU",
     "TimeDistributed",
+    "Unary",
     "UnitNormalization",
+    "UpSampling1D",
     "ZeroPadding1D",
 ]

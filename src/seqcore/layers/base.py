@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError, OptionError
-from ..graph import GraphBuilder, Mask, Site, Value, told
+from ..graph import GraphBuilder, Mask, Site, Value, finite, told
 
 __all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol"]
 
@@ -50,6 +50,14 @@ def flag(value: Any, layer: str, option: str) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise OptionError(f"{layer}: {option} is True or False; found {value!r}")
     return bool(value)
+
+
+def fraction(value: Any, layer: str, option: str) -> float:
+    """Return an option that is a number from 0 to 1."""
+    number = finite(value)
+    if number is None or not 0 <= number <= 1:
+        raise OptionError(f"{layer}: {option} is a number from 0 to 1; found {told(value)}")
+    return number
 
 
 def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -> Any:

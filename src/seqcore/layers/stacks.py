@@ -25,6 +25,7 @@ __all__ = [
     "RecurrentStack",
     "SimpleRNNCell",
     "StackedRNNCells",
+    "Step",
 ]
 
 

@@ -16,13 +16,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
-from .masks import mask_frames, mask_ids, mask_merge, masking
-from .merges import add, average, multiply
+from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
+from .merges import (
+    add,
+    average,
+    divide,
+    masked_merge,
+    maximum,
+    minimum,
+    multiply,
+    reduce,
+    subtract,
+    unary,
+)
 from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .recurrent import gru, lstm, simple_rnn
-from .shapes import concat, flatten, fold, select, stack, unfold
+from .shapes import (
+    concat,
+    expand,
+    flatten,
+    fold,
+    index,
+    permute,
+    repeat,
+    repeat_length,
+    reshape,
+    select,
+    slice,
+    slice_length,
+    stack,
+    unfold,
+)
 from .windows import (
     avg_pool1d,
     conv1d,
@@ -49,6 +76,9 @@ OPS: dict[str, Callable[..., Any]] = {
         flatten, concat, add, multiply, average, fold, unfold, select, stack,
         mask_ids, mask_frames, masking, mask_merge,
         affine, prelu, clipped_relu, normalize, softmax,
+        attention, batch_matmul, dot,
+        mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
+        reshape, expand, permute, repeat, slice, index,
     )
 }  # fmt: skip
 
@@ -58,6 +88,8 @@ WITH_LENGTHS = frozenset((
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
     "global_max_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
+    "attention",
+    "reshape", "slice", "index", "reduce",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
@@ -67,6 +99,9 @@ LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "max_pool1d": pool1d_length,
     "avg_pool1d": pool1d_length,
     "pad1d": pad1d_length,
+    "repeat": repeat_length,
+    "reshape": lambda length, _: length,
+    "slice": slice_length,
 }
 # Sizes that the weights' shapes already tell.
 SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
@@ -125,13 +160,21 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
-        arguments["lengths"] = lengths = _value(values, node.get("lengths"))
+        given = node.get("lengths")  # a list where each input ends for itself
+        lengths = (
+            [_value(values, name) for name in given]
+            if isinstance(given, list)
+            else _value(values, given)
+        )
+        arguments["lengths"] = lengths
+        arguments["lengths"] = _value(values, node.get("lengths"))
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node["outputs"], results, strict=True):
         if name is not None:
             values[name] = value
     if node.get("lengths_out") is not None:
+        lengths = _value(values, node["lengths"])
         values[node["lengths_out"]] = None if lengths is None else _mapped(op, lengths, attrs)
 
 
