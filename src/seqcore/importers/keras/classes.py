@@ -137,7 +137,10 @@ def _bidirectional(c: Config, options: Options) -> Layer:
     if forward.values.get("go_backwards"):
         raise NotSupportedError("a forward layer with go_backwards=True is not supported")
     halves = [_inner(c, half.entry, layers.Sequencer) for half in (forward, backward)]
-    return layers.Bidirectional(*halves, merge_mode=options["merge_mode"], name=c.name)
+    return layers.Bidirectional(
+        *halves, merge_mode=options["merge_mode"],
+        zero_output_for_mask=c.version.zeroes_masked, name=c.name,
+    )  # fmt: skip
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
@@ -203,7 +206,7 @@ def _function(kind: str) -> Callable[[Config], ActivationSpec]:
 
     def read(c: Config) -> ActivationSpec:
         made = layer_of(c)
-        if isinstance(made, layers.Softmax) and made.axis in (-1, (-1,)):
+        if isinstance(made, layers.Softmax) and made.axes == (-1,):
             return ActivationSpec("softmax")
         spec = getattr(made, "activation", None)
         if not isinstance(spec, ActivationSpec):
@@ -343,6 +346,14 @@ _SHAPES = {
 
 # ---- Normalisation ------------------------------------------------------------------------------
 
+
+def _unit(c: Config, options: Options) -> Layer:
+    # Keras 2 divides by sqrt(max(sum of squares, 1e-12))
+    least = 1e-12 if c.major == 3 else 1e-6
+    return layers.UnitNormalization(epsilon=least, name=c.name, **options)
+
+
+
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -369,7 +380,7 @@ _NORMS = {
         _same("RMSNormalization"), {"axis": axis(-1), "epsilon": number(1e-6)}, keras=(3,)
     ),
     "UnitNormalization": KerasClass(
-        _same("UnitNormalization"), {"axis": axis(-1), "order": only(2, "the norm is L2")},
+        _unit, {"axis": axis(-1), "order": only(2, "the norm is L2")},
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
