@@ -353,7 +353,6 @@ def _unit(c: Config, options: Options) -> Layer:
     return layers.UnitNormalization(epsilon=least, name=c.name, **options)
 
 
-
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {

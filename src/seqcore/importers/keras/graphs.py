@@ -170,9 +170,7 @@ class ModelReader:
         several = [node for name, node in nodes.items() if len(made[name, 0]) > 1]
         for node in several:
             if node is not list(nodes.values())[-1]:
-                self._collect(
-                    node.config, NotSupportedError("several outputs within a Sequential")
-                )
+                self._collect(node.config, NotSupportedError("several outputs within a Sequential"))
                 raise _CollectedError
 
     def _with_input(self, c: Config, entries: list[Any], top: bool) -> list[Any]:
