@@ -93,6 +93,8 @@ def h5_tree(reader: H5Reader) -> WeightTree:
     for owner in own.keys() | {path.rpartition("/")[0] for path in groups if _is_vars(path)}:
         path = f"{owner}/vars" if owner else "vars"
         if name := reader.strings(groups[path], "name", path):
+            if len(name) > 1:
+                reader.refuse(f"attribute 'name' of {path!r}: expected one name; found {len(name)}")
             names[owner] = name[0]
     try:
         return _tree(own, names)
