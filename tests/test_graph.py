@@ -177,12 +177,13 @@ def test_an_lstm_is_the_node_of_the_design():
         {"name": "x:lengths", "kind": "lengths", "of": "x"},
         {"name": "lstm:h0", "kind": "state", "shape": [128]},
         {"name": "lstm:c0", "kind": "state", "shape": [128]},
+        {"name": "x:mask", "kind": "mask", "of": "x"},
     ]
     assert made["nodes"] == [
         {
             "op": "lstm",
             "layer": "lstm",
-            "inputs": ["x", "lstm:h0", "lstm:c0"],
+            "inputs": ["x", "lstm:h0", "lstm:c0", "x:mask"],
             "lengths": "x:lengths",
             "outputs": ["lstm", None, None],
             "weights": {"W": "lstm.W", "U": "lstm.U", "b": "lstm.b"},
@@ -193,6 +194,7 @@ def test_an_lstm_is_the_node_of_the_design():
                 "reverse": False,
                 "realign": False,
                 "return_sequences": True,
+                "zero_output_for_mask": False,
             },
         }
     ]
@@ -228,10 +230,8 @@ def test_a_time_distributed_dense_is_a_dense_and_an_lstm_is_folded():
     assert unfold["inputs"] == [lstm["outputs"][0], "x"]
     assert unfold["lengths"] == "x:lengths"
     assert "lengths" not in lstm
-    assert lstm["inputs"][1:] == [
-        None,
-        None,
-    ]  # a frame of a row has no state that a caller could give
+    # a frame of a row has no state and no mask that a caller could give
+    assert lstm["inputs"][1:] == [None, None, None]
 
 
 def test_nodes_stand_in_order_of_execution_even_for_a_long_chain():

@@ -18,6 +18,12 @@ size_t sc_shape_size(const sc_shape *shape, size_t from)
     return product;
 }
 
+sc_status sc_rank_error(const sc_node *node, const char *expected, const sc_shape *found, sc_error *error)
+{
+    return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be %s, found %zu axes", node->layer, node->op->name,
+                   expected, found->rank);
+}
+
 /* Where `name` stands in the table of names, or the empty place where it belongs: FNV-1a, open addressing. */
 static size_t *name_slot(const sc_plan *plan, const char *name)
 {
@@ -100,13 +106,13 @@ static sc_status read_shape(sc_builder *builder, const sc_json *entry, sc_value 
 
 static sc_status read_input(sc_builder *builder, const sc_json *entry)
 {
-    static const char *const kinds[] = {"data", "lengths", "state", NULL};
+    static const char *const kinds[] = {"data", "lengths", "state", "mask", NULL};
     static const char *const dtypes[] = {"float32", "int64", NULL};
     sc_plan *plan = builder->plan;
     const sc_json *kind = sc_json_get(entry, "kind");
     const int kind_number = kind != NULL && kind->type == SC_JSON_STRING ? sc_index_of(kind->string, kinds) : -1;
     if (kind_number < 0) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "an input of the graph must be of kind data, lengths or state");
+        return sc_fail(builder->error, SC_BAD_GRAPH, "an input of the graph must be of kind data, lengths, state or mask");
     }
     const sc_json *dtype = sc_json_get(entry, "dtype");
     int dtype_number = kind_number == SC_LENGTHS ? SC_I64 : SC_F32;
@@ -123,7 +129,7 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     }
     plan->values[number].input = plan->n_inputs;
     plan->inputs[plan->n_inputs++] = number;
-    if (kind_number != SC_LENGTHS) {
+    if (kind_number == SC_DATA || kind_number == SC_STATE) {
         return read_shape(builder, entry, &plan->values[number], &plan->shapes[number]);
     }
     plan->shapes[number] = (sc_shape){.rank = 1, .dim = {1}};
@@ -131,10 +137,13 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     status = use_value(builder, plan->values[number].name, sc_json_get(entry, "of"), false, &of);
     if (status == SC_OK &&
         (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2 || plan->values[of].batch_axis != 0)) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "lengths '%s' belong to '%s', which has no time axis",
+        return sc_fail(builder->error, SC_BAD_GRAPH, "%s '%s' belong to '%s', which has no time axis", kind->string,
                        plan->values[number].name, plan->values[of].name);
     }
     plan->values[number].of = of;
+    if (status == SC_OK && kind_number == SC_MASK) {
+        plan->shapes[number] = (sc_shape){.rank = 2, .dim = {1, plan->shapes[of].dim[1]}};
+    }
     return status;
 }
 
@@ -178,7 +187,6 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
     if (node->inputs == NULL) {
         return sc_no_memory(builder);
     }
-    const bool ids = strcmp(node->op->name, "embedding") == 0;
     const size_t batch_axis = strcmp(node->op->name, "select") == 0 ? 1 : 0;
     const sc_json *name = names->child;
     for (size_t i = 0; i < node->n_inputs; i++, name = name->next) {
@@ -190,8 +198,9 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
         const bool moves = node->op->view; /* fold and unfold carry ids as well as features */
         /* A state may be absent at a call: only those who can do without may read it. */
         const bool needs = value != NULL && value->kind == SC_STATE && !(node->op->states && (i > 0 || batch_axis == 1));
-        if (value != NULL && (value->kind == SC_LENGTHS || needs || value->batch_axis != batch_axis ||
-                              (!moves && (value->dtype == SC_I64) != ids))) {
+        const bool mask = i < 32 ? node->op->masks >> i & 1 : node->op->masks == UINT32_MAX;
+        if (value != NULL && (value->kind == SC_LENGTHS || needs || (value->kind == SC_MASK && !mask) ||
+                              value->batch_axis != batch_axis || (!moves && (value->dtype == SC_I64) != node->op->ids))) {
             return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' is %s", node->layer, node->op->name,
                            value->name, value->dtype == SC_I64 ? "integers" : "of a kind that it cannot take");
         }
@@ -214,7 +223,7 @@ static sc_status read_node_outputs(sc_builder *builder, sc_node *node, const sc_
         if (i >= names->count) {
             continue;
         }
-        if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* only a recurrent op checks what is wanted */
+        if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* an op of several checks what is wanted */
             const sc_dtype dtype = node->op->view ? plan->values[node->inputs[0]].dtype : SC_F32;
             const sc_status status = add_value(builder, name, SC_DATA, dtype, &node->outputs[i]);
             if (status != SC_OK) {

@@ -11,6 +11,7 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
         return sc_no_memory(builder);
     }
     p->cell = cell;
+    p->mask = cell == SC_LSTM ? 3 : 2;
     sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
     if (status == SC_OK) {
         status = sc_attr_bool(builder, node, attributes, "reverse", &p->reverse);
@@ -30,8 +31,14 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
     if (status == SC_OK && cell == SC_GRU) {
         status = sc_attr_bool(builder, node, attributes, "reset_after", &p->reset_after);
     }
-    /* softmax is over all units */
-    node->divides = p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
+    const size_t mask = p->mask < node->n_inputs ? node->inputs[p->mask] : SC_NONE;
+    if (status == SC_OK && mask != SC_NONE) {
+        status = sc_attr_bool(builder, node, attributes, "zero_output_for_mask", &p->zero_output);
+        /* what the caller masks, no step has */
+        p->keeps_output = builder->plan->values[mask].kind != SC_MASK && !p->zero_output;
+    }
+    /* softmax and log_softmax are over all units */
+    node->divides = p->activation.kind < SC_SOFTMAX && p->recurrent_activation.kind < SC_SOFTMAX;
     const bool defaults = p->activation.kind == SC_TANH && p->recurrent_activation.kind == SC_SIGMOID;
     p->by_step_kernel = cell == SC_SIMPLE_RNN || (defaults && (cell == SC_LSTM || p->reset_after));
     return status;
@@ -52,7 +59,12 @@ static sc_status simple_rnn_parse(sc_builder *builder, sc_node *node, const sc_j
     return rnn_parse(builder, node, attributes, SC_SIMPLE_RNN);
 }
 
-/* x (B, T, I), h0 (B, H), [c0 (B, H)] -> y (B, T, H) or (B, H), h (B, H), [c (B, H)] */
+static bool same_or_unknown(size_t a, size_t b)
+{
+    return a == b || a == SC_UNKNOWN || b == SC_UNKNOWN;
+}
+
+/* x (B, T, I), h0 (B, H), [c0 (B, H)], mask (B, T) -> y (B, T, H) or (B, H), h (B, H), [c (B, H)] */
 static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const sc_rnn_params *p = node->params;
@@ -66,11 +78,22 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
     }
     const sc_shape state = {.rank = 2, .dim = {in[0].dim[0], p->units}};
     for (size_t i = 1; i < node->n_inputs; i++) {
+        if (i == p->mask) {
+            break;
+        }
         if (node->inputs[i] != SC_NONE &&
             (in[i].rank != 2 || in[i].dim[1] != p->units || (in[i].dim[0] != state.dim[0] && state.dim[0] != SC_UNKNOWN))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): an initial state must be (batch, %zu)", node->layer,
                            node->op->name, p->units);
         }
+    }
+    const sc_shape *mask = p->mask < node->n_inputs && node->inputs[p->mask] != SC_NONE ? &in[p->mask] : NULL;
+    if (mask != NULL && (mask->rank != 2 || mask->dim[0] != in[0].dim[0] || !same_or_unknown(mask->dim[1], in[0].dim[1]))) {
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): its mask must be (batch, time) like its input, found %s", node->layer,
+                       node->op->name, sc_shape_text(mask->rank, mask->dim).text);
+    }
+    if (mask != NULL && in[0].dim[1] > UINT32_MAX && in[0].dim[1] != SC_UNKNOWN) { /* the run numbers steps so */
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): more than 2^32 masked frames", node->layer, node->op->name);
     }
     out[0] = p->sequences ? (sc_shape){.rank = 3, .dim = {in[0].dim[0], in[0].dim[1], p->units}} : state;
     out[1] = out[2] = state;
@@ -160,7 +183,9 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
 
 static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
 {
-    return sc_rnn_scratch(node->params, rows * in[0].dim[0], in[0].dim[1]);
+    const sc_rnn_params *p = node->params;
+    const bool masked = p->mask < node->n_inputs && node->inputs[p->mask] != SC_NONE;
+    return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
 /* Whether an initial state is absent, or an input of the graph: then a stream has the state. */
@@ -177,7 +202,10 @@ static bool given_at_the_call(const sc_plan *plan, size_t state)
 static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     const sc_rnn_params *p = node->params;
-    const bool last = (node->n_inputs > 1 && in[1] == SC_LAST) || (node->n_inputs > 2 && in[2] == SC_LAST);
+    bool last = false;
+    for (size_t i = 1; i < node->n_inputs; i++) {
+        last = last || in[i] == SC_LAST;
+    }
     if (in[0] != SC_MOVING) {
         out[0] = out[1] = out[2] = in[0] == SC_WHOLE && last ? SC_LAST : in[0];
         return NULL;
@@ -185,7 +213,11 @@ static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_
     if (p->reverse) {
         return "it reads its sequence from the end";
     }
-    for (size_t i = 1; i < node->n_inputs; i++) {
+    const bool masked = p->mask < node->n_inputs && node->inputs[p->mask] != SC_NONE;
+    if (masked && plan->values[node->inputs[p->mask]].kind != SC_MASK && in[p->mask] != SC_MOVING) {
+        return "its mask does not come with the frames";
+    }
+    for (size_t i = 1; i < node->n_inputs && i < p->mask; i++) {
         if (!given_at_the_call(plan, node->inputs[i])) {
             return "its initial state is computed by another layer";
         }
@@ -195,20 +227,26 @@ static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_
     return NULL;
 }
 
-static size_t rnn_keeps(const sc_node *node, sc_kept kept[2])
+static size_t rnn_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
 {
     const sc_rnn_params *p = node->params;
-    kept[0] = (sc_kept){.name = "h", .size = p->units, .room = p->padded};
-    kept[1] = (sc_kept){.name = "c", .size = p->units, .room = p->padded};
-    return p->cell == SC_LSTM ? 2 : 1;
+    size_t count = 0;
+    kept[count++] = (sc_kept){.name = "h", .size = p->units, .room = p->padded};
+    if (p->cell == SC_LSTM) {
+        kept[count++] = (sc_kept){.name = "c", .size = p->units, .room = p->padded};
+    }
+    if (p->keeps_output) {
+        kept[count++] = (sc_kept){.name = "output", .size = p->units, .room = p->padded};
+    }
+    return count;
 }
 
-const sc_op sc_op_lstm = {.name = "lstm", .min_inputs = 1, .max_inputs = 3, .outputs = 3, .states = true,
+const sc_op sc_op_lstm = {.name = "lstm", .min_inputs = 1, .max_inputs = 4, .outputs = 3, .states = true, .masks = 1 << 3,
                           .parse = lstm_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
                           .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_gru = {.name = "gru", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .states = true, .parse = gru_parse,
+const sc_op sc_op_gru = {.name = "gru", .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2, .parse = gru_parse,
                          .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run,
                          .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .states = true,
+const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2,
                                 .parse = simple_rnn_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
                                 .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};

@@ -21,6 +21,9 @@ typedef struct sc_rnn_params {
     enum sc_rnn_cell cell;
     size_t inputs, units; /* I, H */
     bool reset_after, reverse, realign, sequences;
+    bool zero_output;    /* a masked frame's output is zero, not that of the frame before */
+    size_t mask;         /* number of the input that is the mask */
+    bool keeps_output;   /* steps can be masked: a row keeps its last output too */
     bool by_step_kernel; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
     sc_activation_spec activation, recurrent_activation;
     sc_rnn_weights weights; /* of all units */
@@ -40,8 +43,14 @@ static inline float *sc_rnn_kept_c(const sc_rnn_params *p, float *state)
     return state + (p->padded + 15) / 16 * 16;
 }
 
+/* The last output of a row that keeps it, behind its h and c. */
+static inline float *sc_rnn_kept_output(const sc_rnn_params *p, float *state)
+{
+    return state + (p->cell == SC_LSTM ? 2 : 1) * ((p->padded + 15) / 16 * 16);
+}
+
 /* Bytes of scratch of one worker for so many rows of so many frames. */
-size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time);
+size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time, bool masked);
 /* Runs the layer for the frame's rows, alone or as one of the frame's team. */
 void sc_rnn_run(const sc_node *node, sc_frame *frame);
 

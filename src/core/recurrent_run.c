@@ -1,5 +1,8 @@
 /* The time loop of the recurrent layers.
  *
+ * A mask takes frames out of a row: its steps are the frames that count, as if there were no others, and what a masked frame puts
+ * out is filled in at the end.
+ *
  * It runs inside one call. Rows are taken longest first, so that the rows still running are always a prefix: ragged
  * batches shrink as rows end, and no work is done on padding. A row's state never moves: pointers do.
  *
@@ -23,14 +26,15 @@
 /* Offsets into a worker's scratch. R rows, S frames hoisted at a time (0: fused). */
 typedef struct rnn_layout {
     size_t stretch; /* S */
-    size_t order, lengths, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
+    size_t order, lengths, ends, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
     size_t list_a, list_out;             /* arrays of S * R */
     size_t row, zeros, states, cells, sums, sums_n, cell; /* floats */
     size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
+    size_t steps;                        /* R * T numbers, with a mask */
     size_t bytes;
 } rnn_layout;
 
-static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
+static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool masked)
 {
     rnn_layout l = {0};
     const sc_rnn_weights *w = &p->weights;
@@ -45,6 +49,7 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     size_t *bytes = &l.bytes;
     l.order = sc_reserve(bytes, R, sizeof(size_t));
     l.lengths = sc_reserve(bytes, R, sizeof(size_t));
+    l.ends = sc_reserve(bytes, R, sizeof(size_t));
     l.x = sc_reserve(bytes, R, sizeof(float *));
     l.h = sc_reserve(bytes, R, sizeof(float *));
     l.h_next = sc_reserve(bytes, R, sizeof(float *));
@@ -59,6 +64,7 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     l.list_out = sc_reserve(bytes, l.stretch * R, sizeof(float *));
     l.sums = sc_reserve(bytes, l.stretch * R * w->row_floats, sizeof(float));
     l.sums_n = sc_reserve(bytes, l.stretch * R * w->row_n_floats, sizeof(float));
+    l.steps = sc_reserve(bytes, masked ? R * T : 0, sizeof(uint32_t));
     if (!p->by_step_kernel) {
         l.gates = sc_reserve(bytes, R, sizeof(float *));
         l.candidate = sc_reserve(bytes, R, sizeof(float *));
@@ -71,9 +77,9 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T)
     return l;
 }
 
-size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time)
+size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time, bool masked)
 {
-    return rnn_layout_of(p, rows, time).bytes;
+    return rnn_layout_of(p, rows, time, masked).bytes;
 }
 
 /* ---- Running ------------------------------------------------------------------------------------------------ */
@@ -89,7 +95,10 @@ typedef struct rnn_run {
     const float *input; /* (rows, T, I) */
     float *output;      /* (rows, T, H), or NULL when no sequence is wanted */
     size_t *order;      /* row of the block */
-    size_t *lengths;    /* in the order of processing */
+    size_t *lengths;    /* steps of each row; this and all that follows in the order of processing */
+    size_t *ends;       /* frames of each row: the same without a mask */
+    const float *mask;  /* (rows, T), or NULL */
+    uint32_t *steps;    /* with a mask: T numbers a row, of which the first so many say which of its frames they are */
     const float **x, **h, **xw, **xw_n;
     float **h_next, **c; /* from the worker's first unit on */
     const float **list_a;
@@ -142,30 +151,60 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
     return w;
 }
 
-/* order and lengths: longest first, rows of one length in their own order */
+/* The frame that the n-th of a row of so many is. */
+static size_t frame_of(const rnn_run *r, size_t end, size_t n)
+{
+    return r->p->reverse ? end - 1 - n : n;
+}
+
+static size_t count_steps(const rnn_run *r, size_t row, size_t end)
+{
+    size_t count = 0;
+    for (size_t t = 0; t < end; t++) {
+        count += r->mask[row * r->T + t] != 0.0f;
+    }
+    return count;
+}
+
+/* order, ends and lengths: longest first, rows of one length in their own order */
 static void sort_rows(rnn_run *r, const int64_t *lengths)
 {
     for (size_t m = 0; m < r->rows; m++) {
-        const size_t n = lengths != NULL ? (size_t)lengths[m] : r->T;
+        const size_t end = lengths != NULL ? (size_t)lengths[m] : r->T, n = r->mask != NULL ? count_steps(r, m, end) : end;
         size_t place = m;
         for (; place > 0 && r->lengths[place - 1] < n; place--) {
             r->lengths[place] = r->lengths[place - 1];
+            r->ends[place] = r->ends[place - 1];
             r->order[place] = r->order[place - 1];
         }
         r->lengths[place] = n;
+        r->ends[place] = end;
         r->order[place] = m;
+    }
+}
+
+static void list_steps(rnn_run *r)
+{
+    for (size_t m = 0; m < r->rows; m++) {
+        const float *mask = r->mask + r->order[m] * r->T;
+        uint32_t *steps = r->steps + m * r->T;
+        for (size_t n = 0, s = 0; n < r->ends[m]; n++) {
+            if (mask[frame_of(r, r->ends[m], n)] != 0.0f) {
+                steps[s++] = (uint32_t)n;
+            }
+        }
     }
 }
 
 /* The frame that row m (in the order of processing) reads in step s, and the one to which its output belongs. */
 static size_t frame_in(const rnn_run *r, size_t m, size_t s)
 {
-    return r->p->reverse ? r->lengths[m] - 1 - s : s;
+    return frame_of(r, r->ends[m], r->mask != NULL ? r->steps[m * r->T + s] : s);
 }
 
 static size_t frame_out(const rnn_run *r, size_t m, size_t s)
 {
-    return r->p->realign ? frame_in(r, m, s) : s;
+    return r->p->realign ? frame_in(r, m, s) : r->mask != NULL ? r->steps[m * r->T + s] : s;
 }
 
 static const float *x_of(const rnn_run *r, size_t m, size_t s)
@@ -344,14 +383,19 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     r->sums_n = at(r, l->sums_n);
     r->zeros = at(r, l->zeros);
     r->states = (float *)(void *)(frame->team_scratch + l->states);
+    r->ends = at(r, l->ends);
+    r->steps = at(r, l->steps);
     sort_rows(r, sc_lengths(node, frame));
+    if (r->mask != NULL) {
+        list_steps(r);
+    }
     memset(r->zeros, 0, p->padded * sizeof(float));
-    const float *h0 = sc_in(node, frame, 1), *c0 = sc_in(node, frame, 2);
+    const float *h0 = sc_in(node, frame, 1), *c0 = p->cell == SC_LSTM ? sc_in(node, frame, 2) : NULL;
     float *cells = at(r, l->cells), *z = at(r, l->z), *z_n = at(r, l->z_n);
     float *reset_h = (float *)(void *)(frame->team_scratch + l->reset_h);
     for (size_t m = 0; m < r->rows; m++) {
         const size_t row = r->order[m];
-        float *state = sc_row_state(node, frame, m);
+        float *state = sc_row_state(node, frame, row);
         r->h[m] = state != NULL ? state : h0 != NULL ? h0 + row * p->units : r->zeros;
         if (p->cell == SC_LSTM && state != NULL) {
             r->c[m] = sc_rnn_kept_c(p, state) + r->own.first; /* in place */
@@ -371,6 +415,46 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     }
 }
 
+/* The output of every masked frame: that of the frame before, in the order of processing, or zeros. `before` is the output
+ * before the first frame, NULL for zeros. */
+static void fill_masked(const rnn_run *r, size_t m, const float *before)
+{
+    const size_t H = r->p->units, first = r->own.first, bytes = r->own.units * sizeof(float), end = r->ends[m];
+    const uint32_t *steps = r->steps + m * r->T;
+    for (size_t n = 0, s = 0; n < end; n++) {
+        const size_t t = r->p->realign ? frame_of(r, end, n) : n;
+        float *y = r->output + (r->order[m] * r->T + t) * H + first;
+        if (s < r->lengths[m] && steps[s] == n) {
+            before = y;
+            s++;
+        } else if (before == NULL || r->p->zero_output) {
+            memset(y, 0, bytes);
+        } else {
+            memcpy(y, before, bytes);
+        }
+    }
+}
+
+/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when there was no step. */
+static const float *last_output(const rnn_run *r, size_t m, const float *before)
+{
+    const size_t n = r->lengths[m];
+    const bool ends_masked = r->mask != NULL && (n == 0 || r->steps[m * r->T + n - 1] + (size_t)1 < r->ends[m]);
+    if (ends_masked && r->p->zero_output) {
+        return NULL;
+    }
+    return r->mask != NULL && n == 0 ? before : r->h[m] + r->own.first;
+}
+
+static void copy_or_clear(float *to, const float *from, size_t bytes)
+{
+    if (from == NULL) {
+        memset(to, 0, bytes);
+    } else if (to != from) {
+        memcpy(to, from, bytes);
+    }
+}
+
 /* The last states of this worker's units, and zeros past each row's end. */
 static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
 {
@@ -381,13 +465,20 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
         sc_meet(r->team); /* the others may still read the state of before */
     }
     for (size_t m = 0; m < r->rows; m++) {
-        const size_t row = r->order[m], n = r->lengths[m];
-        float *state = sc_row_state(node, frame, m);
-        if (state != NULL) {
-            memcpy(state + first, r->h[m] + first, bytes);
+        const size_t row = r->order[m], n = r->ends[m];
+        float *state = sc_row_state(node, frame, row);
+        float *kept = state != NULL && r->p->keeps_output ? sc_rnn_kept_output(r->p, state) + first : NULL;
+        if (r->mask != NULL && r->output != NULL) {
+            fill_masked(r, m, kept);
         }
         if (y != NULL) {
-            memcpy(y + row * H + first, r->h[m] + first, bytes);
+            copy_or_clear(y + row * H + first, last_output(r, m, kept), bytes);
+        }
+        if (kept != NULL) {
+            copy_or_clear(kept, last_output(r, m, kept), bytes);
+        }
+        if (state != NULL) {
+            copy_or_clear(state + first, r->h[m] + first, bytes);
         }
         if (h != NULL) {
             memcpy(h + row * H + first, r->h[m] + first, bytes);
@@ -452,25 +543,28 @@ static void step_one(const sc_node *node, sc_frame *frame)
 
 void sc_rnn_run(const sc_node *node, sc_frame *frame)
 {
-    if (sc_row_state(node, frame, 0) != NULL && sc_out(node, frame, 0) != NULL && frame->team.members == 1 &&
-        ((const sc_rnn_params *)node->params)->by_step_kernel) {
+    const sc_rnn_params *p = node->params;
+    const float *mask = sc_in(node, frame, p->mask);
+    if (sc_row_state(node, frame, 0) != NULL && sc_out(node, frame, 0) != NULL && frame->team.members == 1 && mask == NULL &&
+        p->by_step_kernel) {
         step_one(node, frame);
         return;
     }
     const sc_shape *shape = sc_in_shape(node, frame, 0);
-    rnn_run r = {.p = node->params,
+    rnn_run r = {.p = p,
                  .kernels = frame->kernels,
                  .team = &frame->team,
                  .rows = frame->rows * shape->dim[0],
                  .T = shape->dim[1],
                  .input = sc_in(node, frame, 0),
+                 .mask = mask,
                  .turn = frame->turn,
                  .scratch = frame->scratch};
     r.output = r.p->sequences ? sc_out(node, frame, 0) : NULL;
     if (r.rows == 0) {
         return;
     }
-    r.layout = rnn_layout_of(r.p, frame->capacity * shape->dim[0], r.T);
+    r.layout = rnn_layout_of(r.p, frame->capacity * shape->dim[0], r.T, mask != NULL);
     set_up(&r, node, frame);
     run_steps(&r);
     finish(&r, node, frame);

@@ -18,29 +18,28 @@ const char *sc_moves_along(const sc_plan *plan, const sc_node *node, const sc_mo
     return NULL;
 }
 
-/* All alike; or what has one frame for all, with a sequence. */
+/* All alike; or with a sequence what has one frame for all of its own, or no time axis: missing axes come after the batch. */
 const char *sc_moves_together(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
+    size_t rank = 0;
+    bool moving = false, folded = false;
     out[0] = in[0];
-    for (size_t i = 1; i < node->n_inputs; i++) {
-        const sc_motion a = out[0], b = in[i];
-        if (a == b) {
-            continue;
-        }
-        if ((a == SC_WHOLE || a == SC_LAST) && (b == SC_WHOLE || b == SC_LAST)) {
-            out[0] = SC_LAST;
-            continue;
-        }
-        bool repeats = (a == SC_MOVING && b == SC_WHOLE) || (a == SC_WHOLE && b == SC_MOVING);
-        for (size_t k = 0; repeats && k <= i; k++) {
-            const sc_shape *shape = &plan->shapes[node->inputs[k]];
-            repeats = in[k] == SC_MOVING || (shape->rank > 2 && shape->dim[1] == 1);
-        }
-        if (!repeats) {
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        const size_t axes = plan->shapes[node->inputs[i]].rank;
+        rank = axes > rank ? axes : rank;
+        moving = moving || in[i] == SC_MOVING;
+        folded = folded || in[i] == SC_FOLDED;
+        out[0] = in[i] != out[0] ? SC_LAST : out[0];
+    }
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        const sc_shape *shape = &plan->shapes[node->inputs[i]];
+        const bool repeats = shape->rank < rank || (rank > 2 && shape->dim[1] == 1);
+        const bool frames = in[i] == SC_MOVING ? shape->rank == rank : in[i] == SC_WHOLE && repeats;
+        if ((moving && !frames) || (folded && in[i] != SC_FOLDED)) {
             return "it joins a sequence with what is none";
         }
-        out[0] = SC_MOVING;
     }
+    out[0] = moving ? SC_MOVING : out[0];
     return NULL;
 }
 
@@ -75,6 +74,9 @@ static void survey_inputs(survey *s)
         const size_t value = s->plan->inputs[i];
         s->shapes[value] = s->plan->shapes[value];
         s->motion[value] = SC_WHOLE;
+        if (s->plan->values[value].kind == SC_MASK) { /* a step has none */
+            s->shapes[value].dim[1] = s->shapes[s->plan->values[value].of].dim[1];
+        }
         if (has_time(s->plan, value) && (s->plan->shapes[value].dim[1] != 1 || !longer)) {
             s->motion[value] = SC_MOVING;
             s->shapes[value].dim[1] = 1;
@@ -119,7 +121,7 @@ static void survey_node(survey *s, const sc_node *node)
             return;
         }
         const size_t axes = out[i] == SC_MOVING ? 3 : out[i] == SC_FOLDED ? 2 : 0;
-        if (shapes[i].rank < axes && s->plan->values[node->outputs[i]].dtype == SC_F32) {
+        if (shapes[i].rank < axes && s->plan->values[node->outputs[i]].dtype == SC_F32 && !node->op->is_mask) {
             refuse(s->step, node, "its output has no axis but batch and time"); /* softmax would go over time */
             return;
         }
@@ -143,7 +145,7 @@ static const char *joined(sc_plan *plan, const char *first, const char *second)
 static bool place_state(survey *s, sc_node *node)
 {
     node->state = SC_NONE;
-    sc_kept kept[2];
+    sc_kept kept[SC_MAX_KEPT];
     const bool moving = node->n_inputs > 0 && node->inputs[0] != SC_NONE && s->motion[node->inputs[0]] == SC_MOVING;
     const size_t count = moving && node->op->keeps != NULL ? node->op->keeps(node, kept) : 0;
     sc_step_plan *step = s->step;
@@ -277,7 +279,7 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     }
     step->inputs = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->inputs);
     step->outputs = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->outputs);
-    step->states = sc_plan_alloc(plan, 2 * plan->n_nodes, sizeof *step->states);
+    step->states = sc_plan_alloc(plan, SC_MAX_KEPT * plan->n_nodes, sizeof *step->states);
     step->arrays = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->arrays);
     survey s = {.plan = plan, .step = step};
     const sc_allocator *allocator = &plan->allocator;

@@ -148,6 +148,9 @@ static sc_status infer_shapes(const sc_plan *plan, sc_workspace *space, const sc
             memcpy(space->shapes[number].dim, inputs[i].shape, sizeof inputs[i].shape);
             space->shapes[number].dim[plan->values[number].batch_axis] = 1;
         }
+        if (plan->values[number].kind == SC_MASK) { /* also when it is absent; what it is about stands before it */
+            space->shapes[number].dim[1] = space->shapes[plan->values[number].of].dim[1];
+        }
     }
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];

@@ -16,6 +16,7 @@ from .layers.base import Symbol
 
 __all__ = [
     "DataInput",
+    "booleans",
     "data_inputs",
     "floats",
     "integers",
@@ -42,7 +43,7 @@ def _array(value: Any, what: str) -> Array:
     if isinstance(value, Symbol):
         raise GraphError(f"{what}: a model is called on arrays; found {value!r}")
     if isinstance(value, np.ma.MaskedArray):
-        raise DtypeError(f"{what}: a masked array's mask would be lost; give lengths=")
+        raise DtypeError(f"{what}: a masked array's mask would be lost; give lengths= or mask=")
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -76,6 +77,16 @@ def integers(value: Any, what: str) -> Array:
     return np.require(array, _IDS, ["C", "A"])
 
 
+def booleans(value: Any, what: str) -> Array:
+    """Return a mask as the core reads it: float32, 1 where True. Numbers must be 0 or 1."""
+    array = _array(value, what)
+    if array.dtype.kind in "iuf" and not np.isin(array, (0, 1)).all():
+        raise DtypeError(f"{what}: expected booleans, or 0 and 1; found other numbers")
+    if array.dtype.kind not in "biuf":
+        raise DtypeError(f"{what}: expected booleans; found {array.dtype}")
+    return np.require(array, _FLOAT, ["C", "A"])
+
+
 def unfit_out(name: str, result: Any) -> ShapeError | DtypeError:
     """Return the error for an ``out=`` that the core cannot write into where it is."""
     if not isinstance(result, np.ndarray) or result.dtype != _FLOAT:
@@ -85,21 +96,26 @@ def unfit_out(name: str, result: Any) -> ShapeError | DtypeError:
 
 
 class DataInput(NamedTuple):
-    """A required input: its place in the plan's list, its lengths' place, how it is read."""
+    """A required input: its place in the plan's list, its lengths' and mask's, how it is read."""
 
     name: str
     place: int
     lengths: int | None
+    mask: int | None
     convert: Callable[[Any, str], Array]
 
 
 def data_inputs(specs: Sequence[Mapping[str, Any]]) -> list[DataInput]:
-    lengths = {spec["of"]: k for k, spec in enumerate(specs) if spec["kind"] == "lengths"}
+    lengths, masks = (
+        {spec["of"]: k for k, spec in enumerate(specs) if spec["kind"] == kind}
+        for kind in ("lengths", "mask")
+    )
     return [
         DataInput(
             spec["name"],
             index,
             lengths.get(spec["name"]),
+            masks.get(spec["name"]),
             integers if spec["dtype"] == "int64" else floats,
         )
         for index, spec in enumerate(specs)

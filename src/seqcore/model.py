@@ -15,7 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
-from .arguments import data_inputs, floats, integers, is_writable_result, listed, unfit_out
+from .arguments import (
+    DataInput,
+    booleans,
+    data_inputs,
+    floats,
+    integers,
+    is_writable_result,
+    listed,
+    unfit_out,
+)
 from .errors import GraphError, NotBuiltError, OptionError, ShapeError
 from .graph import Graph
 from .layers.base import Input, Layer, Symbol, whole
@@ -136,6 +145,7 @@ class Model:
         self,
         *inputs: Any,
         lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        mask: ArrayLike | Mapping[str, ArrayLike] | None = None,
         initial_state: Sequence[ArrayLike | None] | None = None,
         out: Array | Sequence[Array] | None = None,
     ) -> Any:
@@ -149,6 +159,10 @@ class Model:
         lengths : (B,) integers, or a dict of them by input name, optional
             Frames of each row, 0..T; of the first input. Row i comes out as if it were ``x[i:i+1,
             :lengths[i]]``, and outputs with a time axis are 0 past its end.
+        mask : (B, T) booleans, or a dict of them by input name, optional
+            False for frames that do not count, in any pattern; of the first input. It means what
+            Keras's ``mask`` means: recurrent layers keep their state over such a frame, other
+            layers compute it like any other. Not together with `lengths`.
         initial_state : sequence of array_like, optional
             One for each name in `states`, (B, units) floats; None for zeros.
         out : ndarray, or tuple of them, optional
@@ -165,15 +179,12 @@ class Model:
         NotBuiltError
             Layers have no weights.
         """
-        if self._is_simple and len(inputs) == 1 and lengths is None and initial_state is None:
+        plain = lengths is None and mask is None and initial_state is None
+        if plain and self._is_simple and len(inputs) == 1:
             y = self._run_one(inputs[0], out)
             if y is not None:
                 return y
-        return self._call(inputs, lengths, initial_state, out)
-
-    def _call(self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any, out: Any) -> Any:
-        """Run with any arguments: convert, check, run."""
-        arrays, given = self._arguments(inputs, lengths, initial_state)
+        arrays, given = self._arguments(inputs, lengths, mask, initial_state)
         if out is None:
             results = self._run(arrays)
         else:
@@ -182,7 +193,7 @@ class Model:
         return results[0] if len(results) == 1 else tuple(results)
 
     def _arguments(
-        self, inputs: tuple[Any, ...], lengths: Any, initial_state: Any
+        self, inputs: tuple[Any, ...], lengths: Any, mask: Any, initial_state: Any
     ) -> tuple[list[Array | None], Sequence[Any]]:
         """Return the plan's arguments, and the caller's data of which some were converted."""
         self._check_built("this model gives summary() only")
@@ -190,8 +201,12 @@ class Model:
         given = self._by_input(inputs)
         for data, value in zip(self._data, given, strict=True):
             arrays[data.place] = data.convert(value, f"input {data.name!r}")
+        if lengths is not None and mask is not None:
+            raise OptionError("lengths and mask: one or the other")
         if lengths is not None:
             self._set_lengths(arrays, lengths)
+        if mask is not None:
+            self._set_masks(arrays, mask)
         if initial_state is not None:
             self._set_states(arrays, initial_state)
         return arrays, given
@@ -211,14 +226,33 @@ class Model:
             )
         return inputs
 
+    def _named(self, option: str, given: Any) -> dict[str, tuple[DataInput, Any]]:
+        """Return what an option gives for inputs, by name: one value is the first input's."""
+        by_name = given if isinstance(given, Mapping) else {self._data[0].name: given}
+        known = {data.name: data for data in self._data}
+        foreign = [name for name in by_name if name not in known]
+        if foreign:
+            raise ShapeError(f"{option}: {foreign[0]!r} is none of the inputs {list(self.inputs)}")
+        return {name: (known[name], value) for name, value in by_name.items()}
+
+    def _set_masks(self, arrays: list[Array | None], masks: Any) -> None:
+        """Put checked masks among the arguments."""
+        for name, (data, value) in self._named("mask", masks).items():
+            if data.mask is None:
+                raise OptionError(f"mask of {name!r}: no layer of this model reads it")
+            array = booleans(value, f"mask of {name!r}")
+            x = arrays[data.place]
+            assert x is not None
+            if x.ndim < 2 or array.shape != x.shape[:2]:
+                raise ShapeError(
+                    f"mask of {name!r}: expected shape {x.shape[:2]}, one for each frame; found "
+                    f"{array.shape}"
+                )
+            arrays[data.mask] = array
+
     def _set_lengths(self, arrays: list[Array | None], lengths: Any) -> None:
         """Put checked lengths among the arguments."""
-        by_name = lengths if isinstance(lengths, Mapping) else {self._data[0].name: lengths}
-        known = {data.name: data for data in self._data}
-        for name, value in by_name.items():
-            if name not in known:
-                raise ShapeError(f"lengths: {name!r} is none of the inputs {list(self.inputs)}")
-            data = known[name]
+        for name, (data, value) in self._named("lengths", lengths).items():
             if data.lengths is None:
                 raise ShapeError(f"lengths: input {name!r} has no time axis")
             ends = integers(value, f"lengths of {name!r}")
@@ -398,6 +432,7 @@ class Model:
         self,
         *inputs: Any,
         lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        mask: ArrayLike | Mapping[str, ArrayLike] | None = None,
         initial_state: Sequence[ArrayLike | None] | None = None,
         repeat: int = 20,
     ) -> list[LayerTime]:
@@ -405,7 +440,7 @@ class Model:
 
         Parameters
         ----------
-        *inputs, lengths, initial_state
+        *inputs, lengths, mask, initial_state
             As in a call.
         repeat : int
             Calls of which the median is taken, behind one that only warms up.
@@ -422,7 +457,7 @@ class Model:
             `repeat` is no whole number from 1.
         """
         rounds = whole(repeat, "profile", "repeat", least=1)
-        arrays, _ = self._arguments(inputs, lengths, initial_state)
+        arrays, _ = self._arguments(inputs, lengths, mask, initial_state)
         kinds = {entry["name"]: entry["class"] for entry in self._graph.document["layers"]}
         layers = self._plan.node_layers()
         times = np.zeros((1 + rounds, len(layers)))

@@ -1,29 +1,95 @@
-"""SimpleRNN, LSTM, GRU, and RecurrentStack: the layers and directions of one torch module.
+"""SimpleRNN, LSTM, GRU.
 
-A recurrent layer lowers to one node per direction. `Recurrent.run` makes that node; Bidirectional
-(layers/wrappers.py) and RecurrentStack compose theirs of it too.
+A recurrent layer lowers to one node per direction. `Recurrent.run` makes that node; what composes
+several (stacks.py, wrappers.py) calls it too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Site, Value
-from .base import Array, Layer, Shape, flag, is_size, whole
+from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
+from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
-__all__ = ["GRU", "LSTM", "Recurrent", "RecurrentStack", "SimpleRNN"]
+if TYPE_CHECKING:
+    from .stacks import RecurrentStack
+
+__all__ = ["GRU", "LSTM", "Recurrent", "Sequencer", "SimpleRNN"]
 
 ActivationLike = ActivationSpec | str | None
 
 
-class Recurrent(Layer):
+class Sequencer(Layer):
+    """What runs over time in one direction: a `Recurrent` layer, or an RNN over cells.
+
+    Attributes
+    ----------
+    return_sequences, return_state, go_backwards, zero_output_for_mask : bool
+    """
+
+    reads_mask = True
+
+    def __init__(
+        self,
+        *,
+        return_sequences: bool,
+        return_state: bool,
+        go_backwards: bool,
+        zero_output_for_mask: bool,
+        name: str | None,
+    ) -> None:
+        super().__init__(name)
+        self.return_sequences = flag(return_sequences, self.label, "return_sequences")
+        self.return_state = flag(return_state, self.label, "return_state")
+        self.go_backwards = flag(go_backwards, self.label, "go_backwards")
+        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
+
+    @property
+    def outputs(self) -> int:
+        return 1 + self.states * self.return_state
+
+    def run(
+        self,
+        graph: GraphBuilder,
+        site: Site,
+        x: Value,
+        *,
+        reverse: bool,
+        realign: bool,
+        return_sequences: bool,
+        return_state: bool,
+        zero_output: bool,
+    ) -> list[Value]:
+        """Add the nodes of one direction; return y, and with `return_state` the final states.
+
+        With `reverse` from the last frame on; y then stands in the order of processing or, with
+        `realign`, at the frames that made it. With `zero_output` a masked frame puts out zeros.
+        """
+        raise NotImplementedError
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return self.run(
+            graph,
+            site,
+            inputs[0],
+            reverse=self.go_backwards,
+            realign=False,
+            return_sequences=self.return_sequences,
+            return_state=self.return_state,
+            zero_output=self.zero_output_for_mask,
+        )
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        return inputs[0].mask if self.return_sequences else None
+
+
+class Recurrent(Sequencer):
     """What SimpleRNN, LSTM and GRU share.
 
     Attributes
@@ -49,13 +115,14 @@ class Recurrent(Layer):
         return_sequences: bool,
         return_state: bool,
         go_backwards: bool,
+        zero_output_for_mask: bool,
         name: str | None,
     ) -> None:
-        super().__init__(name)
+        super().__init__(
+            return_sequences=return_sequences, return_state=return_state,
+            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
+        )  # fmt: skip
         self.use_bias = flag(use_bias, self.label, "use_bias")
-        self.return_sequences = flag(return_sequences, self.label, "return_sequences")
-        self.return_state = flag(return_state, self.label, "return_state")
-        self.go_backwards = flag(go_backwards, self.label, "go_backwards")
         self.activations = {
             option: ActivationSpec.of(value, f"{self.label}: {option}")
             for option, value in activations.items()
@@ -161,6 +228,8 @@ class Recurrent(Layer):
         UnsupportedLayerError
             For ``proj_size``.
         """
+        from .stacks import RecurrentStack  # which is made of this module's classes
+
         found = layouts.torch_recurrent(cls.__name__, weights, prefix, name or cls.__name__)
         rows = [[cls.from_cell(cell, activation=activation) for cell in row] for row in found]
         return RecurrentStack(
@@ -174,10 +243,6 @@ class Recurrent(Layer):
     @property
     def states(self) -> int:
         return len(self.state_names)
-
-    @property
-    def outputs(self) -> int:
-        return 1 + self.states * self.return_state
 
     def input_spec(self) -> tuple[Shape, str] | None:
         W = self.weights["W"]
@@ -194,6 +259,15 @@ class Recurrent(Layer):
     def _bias_rows(self) -> int:
         """How often the framework counts a bias of one value per gate and unit."""
         return int(self.use_bias)
+
+    def keras_weights(self) -> list[Slot]:
+        width = layouts.GATES[self.kind] * self.units
+        slots = [
+            Slot("kernel", (None, width), "cell"),
+            Slot("recurrent_kernel", (self.units, width), "cell"),
+        ]
+        bias = (width,) if self._bias_rows() < 2 else (2, width)
+        return slots + [Slot("bias", bias, "cell")] * self.use_bias
 
     def _attrs(self) -> dict[str, Any]:
         """Return the attributes of this kind of cell."""
@@ -215,34 +289,27 @@ class Recurrent(Layer):
         site: Site,
         x: Value,
         *,
-        reverse: bool = False,
-        realign: bool = False,
+        reverse: bool,
+        realign: bool,
         return_sequences: bool,
         return_state: bool,
+        zero_output: bool,
     ) -> list[Value]:
-        """Add the node of one direction; return y, and the final states when they are wanted."""
-        attrs = {"units": self.units, **self._attrs(), "reverse": reverse, "realign": realign}
+        attrs = {
+            "units": self.units, **self._attrs(), "reverse": reverse, "realign": realign,
+            "return_sequences": return_sequences, "zero_output_for_mask": zero_output,
+        }  # fmt: skip
         names = [f"{site.value}:{s}" if return_state else None for s in self.state_names]
         made = graph.node(
             self.op,
             site,
-            [x, *self.initial(graph, site)],
+            [x, *self.initial(graph, site), graph.mask(x)],
             outputs=[site.value, *names],
             weights=self.weights,
-            attrs=attrs | {"return_sequences": return_sequences},
+            attrs=attrs,
             time="kept" if return_sequences else "gone",
         )
         return made if return_state else made[:1]
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return self.run(
-            graph,
-            site,
-            inputs[0],
-            reverse=self.go_backwards,
-            return_sequences=self.return_sequences,
-            return_state=self.return_state,
-        )
 
 
 class SimpleRNN(Recurrent):
@@ -262,6 +329,9 @@ class SimpleRNN(Recurrent):
         Appends the final state h (B, H).
     go_backwards : bool
         Processes from the last frame on; outputs come in the order of processing.
+    zero_output_for_mask : bool
+        What a masked frame puts out: zeros, or what the frame before it did (zeros before the first
+        that counts). Its state is that of the frame before in either case.
     name : str, optional
 
     Raises
@@ -282,12 +352,13 @@ class SimpleRNN(Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        zero_output_for_mask: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(
             units, U, b, activations={"activation": activation}, use_bias=use_bias,
             return_sequences=return_sequences, return_state=return_state,
-            go_backwards=go_backwards, name=name,
+            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
 
 
@@ -304,7 +375,7 @@ class LSTM(Recurrent):
         Of g and of the output; of i, f and o.
     return_state : bool
         Appends the final states h and c, (B, H) each.
-    use_bias, return_sequences, go_backwards, name
+    use_bias, return_sequences, go_backwards, zero_output_for_mask, name
         As in `SimpleRNN`.
 
     Raises
@@ -336,13 +407,14 @@ class LSTM(Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        zero_output_for_mask: bool = False,
         name: str | None = None,
     ) -> None:
         activations = {"activation": activation, "recurrent_activation": recurrent_activation}
         super().__init__(
             units, U, b, activations=activations, use_bias=use_bias,
             return_sequences=return_sequences, return_state=return_state,
-            go_backwards=go_backwards, name=name,
+            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
 
 
@@ -364,7 +436,7 @@ class GRU(Recurrent):
         without b, after.
     activation, recurrent_activation : str, ActivationSpec or None
         Of n; of r and z.
-    use_bias, return_sequences, return_state, go_backwards, name
+    use_bias, return_sequences, return_state, go_backwards, zero_output_for_mask, name
         As in `SimpleRNN`.
 
     Raises
@@ -386,6 +458,7 @@ class GRU(Recurrent):
         return_sequences: bool = False,
         return_state: bool = False,
         go_backwards: bool = False,
+        zero_output_for_mask: bool = False,
         reset_after: bool | None = None,
         name: str | None = None,
     ) -> None:
@@ -400,7 +473,7 @@ class GRU(Recurrent):
         super().__init__(
             units, U, b, activations=activations, use_bias=use_bias,
             return_sequences=return_sequences, return_state=return_state,
-            go_backwards=go_backwards, name=name,
+            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
 
     def _biases(self, b: ArrayLike | None) -> dict[str, Array]:
@@ -424,116 +497,3 @@ class GRU(Recurrent):
 
     def _attrs(self) -> dict[str, Any]:
         return super()._attrs() | {"reset_after": self.reset_after}
-
-
-class RecurrentStack(Layer):
-    """The layers and directions of one nn.RNN, nn.LSTM or nn.GRU, as ``LSTM.from_torch`` makes it.
-
-    Parameters
-    ----------
-    rows : sequence of sequences of Recurrent
-        By layer: the forward and perhaps the backward direction, all of one kind and with weights.
-    return_sequences : bool
-        False gives the last layer's final state, forward then backward.
-    return_state : bool
-        Appends the final states.
-    stacked : bool
-        Whether states have torch's shape (layers*directions, B, H), both those given and those
-        returned, instead of being (B, H) each.
-    name : str, optional
-    """
-
-    def __init__(
-        self,
-        rows: Sequence[Sequence[Recurrent]],
-        *,
-        return_sequences: bool = True,
-        return_state: bool = False,
-        stacked: bool = False,
-        name: str | None = None,
-    ) -> None:
-        super().__init__(name)
-        self.rows = [tuple(row) for row in rows]
-        self.cells = [cell for row in self.rows for cell in row]
-        self.return_sequences = flag(return_sequences, self.label, "return_sequences")
-        self.return_state = flag(return_state, self.label, "return_state")
-        self.stacked = stacked
-
-    @property
-    def kind(self) -> str:
-        return self.rows[0][0].kind
-
-    @property
-    def states(self) -> int:
-        # stacked states come from the caller of the model alone
-        return 0 if self.stacked else self.cells[0].states * len(self.cells)
-
-    @property
-    def outputs(self) -> int:
-        final = self.cells[0].states * (1 if self.stacked else len(self.cells))
-        return 1 + final * self.return_state
-
-    def input_spec(self) -> tuple[Shape, str] | None:
-        return self.cells[0].input_spec()
-
-    def parameters(self, shape: Shape) -> int:
-        return sum(cell.parameters(shape) for cell in self.cells)
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        initial = self._initial(graph, site)
-        (y,) = inputs
-        finals: list[list[Value]] = []
-        for index, row in enumerate(self.rows):
-            last = index == len(self.rows) - 1
-            sequences = self.return_sequences or not last
-            parts: list[Value] = []
-            for cell, part in zip(row, (f"l{index}", f"l{index}_reverse"), strict=False):
-                place = site.inner(part, initial[len(finals)])
-                if last and len(row) == 1:  # what it makes is the stack's own result
-                    place = replace(place, value=site.value)
-                backward = len(parts) == 1
-                made = cell.run(
-                    graph, place, y, reverse=backward, realign=backward and sequences,
-                    return_sequences=sequences, return_state=self.return_state,
-                )  # fmt: skip
-                parts.append(made[0])
-                finals.append(made[1:])
-            if len(parts) == 1:
-                y = parts[0]
-            else:
-                place = site if last else site.inner(f"l{index}:both")
-                (y,) = graph.node("concat", place, parts, attrs={"axis": -1})
-        return [y, *self._final(graph, site, finals)]
-
-    def _initial(self, graph: GraphBuilder, site: Site) -> list[tuple[Value, ...] | None]:
-        """Return every cell's initial states, as `Site.states` has them."""
-        count, cells = self.cells[0].states, len(self.cells)
-        if not self.stacked:
-            states = site.states
-            return [states and states[k * count : (k + 1) * count] for k in range(cells)]
-        names, shape = self.cells[0].state_names, (cells, self.cells[0].units)
-        whole = [graph.state_input(f"{site.value}:{name}0", shape, batch_axis=1) for name in names]
-        return [
-            tuple(
-                graph.node(
-                    "select", site, [value], outputs=[f"{value.name}:{index}"],
-                    attrs={"index": index}, time="gone",
-                )[0]
-                for value in whole
-            )
-            for index in range(cells)
-        ]  # fmt: skip
-
-    def _final(
-        self, graph: GraphBuilder, site: Site, finals: Sequence[Sequence[Value]]
-    ) -> list[Value]:
-        """Return the final states in the form that the caller wants."""
-        if not self.return_state:
-            return []
-        if not self.stacked:
-            return [value for cell in finals for value in cell]
-        names = self.cells[0].state_names
-        return [
-            graph.node("stack", site, values, outputs=[f"{site.value}:{name}_n"], time="gone")[0]
-            for name, values in zip(names, zip(*finals, strict=True), strict=True)
-        ]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from .. import layouts
-from ..errors import OptionError, WeightsError
-from ..graph import GraphBuilder, Site, Value
-from .base import Layer, Shape, choice
-from .recurrent import Recurrent
+from ..errors import GraphError, OptionError, WeightsError
+from ..graph import GraphBuilder, Mask, Site, Value
+from .base import Array, Layer, Shape, Slot, choice
+from .recurrent import Recurrent, Sequencer
 
 __all__ = ["Bidirectional", "TimeDistributed"]
 
@@ -24,9 +25,9 @@ class Bidirectional(Layer):
 
     Parameters
     ----------
-    layer : SimpleRNN, LSTM or GRU
+    layer : SimpleRNN, LSTM, GRU or RNN
         The forward direction.
-    backward_layer : SimpleRNN, LSTM or GRU, optional
+    backward_layer : SimpleRNN, LSTM, GRU or RNN, optional
         With go_backwards=True. Left out, it is made like `layer`, which then has no weights yet.
     merge_mode : "concat", "sum", "mul", "ave" or None
         How the two outputs become one; None gives both. The backward output stands at the frames
@@ -39,13 +40,16 @@ class Bidirectional(Layer):
 
     Notes
     -----
-    With return_state, the forward states follow the output, then the backward ones.
+    With return_state, the forward states follow the output, then the backward ones. With
+    return_sequences a masked frame puts out zeros in both directions, whatever they were told.
     """
+
+    reads_mask = True
 
     def __init__(
         self,
-        layer: Recurrent,
-        backward_layer: Recurrent | None = None,
+        layer: Sequencer,
+        backward_layer: Sequencer | None = None,
         *,
         merge_mode: str | None = "concat",
         name: str | None = None,
@@ -53,15 +57,15 @@ class Bidirectional(Layer):
         super().__init__(name)
         choices = ("concat", "sum", "mul", "ave", None)
         self.merge_mode = choice(merge_mode, self.label, "merge_mode", choices)
-        if not isinstance(layer, Recurrent):
+        if not isinstance(layer, Sequencer):
             raise OptionError(
-                f"{self.label}: expected a SimpleRNN, an LSTM or a GRU; found {layer!r:.80}"
+                f"{self.label}: expected a SimpleRNN, LSTM, GRU or RNN; found {layer!r:.80}"
             )
         if layer.go_backwards:
             raise OptionError(f"{self.label}: the forward layer has go_backwards=True")
         if backward_layer is None:
             backward_layer = self._mirrored(layer)
-        elif not isinstance(backward_layer, Recurrent) or not backward_layer.go_backwards:
+        elif not isinstance(backward_layer, Sequencer) or not backward_layer.go_backwards:
             raise OptionError(
                 f"{self.label}: backward_layer is a recurrent layer with go_backwards=True; "
                 f"found {backward_layer!r:.80}"
@@ -124,13 +128,14 @@ class Bidirectional(Layer):
         backward = layer.from_keras(given[half:], name=name, go_backwards=True, **options)
         return cls(forward, backward, merge_mode=merge_mode, name=name)
 
-    def _mirrored(self, layer: Recurrent) -> Recurrent:
+    def _mirrored(self, layer: Sequencer) -> Sequencer:
         if layer.built:
             raise OptionError(
                 f"{self.label}: a layer with weights needs a backward_layer with its own"
             )
         mirrored = copy.copy(layer)
         mirrored.go_backwards = True
+        mirrored._options = {**layer._options, "go_backwards": True}
         return mirrored
 
     @property
@@ -152,6 +157,21 @@ class Bidirectional(Layer):
     def parameters(self, shape: Shape) -> int:
         return self.forward.parameters(shape) + self.backward.parameters(shape)
 
+    def keras_weights(self) -> list[Slot]:
+        ways = (("forward", self.forward), ("backward", self.backward))
+        return [
+            replace(slot, role=f"{way}_{slot.role}", home=f"{way}_layer/{slot.home}")
+            for way, layer in ways
+            for slot in layer.keras_weights()
+        ]
+
+    def loaded(self, arrays: Sequence[Array]) -> Bidirectional:
+        half = len(self.forward.keras_weights())
+        forward, backward = self.forward.loaded(arrays[:half]), self.backward.loaded(arrays[half:])
+        assert isinstance(forward, Sequencer)
+        assert isinstance(backward, Sequencer)
+        return Bidirectional(forward, backward, merge_mode=self.merge_mode, name=self.name)
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         results: list[Value] = []
         finals: list[Value] = []
@@ -166,6 +186,7 @@ class Bidirectional(Layer):
                 realign=layer.go_backwards and layer.return_sequences,
                 return_sequences=layer.return_sequences,
                 return_state=layer.return_state,
+                zero_output=layer.return_sequences,
             )
             results.append(made[0])
             finals += made[1:]
@@ -175,9 +196,20 @@ class Bidirectional(Layer):
             results = graph.node(_MERGE_OPS[self.merge_mode], site, results)
         return results + finals
 
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        return inputs[0].mask if self.forward.return_sequences else None
+
+    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        made = super().apply(graph, site, inputs)
+        if self.merge_mode is None:  # two outputs of the same frames
+            made[1] = replace(made[1], mask=made[0].mask)
+        return made
+
 
 class TimeDistributed(Layer):
     """A layer applied to every frame by itself, (B, T, ...) to (B, T, ...).
+
+    The mask of its input is its result's; the layer inside sees none.
 
     Parameters
     ----------
@@ -190,6 +222,8 @@ class TimeDistributed(Layer):
     OptionError
     """
 
+    keeps_mask = True
+
     def __init__(self, layer: Layer, *, name: str | None = None) -> None:
         super().__init__(name)
         if not isinstance(layer, Layer) or layer.inputs != (1, 1) or layer.outputs != 1:
@@ -198,6 +232,7 @@ class TimeDistributed(Layer):
             )
         self.layer = layer
         self.framewise = layer.framewise
+        self.is_composite = layer.is_composite
 
     @property
     def built(self) -> bool:
@@ -210,11 +245,22 @@ class TimeDistributed(Layer):
     def parameters(self, shape: Shape) -> int:
         return self.layer.parameters(shape[:1] + shape[2:])
 
+    def keras_weights(self) -> list[Slot]:
+        return [replace(slot, home=f"layer/{slot.home}") for slot in self.layer.keras_weights()]
+
+    def loaded(self, arrays: Sequence[Array]) -> TimeDistributed:
+        return TimeDistributed(self.layer.loaded(arrays), name=self.name)
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         if self.layer.framewise:
             return self.layer.lower(graph, site, inputs)
         (x,) = inputs
+        if self.layer.reads_mask and x.mask is not None and not x.mask.optional:
+            raise GraphError(
+                f"{self.label}: a mask of its frames reaches it, and {self.layer.label} would read "
+                "it as one of its own frames"
+            )
         inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
         (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
-        (y,) = self.layer.lower(graph, inside, [folded])
+        (y,) = self.layer.apply(graph, inside, [folded])
         return graph.node("unfold", site, [y, x])

@@ -15,33 +15,43 @@ def _scan(
     x: Array,
     states: Sequence[ArrayLike | None],
     units: int,
+    mask: ArrayLike | None,
     lengths: ArrayLike | None,
     reverse: bool,
     realign: bool,
     return_sequences: bool,
+    zero_output_for_mask: bool,
 ) -> tuple[Array, ...]:
     """Advance ``states = step(x_t, *states)`` over each row's own frames; return y, last states.
 
     Step s reads frame s or, with `reverse`, frame length-1-s of a row. Its output stands at s or,
     with `realign`, at the frame that it read. A row whose frames are over is left out, state too.
+    A masked frame leaves the state as it is, and puts out what the step before did: zeros before
+    the first that counts, and everywhere with `zero_output_for_mask`.
     """
     batch, time = x.shape[:2]
     ends = np.array(row_lengths(x, lengths), np.int64)
+    counts = np.ones((batch, time), bool) if mask is None else np.asarray(mask) != 0
     state = [np.zeros((batch, units)) if s is None else np.array(s, np.float64) for s in states]
     y = np.zeros((batch, time, units))
+    # Without a frame and without a mask, the last output is the state.
+    last = np.zeros((batch, units)) if mask is not None else state[0].copy()
     for s in range(time):
         rows = np.flatnonzero(s < ends)
         frame = ends[rows] - 1 - s if reverse else np.full(len(rows), s)
+        counted = counts[rows, frame][:, None]
         new = step(x[rows, frame], *(values[rows] for values in state))
         for values, value in zip(state, new, strict=True):
-            values[rows] = value
-        y[rows, frame if realign else s] = new[0]
-    return (y if return_sequences else state[0], *state)
+            values[rows] = np.where(counted, value, values[rows])
+        before = 0.0 if zero_output_for_mask else last[rows]
+        y[rows, frame if realign else s] = last[rows] = np.where(counted, new[0], before)
+    return (y if return_sequences else last, *state)
 
 
 def simple_rnn(
     x: ArrayLike,
     h0: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     *,
     W: ArrayLike,
     U: ArrayLike,
@@ -50,6 +60,7 @@ def simple_rnn(
     reverse: bool = False,
     realign: bool = False,
     return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Elman network, h = act(x.W + h.U + b).
@@ -59,11 +70,13 @@ def simple_rnn(
     x : (B, T, I)
     h0 : (B, H), optional
         Zero when absent.
+    mask : (B, T), optional
+        0 for frames that do not count.
     W, U, b : (I, H), (H, H), (H,)
     activation : [kind, alpha, beta]
-    reverse, realign, return_sequences : bool
+    reverse, realign, return_sequences, zero_output_for_mask : bool
         See docs/design.md: process from the last valid frame; store y at the frame that made it;
-        y is every state or the last one.
+        y is every state or the last one; a masked frame puts out zeros.
     lengths : (B,), optional
 
     Returns
@@ -77,7 +90,10 @@ def simple_rnn(
     def step(x_t: Array, h: Array) -> tuple[Array]:
         return (activate(x_t @ W + h @ U + b, activation),)
 
-    y, h = _scan(step, x, [h0], len(U), lengths, reverse, realign, return_sequences)
+    y, h = _scan(
+        step, x, [h0], len(U), mask, lengths, reverse, realign, return_sequences,
+        zero_output_for_mask,
+    )  # fmt: skip
     return y, h
 
 
@@ -85,6 +101,7 @@ def lstm(
     x: ArrayLike,
     h0: ArrayLike | None = None,
     c0: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     *,
     W: ArrayLike,
     U: ArrayLike,
@@ -94,6 +111,7 @@ def lstm(
     reverse: bool = False,
     realign: bool = False,
     return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """Long short-term memory; W (I, 4H), U (H, 4H), b (4H,) with gates i,f,g,o.
@@ -108,13 +126,17 @@ def lstm(
         c = f * c + i * activate(g, activation)
         return o * activate(c, activation), c
 
-    y, h, c = _scan(step, x, [h0, c0], len(U), lengths, reverse, realign, return_sequences)
+    y, h, c = _scan(
+        step, x, [h0, c0], len(U), mask, lengths, reverse, realign, return_sequences,
+        zero_output_for_mask,
+    )  # fmt: skip
     return y, h, c
 
 
 def gru(
     x: ArrayLike,
     h0: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
     *,
     W: ArrayLike,
     U: ArrayLike,
@@ -126,6 +148,7 @@ def gru(
     reverse: bool = False,
     realign: bool = False,
     return_sequences: bool = True,
+    zero_output_for_mask: bool = False,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Gated recurrent unit; W (I, 3H), U (H, 3H), b (3H,) with gates r,z,n, and h = (1-z)*n + z*h.
@@ -144,5 +167,8 @@ def gru(
         n = activate(x_n + (r * (h @ U_n + b_hn) if reset_after else (r * h) @ U_n), activation)
         return ((1 - z) * n + z * h,)
 
-    y, h = _scan(step, x, [h0], len(U), lengths, reverse, realign, return_sequences)
+    y, h = _scan(
+        step, x, [h0], len(U), mask, lengths, reverse, realign, return_sequences,
+        zero_output_for_mask,
+    )  # fmt: skip
     return y, h
