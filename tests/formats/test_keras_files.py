@@ -77,6 +77,11 @@ def h5_arrays(data: bytes) -> dict[str, np.ndarray]:
     return found
 
 
+def texts(names: Any) -> list[str]:
+    """Return names that are bytes in the files of h5py 2, and text in those of h5py 3."""
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
+
+
 def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     assert found.keys() == expected.keys()
     for name, array in found.items():
@@ -339,6 +344,31 @@ def test_lists_past_64512_bytes(tmp_path: Path) -> None:
     found = read_keras_weights(tmp_path / "x.h5").weights
     assert isinstance(found, dict)
     assert {layer: [name for name, _ in own] for layer, own in found.items()} == names
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.h5")), ids=lambda path: path.name)
+def test_files_of_every_version(path: Path) -> None:
+    """All names in their order, and all arrays, as h5py finds them."""
+    found = read_keras_weights(path).weights
+    with h5py.File(path) as file:
+        if isinstance(found, WeightTree):
+            assert "layer_names" not in file.attrs
+            same(found.arrays(), h5_arrays(path.read_bytes()))
+            return
+        top = file if "layer_names" in file.attrs else file["model_weights"]
+        assert list(found) == texts(top.attrs["layer_names"])
+        for layer, own in found.items():
+            names = [name for name, _ in own]
+            assert names == texts(top[layer].attrs["weight_names"])
+            same(dict(own), {name: top[layer][name][()] for name in names})
+
+
+def test_frozen_weights_stand_behind_all_others() -> None:
+    """Of a nested model, whose normalisation is in the middle: an order that is not the layers'."""
+    found = read_keras_weights(GOLDEN / "keras2.2.4_nested.h5").weights
+    assert isinstance(found, dict)
+    owners = [name.split("/")[0] for name, _ in found["sequential_1"]]
+    assert list(dict.fromkeys(owners)) == ["dense_1", "lstm_1", "batch_normalization_1"]
 
 
 # ---- Arrays by path -----------------------------------------------------------------------------
