@@ -13,6 +13,7 @@ from typing import Any
 
 from ._binding import read_model_file
 from .errors import GraphError, ModelFileError, OptionError, ShapeError, WeightsError
+from .formats.tensorflow_files import foreign_kind
 from .model import Model, checked_options, from_graph
 
 __all__ = ["load"]
@@ -57,8 +58,7 @@ def load(
     """
     checked_isa, checked_threads = checked_options(isa, threads, precision)
     name = os.fspath(path)
-    if not stat.S_ISREG(os.stat(name).st_mode):  # before opening: a FIFO would wait for ever
-        raise ModelFileError(f"{name}: not a regular file")
+    _check_regular(name)
     with open(name, "rb") as file:
         head = file.read(8)
         is_hdf5 = head == _HDF5 or _has_user_block(file)
@@ -78,12 +78,26 @@ def load(
     except (GraphError, ShapeError, WeightsError) as error:
         raise ModelFileError(f"{name}: {error}") from None
     except ModelFileError:
+        if kind := foreign_kind(name):
+            raise ModelFileError(f"{name}: {kind}") from None
         if _lacks_graph(name, head):
             raise ModelFileError(
                 f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
                 "read_weights and, for example, LSTM.from_torch(weights, prefix)"
             ) from None
         raise
+
+
+def _check_regular(name: str) -> None:
+    """Refuse what is no file before it is opened: a FIFO would wait for ever."""
+    try:
+        regular = stat.S_ISREG(os.stat(name).st_mode)
+    except FileNotFoundError:
+        if kind := foreign_kind(name):
+            raise ModelFileError(f"{name}: {kind}") from None
+        raise
+    if not regular:
+        raise ModelFileError(f"{name}: {foreign_kind(name) or 'not a regular file'}")
 
 
 def _lacks_graph(name: str, head: bytes) -> bool:

@@ -125,9 +125,7 @@ def read_h5_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
         As for `read_keras_h5`.
     """
     with opened(path) as reader:
-        datasets = reader.walk(reader.file.id)[1]
-        arrays = {name: reader.array(name, dataset) for name, dataset in datasets.items()}
-        return {name: array for name, array in arrays.items() if array is not None}
+        return reader.arrays()
 
 
 def parse_config(text: str, what: str) -> dict[str, Any]:
@@ -302,6 +300,12 @@ class H5Reader:
         return groups, datasets
 
     # ---- Arrays
+
+    def arrays(self) -> dict[str, Array]:
+        """Read every dataset that holds numbers, by path."""
+        datasets = self.walk(self.file.id)[1]
+        arrays = {name: self.array(name, dataset) for name, dataset in datasets.items()}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def array(self, name: str, dataset: Any) -> Array | None:
         """Read a dataset within bounds; None when it holds no numbers."""
