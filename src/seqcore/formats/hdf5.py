@@ -74,12 +74,15 @@ class KerasH5:
     weights : LayerWeights
         By layer, in the file's order; names without the layer's group, such as
         "lstm/lstm_cell/kernel:0".
+    backend : str or None
+        On which Keras was trained, such as "theano"; Keras 1 does not say.
     """
 
     source: str
     version: str | None
     config: dict[str, Any]
     weights: LayerWeights
+    backend: str | None = None
 
 
 def read_keras_h5(path: str | os.PathLike[str]) -> KerasH5:
@@ -448,7 +451,8 @@ class H5Reader:
         if b"model_weights" not in self.file.id:
             self.refuse("a model_config, but no group 'model_weights'")
         version, weights = self._layers_in("model_weights")
-        return KerasH5(self.source, version, config, weights)
+        backend = self.strings(self.file.id, "backend", "/")
+        return KerasH5(self.source, version, config, weights, backend[0] if backend else None)
 
     def keras_layers(self) -> tuple[str | None, LayerWeights] | None:
         """Read version and weights by layer, of weights alone or of a whole model.

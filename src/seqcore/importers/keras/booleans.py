@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from ...graph import Mask
 from ...layers import Symbol
@@ -92,10 +92,10 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
         return Frames(Mask("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
-    return _unsupported("any")
+    _unsupported("any")
 
 
-def _unsupported(what: str) -> Any:
+def _unsupported(what: str) -> NoReturn:
     raise NotSupportedError(f"{what} of values that are no masks of frames")
 
 
@@ -107,7 +107,7 @@ def _merge(kind: str) -> Callable[..., Boolean]:
                 return other if one.value == (kind == "all") else one
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
             return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
-        return _unsupported("a logical operation")  # type: ignore[no-any-return]
+        _unsupported("a logical operation")
 
     return merged
 
@@ -115,13 +115,13 @@ def _merge(kind: str) -> Callable[..., Boolean]:
 def _expand_dims(_ids: bool, x: Any, axis: Any = None) -> Boolean:
     if isinstance(x, Frames) and not x.expanded and axis in (-1, 2, [-1], [2]):
         return replace(x, expanded=True)
-    return _unsupported("a new axis")  # type: ignore[no-any-return]
+    _unsupported("a new axis")
 
 
 def _squeeze(_ids: bool, x: Any, axis: Any = None) -> Boolean:
     if isinstance(x, Frames) and x.expanded and axis in (None, -1, 2, [-1], [2]):
         return replace(x, expanded=False)
-    return _unsupported("an axis less")  # type: ignore[no-any-return]
+    _unsupported("an axis less")
 
 
 def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
@@ -131,7 +131,7 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
             return Joined(parts, along_time=False)
         if axis == 1:
             return Joined(parts, along_time=True)
-    return _unsupported("a concatenation")  # type: ignore[no-any-return]
+    _unsupported("a concatenation")
 
 
 def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:

@@ -103,7 +103,7 @@ _CUDNN = {"units": size(), "unit_forget_bias": _NO_EFFECT, **_TIME}
 
 
 def _cudnn(kind: str, **fixed: Any) -> Callable[[Config, Options], Layer]:
-    return lambda c, options: getattr(layers, kind)(name=c.name, cudnn=True, **options, **fixed)
+    return lambda c, options: getattr(layers, kind)(name=c.name, **options, **fixed).as_cudnn()
 
 
 def _inner(c: Config, entry: Any, wanted: type[Layer]) -> Any:
@@ -412,6 +412,7 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
+    del options["attention_axes"]
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
@@ -423,7 +424,7 @@ _HEADS = {
     "use_bias": flag(True),
     "output_shape": raw("sizes, or null", None),
     "dropout": number(0.0),
-    "attention_axes": only(None, "attention is over time"),
+    "attention_axes": any_of(None, [1], default=None),
     "use_gate": only(False, "gated attention is not supported"),
     "sliding_window": only(None, "every frame is seen"),
     "flash_attention": _NO_EFFECT,

@@ -153,6 +153,7 @@ class ModelReader:
             inputs, outputs = ends_of(c, "input_layers"), ends_of(c, "output_layers")
         if len(self.unsupported) > before:
             raise _CollectedError
+        outputs = self._renumber(nodes, outputs)
         made = self._made(nodes, {reference.layer for reference in inputs})
         self._call_all(nodes, made, outputs)
         if len(self.unsupported) > before:
@@ -165,6 +166,35 @@ class ModelReader:
             self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
         return Composite(sources, ends, layers=layers, name=c.name)
+
+    def _renumber(
+        self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
+    ) -> list[Reference]:
+        """Count calls of models from 0: Keras 2 counts the making of a model as the first."""
+        read = defaultdict(set)
+        for reference in (*outputs, *(r for n in nodes.values() for r in references(n.calls))):
+            read[reference.layer].add(reference.call)
+        first = {
+            name: 1
+            for name, node in nodes.items()
+            if isinstance(node.layer, Composite)
+            and read[name] == set(range(1, len(node.calls) + 1))
+        }
+
+        def renumbered(value: Any) -> Any:
+            if isinstance(value, Reference):
+                return value._replace(call=value.call - first.get(value.layer, 0))
+            if isinstance(value, list):
+                return [renumbered(item) for item in value]
+            if isinstance(value, dict):
+                return {name: renumbered(item) for name, item in value.items()}
+            return value
+
+        for node in nodes.values() if first else ():
+            node.calls = [
+                KerasCall(renumbered(call.args), renumbered(call.kwargs)) for call in node.calls
+            ]
+        return [renumbered(reference) for reference in outputs]
 
     def _check_chain(self, nodes: Mapping[str, _Node], made: Mapping[Any, Any]) -> None:
         several = [node for name, node in nodes.items() if len(made[name, 0]) > 1]
