@@ -475,4 +475,7 @@ def test_every_op_of_the_design_is_here():
         "unfold",
         "select",
         "stack",
+        "attention",
+        "batch_matmul",
+        "dot",
     }
