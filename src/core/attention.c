@@ -52,7 +52,9 @@ static sc_status attention_parse(sc_builder *builder, sc_node *node, const sc_js
         status = sc_attr_size(builder, node, attributes, "heads", 0, &p->heads);
     }
     if (status == SC_OK) {
-        status = sc_attr_number(builder, node, attributes, "scale", &p->scale);
+        double scale = 0.0;
+        status = sc_attr_number(builder, node, attributes, "scale", -FLT_MAX, &scale);
+        p->scale = (float)scale;
     }
     if (status == SC_OK) {
         status = sc_attr_bool(builder, node, attributes, "causal", &p->causal);

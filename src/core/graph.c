@@ -18,6 +18,12 @@ size_t sc_shape_size(const sc_shape *shape, size_t from)
     return product;
 }
 
+sc_status sc_rank_error(const sc_node *node, const char *expected, const sc_shape *found, sc_error *error)
+{
+    return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be %s, found %zu axes", node->layer, node->op->name,
+                   expected, found->rank);
+}
+
 /* Where `name` stands in the table of names, or the empty place where it belongs: FNV-1a, open addressing. */
 static size_t *name_slot(const sc_plan *plan, const char *name)
 {

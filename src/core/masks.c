@@ -2,6 +2,7 @@
  * attention read them. An input of the graph that is a mask may be absent at a call: then every frame counts. */
 #include "plan.h"
 
+#include <float.h>
 #include <string.h>
 
 /* ---- From ids and features ---------------------------------------------------------------------------------- */
@@ -34,7 +35,13 @@ typedef struct frames_params {
 static sc_status frames_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
     frames_params *params = sc_new_params(builder, node, sizeof *params);
-    return params != NULL ? sc_attr_number(builder, node, attributes, "value", &params->value) : sc_no_memory(builder);
+    if (params == NULL) {
+        return sc_no_memory(builder);
+    }
+    double value = 0.0;
+    const sc_status status = sc_attr_number(builder, node, attributes, "value", -FLT_MAX, &value);
+    params->value = (float)value;
+    return status;
 }
 
 static sc_status frames_rank(const sc_node *node, const sc_shape *in, sc_error *error)
@@ -113,11 +120,12 @@ static sc_status mask_merge_infer(const sc_node *node, const sc_shape *in, sc_sh
     out[0] = in[0];
     for (size_t i = 0; i < node->n_inputs; i++) {
         const size_t a = out[0].dim[1], b = in[i].dim[1];
-        if (in[i].rank != 2 || in[i].dim[0] != in[0].dim[0] || (a != b && a != SC_UNKNOWN && b != SC_UNKNOWN)) {
+        const bool fits = a == b || a == SC_UNKNOWN || b == SC_UNKNOWN || a == 1 || b == 1; /* one for all frames */
+        if (in[i].rank != 2 || in[i].dim[0] != in[0].dim[0] || !fits) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): masks 1 and %zu are not of the same frames", node->layer,
                            node->op->name, i + 1);
         }
-        out[0].dim[1] = a == SC_UNKNOWN ? b : a;
+        out[0].dim[1] = a == 1 || (a == SC_UNKNOWN && b != 1) ? b : a;
     }
     return SC_OK;
 }
@@ -126,13 +134,15 @@ static sc_status mask_merge_infer(const sc_node *node, const sc_shape *in, sc_sh
 static void mask_merge_run(const sc_node *node, sc_frame *frame)
 {
     const bool all = ((const merge_params *)node->params)->all;
-    const size_t size = frame->rows * sc_shape_size(&frame->shapes[node->outputs[0]], 0);
+    const sc_shape *shape = &frame->shapes[node->outputs[0]];
+    const size_t T = shape->dim[1], size = frame->rows * sc_shape_size(shape, 0);
     float *mask = sc_out(node, frame, 0);
     for (size_t i = 0; i < size; i++) {
         bool counted = all;
         for (size_t k = 0; k < node->n_inputs; k++) {
             const float *given = sc_in(node, frame, k);
-            const bool frame_counts = given == NULL || given[i] != 0.0f;
+            const size_t at = sc_in_shape(node, frame, k)->dim[1] == 1 ? i / T : i;
+            const bool frame_counts = given == NULL || given[at] != 0.0f;
             counted = all ? counted && frame_counts : counted || frame_counts;
         }
         mask[i] = counted ? 1.0f : 0.0f;
@@ -153,6 +163,49 @@ static const char *mask_merge_moves(const sc_plan *plan, const sc_node *node, co
     return NULL;
 }
 
+/* a (B, T1, ...), b (B, T2, ...), the mask of a or none, that of b or none -> (B, T1+T2) */
+static sc_status mask_concat_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+{
+    bool fits = in[0].rank >= 2 && in[1].rank >= 2 && in[0].dim[0] == in[1].dim[0];
+    for (size_t i = 2; fits && i < node->n_inputs; i++) {
+        const size_t frames = in[i - 2].dim[1];
+        fits = node->inputs[i] == SC_NONE ||
+               (in[i].rank == 2 && in[i].dim[0] == in[0].dim[0] &&
+                (in[i].dim[1] == frames || in[i].dim[1] == SC_UNKNOWN || frames == SC_UNKNOWN));
+    }
+    if (!fits) {
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): inputs must be two sequences and their masks (batch, time)",
+                       node->layer, node->op->name);
+    }
+    const bool known = in[0].dim[1] != SC_UNKNOWN && in[1].dim[1] != SC_UNKNOWN;
+    out[0] = (sc_shape){.rank = 2, .dim = {in[0].dim[0], known ? in[0].dim[1] + in[1].dim[1] : SC_UNKNOWN}};
+    return SC_OK;
+}
+
+/* mask = [mask of a, mask of b], ones where one is absent */
+static void mask_concat_run(const sc_node *node, sc_frame *frame)
+{
+    const size_t rows = frame->rows * sc_in_shape(node, frame, 0)->dim[0];
+    float *mask = sc_out(node, frame, 0);
+    for (size_t m = 0; m < rows; m++) {
+        for (size_t i = 0; i < 2; i++) {
+            const size_t T = sc_in_shape(node, frame, i)->dim[1];
+            const float *given = sc_in(node, frame, 2 + i);
+            for (size_t t = 0; t < T; t++) {
+                *mask++ = given == NULL || given[m * T + t] != 0.0f ? 1.0f : 0.0f;
+            }
+        }
+    }
+}
+
+static const char *mask_concat_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0] == in[1] ? in[0] : SC_LAST;
+    return in[0] == SC_MOVING || in[1] == SC_MOVING || out[0] == SC_FOLDED ? "it joins sequences end to end" : NULL;
+}
+
 const sc_op sc_op_mask_ids = {.name = "mask_ids", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .ids = true, .is_mask = true,
                               .infer = mask_ids_infer, .run = mask_ids_run, .moves = sc_moves_along};
 const sc_op sc_op_mask_frames = {.name = "mask_frames", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .is_mask = true,
@@ -163,3 +216,6 @@ const sc_op sc_op_masking = {.name = "masking", .min_inputs = 1, .max_inputs = 1
 const sc_op sc_op_mask_merge = {.name = "mask_merge", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .masks = UINT32_MAX,
                                 .is_mask = true, .parse = mask_merge_parse, .infer = mask_merge_infer, .run = mask_merge_run,
                                 .moves = mask_merge_moves};
+const sc_op sc_op_mask_concat = {.name = "mask_concat", .min_inputs = 2, .max_inputs = 4, .outputs = 1, .masks = 3 << 2,
+                                 .is_mask = true, .infer = mask_concat_infer, .run = mask_concat_run,
+                                 .moves = mask_concat_moves};

@@ -99,26 +99,51 @@ static bool lengths_fit(const sc_workspace *space, size_t lengths, size_t value)
     return shape->rank >= 2 && shape->dim[0] == 1 && shape->dim[1] == space->ends[lengths];
 }
 
+/* An input without lengths that is there for every frame of the others, or is not there. */
+static bool repeats(const sc_workspace *space, const sc_node *node, size_t i)
+{
+    if (!node->op->broadcasts || i >= node->n_inputs || node->lengths[i] != SC_NONE) {
+        return false;
+    }
+    if (node->inputs[i] == SC_NONE) {
+        return true;
+    }
+    const sc_shape *shape = &space->shapes[node->inputs[i]];
+    return shape->rank < space->shapes[node->outputs[0]].rank || (shape->rank > 1 && shape->dim[1] == 1);
+}
+
 static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *space, const sc_node *node,
                                     const sc_array *inputs, size_t batch, sc_error *error)
 {
-    const bool given = node->n_lengths > 0 && node->lengths[0] != SC_NONE && space->ends[node->lengths[0]] != SC_NONE;
+    size_t first = SC_NONE;
+    bool given = false;
     for (size_t i = 0; i < node->n_lengths; i++) {
-        const size_t lengths = node->lengths[i];
+        const size_t lengths = node->lengths[i], input = i < node->n_inputs ? node->inputs[i] : SC_NONE;
         const bool other = lengths != SC_NONE && space->ends[lengths] != SC_NONE;
+        if (repeats(space, node, i)) {
+            continue;
+        }
+        if (first == SC_NONE) {
+            first = i;
+            given = other;
+        }
         if (other && node->refuses_lengths) {
             return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s) cannot take rows of different lengths", node->layer,
                            node->op->name);
         }
         if (!node->op->lengths_apart &&
-            (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[0], lengths)))) {
-            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs 1 and %zu differ",
-                           node->layer, node->op->name, i + 1);
+            (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[first], lengths)))) {
+            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs %zu and %zu differ",
+                           node->layer, node->op->name, first + 1, i + 1);
         }
-        const size_t input = i < node->n_inputs ? node->inputs[i] : SC_NONE;
-        if (other && node->op->run != NULL && (input == SC_NONE || !lengths_fit(space, lengths, input))) {
+        const bool reads = node->op->run != NULL || node->lengths_out != SC_NONE;
+        if (other && reads && (input == SC_NONE || !lengths_fit(space, lengths, input))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths '%s' are not those of its input",
                            node->layer, node->op->name, plan->values[lengths].name);
+        }
+        if (other && node->op->broadcasts && space->shapes[input].rank < space->shapes[node->outputs[0]].rank) {
+            return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s): input %zu has lengths, and fewer axes than another: its "
+                           "frames are not frames of the result", node->layer, node->op->name, i + 1);
         }
     }
     return SC_OK;

@@ -18,29 +18,28 @@ const char *sc_moves_along(const sc_plan *plan, const sc_node *node, const sc_mo
     return NULL;
 }
 
-/* All alike; or what has one frame for all, with a sequence. */
+/* All alike; or with a sequence what has one frame for all of its own, or no time axis: missing axes come after the batch. */
 const char *sc_moves_together(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
+    size_t rank = 0;
+    bool moving = false, folded = false;
     out[0] = in[0];
-    for (size_t i = 1; i < node->n_inputs; i++) {
-        const sc_motion a = out[0], b = in[i];
-        if (a == b) {
-            continue;
-        }
-        if ((a == SC_WHOLE || a == SC_LAST) && (b == SC_WHOLE || b == SC_LAST)) {
-            out[0] = SC_LAST;
-            continue;
-        }
-        bool repeats = (a == SC_MOVING && b == SC_WHOLE) || (a == SC_WHOLE && b == SC_MOVING);
-        for (size_t k = 0; repeats && k <= i; k++) {
-            const sc_shape *shape = &plan->shapes[node->inputs[k]];
-            repeats = in[k] == SC_MOVING || (shape->rank > 2 && shape->dim[1] == 1);
-        }
-        if (!repeats) {
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        const size_t axes = plan->shapes[node->inputs[i]].rank;
+        rank = axes > rank ? axes : rank;
+        moving = moving || in[i] == SC_MOVING;
+        folded = folded || in[i] == SC_FOLDED;
+        out[0] = in[i] != out[0] ? SC_LAST : out[0];
+    }
+    for (size_t i = 0; i < node->n_inputs; i++) {
+        const sc_shape *shape = &plan->shapes[node->inputs[i]];
+        const bool repeats = shape->rank < rank || (rank > 2 && shape->dim[1] == 1);
+        const bool frames = in[i] == SC_MOVING ? shape->rank == rank : in[i] == SC_WHOLE && repeats;
+        if ((moving && !frames) || (folded && in[i] != SC_FOLDED)) {
             return "it joins a sequence with what is none";
         }
-        out[0] = SC_MOVING;
     }
+    out[0] = moving ? SC_MOVING : out[0];
     return NULL;
 }
 

@@ -25,13 +25,20 @@ Array = NDArray[Any]
 # ---- Activations --------------------------------------------------------------------------------
 
 # Keras 3's (alpha, beta) of the kinds that have any.
-_PARAMETERS = {"hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0)}
-_USES_BETA = frozenset(["hard_sigmoid"])
+_PARAMETERS = {
+    "hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0), "celu": (1.0, 0.0),
+    "hard_shrink": (0.5, 0.0), "soft_shrink": (0.5, 0.0), "squareplus": (4.0, 0.0),
+    "threshold": (1.0, 0.0),
+}  # fmt: skip
+_USES_BETA = frozenset(["hard_sigmoid", "threshold"])
+_NOT_NEGATIVE = frozenset(["celu", "soft_shrink", "squareplus"])  # alpha; celu divides by it
 _KINDS = frozenset([
     "linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "exponential",
-    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "softmax",
+    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid",
+    "mish", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold",
+    "squareplus", "sparse_plus", "softmax", "log_softmax",
 ])  # fmt: skip
-_ALIASES = {"swish": "silu"}
+_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 
 
 def told(value: Any) -> str:
@@ -61,17 +68,23 @@ class ActivationSpec:
     Parameters
     ----------
     kind : str
-        linear, tanh, sigmoid, relu, hard_sigmoid, softplus, softsign, exponential, silu,
-        leaky_relu, elu, selu, gelu, gelu_tanh or softmax.
+        linear, tanh, sigmoid, relu, relu6, hard_sigmoid, hard_tanh, hard_silu, softplus, softsign,
+        exponential, silu, mish, leaky_relu, elu, celu, selu, gelu, gelu_tanh, log_sigmoid,
+        hard_shrink, soft_shrink, tanh_shrink, threshold, squareplus, sparse_plus, softmax or
+        log_softmax; also swish (silu), hard_swish (hard_silu) and sparse_sigmoid (hard_sigmoid of
+        0.5 and 0.5).
     alpha, beta : float, optional
-        The slope and offset of hard_sigmoid, the factor (alpha) of leaky_relu and elu. Left out
-        they are Keras 3's: hard_sigmoid 1/6 and 0.5, leaky_relu 0.2, elu 1.
+        The slope and offset of hard_sigmoid; the factor (alpha) of leaky_relu, elu and celu; the
+        limit (alpha) of hard_shrink and soft_shrink, that of threshold and what it gives up to
+        there (beta); the constant (alpha) of squareplus. Left out they are Keras 3's: hard_sigmoid
+        1/6 and 0.5, leaky_relu 0.2, elu and celu 1, hard_shrink and soft_shrink 0.5, squareplus 4;
+        threshold 1 and 0.
 
     Raises
     ------
     OptionError
-        For an unknown kind, a constant that is no finite number, or a constant of a kind that has
-        none.
+        For an unknown kind, a constant that is no finite number or outside of its range, or a
+        constant of a kind that has none.
     """
 
     kind: str
@@ -79,6 +92,9 @@ class ActivationSpec:
     beta: float = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.kind == "sparse_sigmoid" and self.alpha is None and self.beta is None:
+            for field_name, value in (("kind", "hard_sigmoid"), ("alpha", 0.5), ("beta", 0.5)):
+                object.__setattr__(self, field_name, value)
         if not isinstance(self.kind, str) or _ALIASES.get(self.kind, self.kind) not in _KINDS:
             known = ", ".join(sorted(_KINDS))
             raise OptionError(f"activation: expected one of {known}; found {self.kind!r}")
@@ -87,6 +103,9 @@ class ActivationSpec:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "alpha", self._constant("alpha", defaults[0], kind in _PARAMETERS))
         object.__setattr__(self, "beta", self._constant("beta", defaults[1], kind in _USES_BETA))
+        if kind in _NOT_NEGATIVE and (self.alpha < 0 or (self.alpha == 0 and kind == "celu")):
+            least = "above 0" if kind == "celu" else "from 0 on"
+            raise OptionError(f"activation {kind}: alpha is a number {least}; found {self.alpha!r}")
 
     def _constant(self, which: str, default: float, used: bool) -> float:
         value = getattr(self, which)
@@ -183,10 +202,11 @@ class Mask:
     kind : str
         "input": what the caller of the model gives for the input `sources`, all frames if nothing.
         "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
-        "all" of several masks.
+        "all" of several masks. "concat": of two sequences end to end.
     sources : tuple of str, or of Mask
-        Names of values; of "any" and "all", masks. Before a layer is lowered, symbols stand for
-        names, and there is one more kind, "of": the mask that a symbol has.
+        Names of values; of "any" and "all", masks; of "concat", two sequences, each the name of a
+        value or a mask itself, and their masks, None for one whose frames all count. Before a layer
+        is lowered, symbols stand for names, and there is one more kind, "of": a symbol's mask.
     number : float
     """
 
@@ -204,12 +224,16 @@ class Mask:
 
 @dataclass(frozen=True)
 class Value:
-    """A value of a graph in the making: its name and dtype, the name of its lengths, its mask."""
+    """A value of a graph in the making: its name and dtype, the name of its lengths, its mask.
+
+    `rank` counts its axes, the batch among them; None where nobody can tell.
+    """
 
     name: str
     dtype: str = "float32"
     lengths: str | None = None
     mask: Mask | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True)
@@ -242,9 +266,34 @@ class Site:
 
 # Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
 # input.
-_MERGES = frozenset([
-    "concat", "add", "multiply", "average", "attention", "batch_matmul", "dot",
+_ELEMENTWISE = frozenset([
+    "add", "multiply", "average", "subtract", "divide", "maximum", "minimum", "masked_merge",
 ])  # fmt: skip
+_MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
+# Ops that give their input another shape and read none of it: ids pass through them too.
+_VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
+# How many axes the first result of an op has, and how many more than its first input; the ops that
+# are not here give as many as they take.
+_RANKS = {"flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2, "stack": 3}
+_MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
+
+
+def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> int | None:
+    """Return how many axes the first result of a node has."""
+    ranks = [value.rank for value in inputs if value is not None]
+    if op in _RANKS:
+        return _RANKS[op]
+    if op in _ELEMENTWISE:
+        known = [rank for rank in ranks if rank is not None]
+        return max(known) if len(known) == len(ranks) else None
+    if op == "dot":
+        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
+    if attrs.get("return_sequences") is False:
+        return 2
+    if op == "reshape":
+        return int(attrs["keep"]) + len(attrs["shape"])
+    gone = len(attrs["axes"]) if op == "reduce" and not attrs["keepdims"] else 0
+    return None if not ranks or ranks[0] is None else ranks[0] + _MORE_AXES.get(op, 0) - gone
 
 
 @dataclass
@@ -265,10 +314,10 @@ class GraphBuilder:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
         self._inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)})
         if len(shape) < (1 if dtype == "int64" else 2):
-            return Value(name, dtype)
+            return Value(name, dtype, rank=1 + len(shape))
         lengths = f"{name}:lengths"
         self._inputs.append({"name": lengths, "kind": "lengths", "of": name})
-        return Value(name, dtype, lengths, Mask("input", (name,)))
+        return Value(name, dtype, lengths, Mask("input", (name,)), 1 + len(shape))
 
     def mask(self, value: Value) -> Value | None:
         """Return the mask of `value`, (B, T) of 0 and 1, as a value for ops; None without one."""
@@ -283,6 +332,8 @@ class GraphBuilder:
         elif mask.kind in ("any", "all"):
             parts = [self._mask(part) for part in mask.sources if isinstance(part, Mask)]
             made = self._mask_node("mask_merge", parts, {"all": mask.kind == "all"})
+        elif mask.kind == "concat":
+            made = self._mask_node("mask_concat", [self._source(part) for part in mask.sources], {})
         else:
             (name,) = mask.sources
             op, attrs = (
@@ -292,14 +343,22 @@ class GraphBuilder:
         self._masks[mask] = made
         return made
 
+    def _source(self, source: str | Mask | None) -> Value | None:
+        if isinstance(source, Mask):
+            return self._mask(source)
+        return None if source is None else Value(source)
+
     def _mask_input(self, name: str) -> Value:
         self._inputs.append({"name": f"{name}:mask", "kind": "mask", "of": name})
-        return Value(f"{name}:mask")
+        return Value(f"{name}:mask", rank=2)
 
-    def _mask_node(self, op: str, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Value:
-        made = Value(f"{self.layer_name}:mask{len(self._masks)}")
+    def _mask_node(
+        self, op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]
+    ) -> Value:
+        made = Value(f"{self.layer_name}:mask{len(self._masks)}", rank=2)
         self._nodes.append({
-            "op": op, "layer": self.layer_name, "inputs": [value.name for value in inputs],
+            "op": op, "layer": self.layer_name,
+            "inputs": [None if value is None else value.name for value in inputs],
             "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
         })  # fmt: skip
         return made
@@ -308,7 +367,7 @@ class GraphBuilder:
         """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""
         entry = {"name": name, "kind": "state", "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
-        return Value(name)
+        return Value(name, rank=1 + len(shape))
 
     def node(
         self,
@@ -339,7 +398,7 @@ class GraphBuilder:
         """
         wanted = "int64" if op == "embedding" else "float32"
         for value in inputs:
-            if value is not None and value.dtype != wanted and op != "fold":
+            if value is not None and value.dtype != wanted and op not in _VIEWS:
                 hint = ' (Input(..., dtype="int64"))' if wanted == "int64" else ""
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
@@ -361,10 +420,11 @@ class GraphBuilder:
         }
         node["attrs"] = dict(attrs or {})
         self._nodes.append(node)
-        dtype = inputs[0].dtype if op == "fold" and inputs[0] is not None else "float32"
+        dtype = inputs[0].dtype if op in _VIEWS and inputs[0] is not None else "float32"
         first, *rest = (name for name in outputs)
-        results = [Value(first or "", dtype, None if time == "gone" else lengths)]
-        return results + [Value(name or "") for name in rest]
+        rank = _rank(op, inputs, node["attrs"])
+        results = [Value(first or "", dtype, None if time == "gone" else lengths, rank=rank)]
+        return results + [Value(name or "", rank=2) for name in rest]
 
     def _tensor(self, name: str, array: Array | None, site: Site) -> str:
         """Name a weight. An array has one name, whoever uses it."""

@@ -26,6 +26,7 @@ __all__ = [
     "as_array",
     "check_bias",
     "keras1_recurrent",
+    "keras_affine",
     "keras_arrays",
     "keras_recurrent",
     "torch_dense",
@@ -157,6 +158,36 @@ def check_bias(arrays: Sequence[Array], full: int, use_bias: Any, layer: str) ->
         raise WeightsError(
             f"layer {layer!r}: use_bias=True, but there is no bias among the {len(arrays)} arrays"
         )
+
+
+def keras_affine(
+    arrays: Any, roles: Sequence[str], options: Mapping[str, Any], kind: str
+) -> list[Array]:
+    """Return the ``get_weights()`` of a layer whose last weight is a bias that it may lack.
+
+    Parameters
+    ----------
+    arrays : list of arrays
+    roles : sequence of str
+        What they are, the bias last.
+    options : mapping
+        Of the layer's constructor, of which name and use_bias matter.
+    kind : str
+        The layer's class, for messages about one without a name.
+
+    Raises
+    ------
+    WeightsError, DtypeError
+    """
+    layer = options.get("name") or kind
+    given = keras_arrays(arrays, layer, roles)
+    check_bias(given, len(roles), options.get("use_bias"), layer)
+    if not len(roles) - 1 <= len(given) <= len(roles):
+        needed = " and ".join(roles[:-1])
+        raise WeightsError(
+            f"layer {layer!r}: expected {needed} and perhaps {roles[-1]}; found {len(given)} arrays"
+        )
+    return given
 
 
 def keras_recurrent(

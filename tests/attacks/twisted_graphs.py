@@ -31,7 +31,7 @@ VALUES = [
 REFERENCES = ("inputs", "lengths", "outputs", "lengths_out")  # entries of a node that are names
 ODD_OPS = {
     "fold": 1, "unfold": 2, "flatten": 1, "select": 1, "stack": 2, "add": 2, "embedding": 1,
-    "global_avg_pool1d": 1, "global_max_pool1d": 1, "max_pool1d": 1, "concat": 2,
+    "global_avg_pool1d": 2, "global_max_pool1d": 1, "max_pool1d": 1, "pad1d": 1, "concat": 2,
     "attention": 3, "batch_matmul": 2, "dot": 2,
 }  # fmt: skip
 
@@ -98,6 +98,7 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         "select": {"index": 0},
         "embedding": {"rows": 7, "units": 3},
         "max_pool1d": {"pool_size": 2, "strides": 1},
+        "pad1d": {"left": 1, "right": -2},
         "concat": {"axis": 1},
         "attention": {"score": "dot", "masking": "zero", "heads": 0, "scale": 1, "causal": False},
         "dot": {"axes": [draw.choice([1, 2]), -1], "normalize": True},

@@ -204,13 +204,6 @@ def test_merge(rng, name, shapes):
     all_close(model, run_keras(getattr(K, name)(), *arrays), FLOAT32[0], *arrays)
 
 
-def test_a_merge_of_unequal_ranks_is_refused():
-    """Keras would broadcast (17,) over time; ours says no, by the layer's name."""
-    sources = [sc.Input((9, 17)), sc.Input((17,))]
-    with pytest.raises(sc.ShapeError, match="'sum'"):
-        sc.Model(sources, sc.Add(name="sum")(sources))
-
-
 @pytest.mark.parametrize("axis", [1, 2, -1, -2])
 def test_concatenate(rng, axis):
     shapes = [(4, 7), (4, 7), (4, 7)]

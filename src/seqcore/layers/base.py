@@ -68,6 +68,32 @@ def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -
     return value
 
 
+def axes_of(value: Any, layer: str, option: str = "axis") -> tuple[int, ...]:
+    """Return an option that names an axis or several, in ascending order; never the batch.
+
+    All count from the start (1 is the axis after the batch) or all from the end (-1 is the last),
+    because a layer does not know how many there are.
+    """
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    axes = sorted(whole(axis, layer, option, least=1 - _MAX_RANK) for axis in given)
+    if 0 in axes:
+        raise OptionError(f"{layer}: {option} 0 is the batch, whose rows stay apart")
+    if not axes or len(set(axes)) < len(axes) or axes[-1] >= _MAX_RANK or axes[0] < 0 < axes[-1]:
+        raise OptionError(
+            f"{layer}: {option} names different axes, all counted from the start or all from the "
+            f"end; found {told(value)}"
+        )
+    return tuple(axes)
+
+
+def checked_axis(shape: Shape, axis: int, layer: str) -> int:
+    """Return the size of an axis of a shape, batch included, which has to be known."""
+    size = shape[axis] if -len(shape) < axis < len(shape) else None
+    if size is None:
+        raise OptionError(f"{layer}: the size of axis {axis} is not known")
+    return size
+
+
 def is_size(value: Any) -> bool:
     """Tell a constructor's size (Keras's form) from an array of weights."""
     # NumPy makes no array of rows of different shapes, which must get as far as a message.

@@ -113,7 +113,7 @@ def _resolved(mask: Mask | None, values: Values) -> Mask | None:
     sources = [
         values[source.key].name if isinstance(source, Symbol) else _resolved(source, values)
         for source in mask.sources
-    ]
+    ]  # fmt: skip
     return replace(mask, sources=tuple(sources))
 
 

@@ -1,4 +1,7 @@
-"""Layers that make one value of several: Add, Multiply, Concatenate, Dot."""
+"""Layers that make one value of several: Add and its kin, Concatenate, Dot.
+
+Their masks follow Keras 3, or Keras 2 where an importer says so (`mask_rule`): the two differ.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,138 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..errors import OptionError
-from ..graph import GraphBuilder, Site, Value
-from .base import Layer, Plain, flag, whole
+from ..graph import GraphBuilder, Mask, Site, Value
+from .base import Layer, choice, flag, whole
 
-__all__ = ["Add", "Concatenate", "Dot", "Merge", "Multiply"]
+__all__ = [
+    "Add",
+    "Average",
+    "Concatenate",
+    "Divide",
+    "Dot",
+    "Maximum",
+    "Merge",
+    "Minimum",
+    "Multiply",
+    "Subtract",
+]
+
+_MANY = (2, 2**31 - 1)
+_RULES = ("keras3", "keras2")
 
 
-class Merge(Plain):
-    inputs = (2, 2**31 - 1)
-    time = "kept"
+def _joined(masks: Sequence[Mask | None], rule: str) -> Mask | None:
+    """Return the mask of frames that are made of one frame each: Keras 3 ORs, Keras 2 ANDs."""
+    given = tuple(dict.fromkeys(mask for mask in masks if mask is not None))
+    if not given or (rule == "keras3" and None in masks):
+        return None
+    return given[0] if len(given) == 1 else Mask("any" if rule == "keras3" else "all", given)
+
+
+def _with_own_masks(inputs: Sequence[Value]) -> list[Value]:
+    """Drop the masks of values of fewer axes than others: their frames are another axis."""
+    rank = max(value.rank or 0 for value in inputs)
+    return [value if value.rank == rank else replace(value, mask=None) for value in inputs]
+
+
+class Merge(Layer):
+    """Base of the layers that merge values element by element.
+
+    An axis of size 1 repeats, but the batch; a value of fewer axes gets some of size 1 after its
+    batch, so that a vector joins every frame of a sequence.
+
+    Parameters
+    ----------
+    mask_rule : "keras3" or "keras2"
+        Which masks the result has: in Keras 3 the OR of all, none if one input has none; in Keras 2
+        the AND of those that there are.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    inputs = _MANY
+    op: str
+    masked = False  # Keras 3 leaves out what does not count
+
+    def __init__(self, name: str | None = None, *, mask_rule: str = "keras3") -> None:
+        super().__init__(name)
+        self.mask_rule = choice(mask_rule, self.label, "mask_rule", _RULES)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        skips = self.masked and self.mask_rule == "keras3"
+        if not skips or all(value.mask is None for value in inputs):
+            return graph.node(self.op, site, inputs)
+        return [self._without_masked(graph, site, inputs)]
+
+    def _without_masked(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> Value:
+        """Merge two by two: a frame that counts in one of them only is that one's."""
+        first, *rest = _with_own_masks(inputs)
+        for number, value in enumerate(rest, 1):
+            name = site.value if number == len(rest) else f"{site.value}:part{number}"
+            taken = [first, value, graph.mask(first), graph.mask(value)]
+            attrs = {"function": self.op}
+            (made,) = graph.node("masked_merge", site, taken, outputs=[name], attrs=attrs)
+            first = replace(made, mask=_joined([first.mask, value.mask], self.mask_rule))
+        return first
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        return _joined([value.mask for value in _with_own_masks(inputs)], self.mask_rule)
 
 
 class Add(Merge):
-    """The sum of two or more values of one rank; an axis of size 1 is broadcast, but the batch."""
+    """The sum of two or more values, broadcast as `Merge` tells."""
 
     op = "add"
 
 
+class Subtract(Merge):
+    """The first of two values minus the second, broadcast as in `Add`."""
+
+    inputs = (2, 2)
+    op = "subtract"
+
+
 class Multiply(Merge):
-    """The product of two or more values of one rank, broadcast as in `Add`."""
+    """The product of two or more values, broadcast as in `Add`.
+
+    Of masked sequences: a frame is the product of those that count, zeros if none does (Keras 3).
+    """
 
     op = "multiply"
+    masked = True
+
+
+class Divide(Merge):
+    """The first of two values over the second, broadcast as in `Add`."""
+
+    inputs = (2, 2)
+    op = "divide"
+
+
+class Average(Merge):
+    """The mean of two or more values, broadcast as in `Add`."""
+
+    op = "average"
+
+
+class Maximum(Merge):
+    """The largest of two or more values, element by element, broadcast as in `Add`; NaN stays.
+
+    Of masked sequences: a frame is the largest of those that count (Keras 3).
+    """
+
+    op = "maximum"
+    masked = True
+
+
+class Minimum(Merge):
+    """The smallest of two or more values, as `Maximum` the largest."""
+
+    op = "minimum"
+    masked = True
 
 
 class Concatenate(Layer):
@@ -36,6 +150,8 @@ class Concatenate(Layer):
     ----------
     axis : int
         As in Keras: 1 is the axis after the batch, -1 the last. Never the batch.
+    mask_rule : "keras3" or "keras2"
+        As in `Add`, where frames are joined and not sequences.
     name : str, optional
 
     Raises
@@ -43,16 +159,32 @@ class Concatenate(Layer):
     OptionError
     """
 
-    inputs = Merge.inputs
+    inputs = _MANY
 
-    def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
+    def __init__(
+        self, axis: int = -1, *, mask_rule: str = "keras3", name: str | None = None
+    ) -> None:
         super().__init__(name)
         self.axis = whole(axis, self.label, "axis", least=-5)
+        self.mask_rule = choice(mask_rule, self.label, "mask_rule", _RULES)
         if self.axis == 0:
             raise OptionError(f"{self.label}: axis 0 is the batch, whose rows stay apart")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("concat", site, inputs, attrs={"axis": self.axis})
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        masks = [value.mask for value in inputs]
+        if self.axis != 1 and self.axis + (inputs[0].rank or 0) != 1:
+            return _joined(masks, self.mask_rule)
+        if all(mask is None for mask in masks):
+            return None
+        # Two by two: what is joined so far is its own mask.
+        so_far: str | Mask = inputs[0].name
+        mask = masks[0]
+        for value in inputs[1:]:
+            so_far = mask = Mask("concat", (so_far, value.name, mask, value.mask))
+        return mask
 
 
 class Dot(Layer):

@@ -25,6 +25,7 @@ __all__ = [
     "RecurrentStack",
     "SimpleRNNCell",
     "StackedRNNCells",
+    "Step",
 ]
 
 
@@ -87,8 +88,7 @@ class Step(Layer):
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         """Run over a sequence of the one frame."""
         name = [f"{site.value}:frame"]
-        attrs = {"shape": [1, None]}
-        (x,) = graph.node("reshape", site, inputs, outputs=name, attrs=attrs, time="gone")
+        (x,) = graph.node("expand", site, inputs, outputs=name, attrs={"axis": 1}, time="gone")
         return RNN(self, return_state=True).lower(graph, site, [x])
 
 

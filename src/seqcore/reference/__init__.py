@@ -19,17 +19,50 @@ from numpy.typing import ArrayLike
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
-from .masks import mask_frames, mask_ids, mask_merge, masking
-from .merges import add, average, multiply
+from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
+from .merges import (
+    add,
+    average,
+    divide,
+    masked_merge,
+    maximum,
+    minimum,
+    multiply,
+    reduce,
+    subtract,
+    unary,
+)
+from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .recurrent import gru, lstm, simple_rnn
-from .shapes import concat, flatten, fold, select, stack, unfold
+from .shapes import (
+    concat,
+    expand,
+    flatten,
+    fold,
+    index,
+    permute,
+    repeat,
+    repeat_length,
+    reshape,
+    select,
+    slice,
+    slice_length,
+    stack,
+    unfold,
+)
 from .windows import (
+    avg_pool1d,
     conv1d,
     conv1d_length,
+    conv1d_transpose,
+    depthwise_conv1d,
     global_avg_pool1d,
     global_max_pool1d,
     max_pool1d,
+    pad1d,
+    pad1d_length,
     pool1d_length,
+    transpose_length,
     window_length,
 )
 
@@ -38,25 +71,40 @@ __all__ = ["ACTIVATIONS", "LENGTHS", "OPS", "activate", "run", "window_length", 
 OPS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
-        global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
+        conv1d_transpose, max_pool1d, avg_pool1d, global_avg_pool1d, global_max_pool1d, pad1d,
+        flatten, concat, add, multiply, average, fold, unfold, select, stack,
         mask_ids, mask_frames, masking, mask_merge,
+        affine, prelu, clipped_relu, normalize, softmax,
         attention, batch_matmul, dot,
+        mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
+        reshape, expand, permute, repeat, slice, index,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
-    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten", "attention",
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
+    "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
+    "global_max_pool1d", "pad1d", "flatten",
+    "affine", "prelu", "clipped_relu", "normalize", "softmax",
+    "attention",
+    "reshape", "slice", "index", "reduce",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "conv1d": conv1d_length,
+    "depthwise_conv1d": conv1d_length,
+    "conv1d_transpose": transpose_length,
     "max_pool1d": pool1d_length,
+    "avg_pool1d": pool1d_length,
+    "pad1d": pad1d_length,
+    "repeat": repeat_length,
+    "reshape": lambda length, _: length,
+    "slice": slice_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
+SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(
@@ -119,12 +167,14 @@ def _evaluate(
             else _value(values, given)
         )
         arguments["lengths"] = lengths
+        arguments["lengths"] = _value(values, node.get("lengths"))
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)
     for name, value in zip(node["outputs"], results, strict=True):
         if name is not None:
             values[name] = value
     if node.get("lengths_out") is not None:
+        lengths = _value(values, node["lengths"])
         values[node["lengths_out"]] = None if lengths is None else _mapped(op, lengths, attrs)
 
 

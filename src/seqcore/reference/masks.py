@@ -31,3 +31,14 @@ def mask_merge(*masks: ArrayLike | None, all: bool) -> Array | None:
         return None
     merged = np.logical_and.reduce(given) if all else np.logical_or.reduce(given)
     return np.asarray(merged, np.float64)
+
+
+def mask_concat(
+    a: ArrayLike, b: ArrayLike, mask_a: ArrayLike | None = None, mask_b: ArrayLike | None = None
+) -> Array:
+    """The masks of a (B, T1, ...) and b (B, T2, ...) end to end, ones for one that is None."""
+    masks = [
+        np.ones(np.shape(v)[:2]) if m is None else np.asarray(m) != 0
+        for v, m in ((a, mask_a), (b, mask_b))
+    ]
+    return np.concatenate(masks, axis=1).astype(np.float64)

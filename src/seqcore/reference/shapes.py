@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .common import Array
+from .common import Array, row_lengths
 
 
 def flatten(x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
@@ -43,3 +46,99 @@ def select(x: ArrayLike | None, *, index: int) -> Array | None:
 def stack(*values: ArrayLike) -> Array:
     """n values (B, H) to (n, B, H)."""
     return np.stack([np.asarray(v, np.float64) for v in values])
+
+
+def keeps_time(x: ArrayLike, shape: Sequence[int], keep: int) -> bool:
+    """Whether the frames of x (B, T, ...) are frames of reshape's result too."""
+    _, time, *frame = np.shape(x)
+    rest = [n for n in shape[1:] if n != -1]
+    same_frames = len(rest) == len(shape) - 1 and math.prod(rest) == math.prod(frame)
+    return keep > 1 or shape[0] == time or (shape[0] == -1 and same_frames)
+
+
+def reshape(
+    x: ArrayLike,
+    *,
+    keep: int,
+    sizes: Sequence[int] | None,
+    shape: Sequence[int],
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """The axes from `keep` on, of these `sizes` if they are told, in another `shape`.
+
+    At most one size of `shape` is -1, which is what is left. ValueError with lengths where frames
+    do not stay.
+    """
+    x = np.asarray(x)
+    if sizes is not None and x.shape[keep:] != tuple(sizes):
+        raise ValueError(f"reshape: {x.shape} does not end in {sizes}")
+    if lengths is not None and not keeps_time(x, shape, keep):
+        raise ValueError("this reshape takes no lengths")
+    known = math.prod(n for n in shape if n != -1)
+    left = math.prod(x.shape[keep:]) // known
+    return x.reshape(x.shape[:keep] + tuple(left if n == -1 else n for n in shape))
+
+
+def expand(x: ArrayLike, *, axis: int) -> Array:
+    """A new axis of size 1."""
+    return np.asarray(np.expand_dims(np.asarray(x), axis))
+
+
+def permute(x: ArrayLike, *, dims: Sequence[int]) -> Array:
+    """Axis d of the result is axis dims[d-1] of x; the batch stays."""
+    return np.asarray(x, np.float64).transpose(0, *dims)
+
+
+def repeat(x: ArrayLike, *, axis: int, repeats: int) -> Array:
+    """Every slice along `axis` so many times, one behind the other."""
+    return np.repeat(np.asarray(x, np.float64), repeats, axis=axis)
+
+
+def repeat_length(length: int, attrs: Mapping[str, Any]) -> int:
+    """Count the frames of repeat's result, from those of its input."""
+    return length * attrs["repeats"] if attrs["axis"] == 1 else length
+
+
+def _range(attrs: Mapping[str, Any]) -> builtins.slice:
+    return builtins.slice(attrs["start"], attrs["stop"], attrs["step"])
+
+
+def slice_length(length: int, attrs: Mapping[str, Any]) -> int:
+    """Count the frames of slice's result, from those of its input."""
+    return len(range(*_range(attrs).indices(length))) if attrs["axis"] == 1 else length
+
+
+def slice(
+    x: ArrayLike,
+    *,
+    axis: int,
+    start: int | None,
+    stop: int | None,
+    step: int,
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """x[start:stop:step] along one axis; along axis 1 of each row's own frames, and then zeros."""
+    x = np.asarray(x, np.float64)
+    key = _range({"start": start, "stop": stop, "step": step})
+    if axis > 1 or lengths is None:
+        return x[(builtins.slice(None),) * axis + (key,)]
+    y = np.zeros_like(x[:, key])
+    for i, n in enumerate(row_lengths(x, lengths)):
+        taken = x[i, :n][key]
+        y[i, : len(taken)] = taken
+    return y
+
+
+def index(x: ArrayLike, *, axis: int, index: int, lengths: ArrayLike | None = None) -> Array:
+    """x[index] along one axis, which goes; along axis 1 from a row's own end.
+
+    Zeros for a row without that frame, and for all rows of a sequence without it.
+    """
+    x = np.asarray(x, np.float64)
+    if axis > 1:
+        return np.asarray(x.take(index, axis))
+    y = np.zeros(x.shape[:1] + x.shape[2:])
+    for i, n in enumerate(row_lengths(x, lengths)):
+        if -n <= index < n:
+            y[i] = x[i, index if index >= 0 else n + index]
+    return y

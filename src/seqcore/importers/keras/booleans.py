@@ -79,7 +79,10 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
         if x.along_time:
             if len(masks) < len(x.parts):
                 _unsupported("masks of which one is a constant, joined over time")
-            return Frames(Mask("concat", masks))
+            joined = masks[0]
+            for mask in masks[1:]:  # a mask has its own frames
+                joined = Mask("concat", (joined, mask, joined, mask))
+            return Frames(joined)
         return Frames(Mask("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
