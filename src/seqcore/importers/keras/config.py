@@ -214,11 +214,21 @@ class Config:
         The layer's JSON.
     name : str, optional
         What a functional model calls the layer.
+    nested : callable, optional
+        Makes the layer that a model is, inside of this one.
     """
 
-    def __init__(self, source: str, major: int, entry: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        source: str,
+        major: int,
+        entry: Any,
+        name: str | None = None,
+        nested: Callable[[Config], Any] | None = None,
+    ) -> None:
         self.source = source
         self.major = major
+        self.nested = nested
         values = entry.get("config") if isinstance(entry, dict) else None
         # A Sequential's config was a list before Keras 2.2.3
         if not isinstance(values, (dict, list)) or not isinstance(entry.get("class_name"), str):
@@ -240,9 +250,9 @@ class Config:
     def contradicts(self, what: str) -> NoReturn:
         raise ModelFileError(f"{self.source}: layer {self.name!r} ({self.kind}): {what}")
 
-    def child(self, entry: Any) -> Config:
+    def child(self, entry: Any, name: str | None = None) -> Config:
         """Return the config of a layer inside this one."""
-        return Config(self.source, self.major, entry)
+        return Config(self.source, self.major, entry, name, self.nested)
 
     def options(self, table: Mapping[str, Option]) -> dict[str, Any]:
         """Read all options; refuse those that nobody knows, all of them at once."""
@@ -283,27 +293,31 @@ class Config:
 
 # ---- Activations --------------------------------------------------------------------------------
 
-_PLAIN = (
-    "linear", "tanh", "sigmoid", "relu", "softplus", "softsign", "exponential", "elu", "selu", "gelu",
-    "swish", "softmax",
-)  # fmt: skip
-_BY_NAME: Mapping[str, ActivationSpec] = {name: ActivationSpec(name) for name in _PLAIN}
+
+
+def _specs(*names: str) -> dict[str, ActivationSpec]:
+    return {name: ActivationSpec(name) for name in names}
+
+
+_FIRST = _specs("linear", "tanh", "sigmoid", "relu", "softplus", "softsign", "softmax")
+_HARD_SIGMOID = ActivationSpec("hard_sigmoid", 0.2, 0.5)
+_KERAS_2 = {
+    **_FIRST, **_specs("exponential", "elu", "selu", "gelu", "swish"),
+    "hard_sigmoid": _HARD_SIGMOID, "silu": ActivationSpec("silu"), "mish": ActivationSpec("mish"),
+}  # fmt: skip
 # A name outside of its own version's table is a function of the user's, whatever it is called.
-_KERAS_2 = {**_BY_NAME, "hard_sigmoid": ActivationSpec("hard_sigmoid", 0.2, 0.5)}
 ACTIVATIONS: Mapping[int, Mapping[str, ActivationSpec]] = {
-    1: {
-        name: spec
-        for name, spec in _KERAS_2.items()
-        if name not in ("exponential", "elu", "selu", "gelu", "swish")
-    },
-    2: _KERAS_2,
+    1: {**_FIRST, "hard_sigmoid": _HARD_SIGMOID},
+    2: {name: spec for name, spec in _KERAS_2.items() if name not in ("silu",)},
     3: {
-        **_BY_NAME,
-        "silu": ActivationSpec("silu"),
-        "hard_sigmoid": ActivationSpec("hard_sigmoid", 1 / 6, 0.5),
-        "leaky_relu": ActivationSpec("leaky_relu", 0.2),
+        **_KERAS_2,
+        **_specs(
+            "hard_sigmoid", "leaky_relu", "relu6", "celu", "log_sigmoid", "hard_silu", "hard_swish",
+            "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold", "squareplus",
+            "sparse_plus", "log_softmax",
+        ),
     },
-}
+}  # fmt: skip
 
 # Layers that are nothing but an activation, as Keras lets one stand for a function: classes.py adds
 # them.
