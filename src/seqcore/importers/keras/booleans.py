@@ -59,7 +59,11 @@ def mask_of(value: Any) -> Mask | None:
 
 
 def _not_equal(is_ids: bool, x: Any, number: Any) -> Boolean:
-    if not isinstance(x, Symbol) or isinstance(number, bool) or not isinstance(number, (int, float)):
+    if (
+        not isinstance(x, Symbol)
+        or isinstance(number, bool)
+        or not isinstance(number, (int, float))
+    ):
         raise NotSupportedError(f"compares with {short(number)}")
     if not is_ids:
         return Elements(x, float(number))
@@ -74,7 +78,9 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
         return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
     if isinstance(x, Joined) and last and not keepdims:
         if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return Constant(True) if not x.along_time else _unsupported("any of constants over time")
+            return (
+                Constant(True) if not x.along_time else _unsupported("any of constants over time")
+            )
         masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         if x.along_time:
             if len(masks) < len(x.parts):

@@ -180,7 +180,9 @@ _AFFINE = {"use_bias": flag(True), "activation": activation("linear")}
 
 
 def _embedding(c: Config, options: Options) -> Layer:
-    return layers.Embedding(options.pop("input_dim"), options.pop("output_dim"), name=c.name, **options)
+    return layers.Embedding(
+        options.pop("input_dim"), options.pop("output_dim"), name=c.name, **options
+    )
 
 
 _FRAMES = {

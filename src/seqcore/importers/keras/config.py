@@ -276,7 +276,9 @@ class Config:
                 if option.default is _REQUIRED:
                     self.contradicts(f"the config lacks {name!r}")
                 default = option.default
-                found[name] = activation_of(default, self) if option.told == "activation" else default
+                found[name] = (
+                    activation_of(default, self) if option.told == "activation" else default
+                )
         return found
 
     def check_origin(self) -> None:
@@ -288,7 +290,9 @@ class Config:
                 "is not run from a file"
             )
         if module not in (None, "keras.layers", "keras", "builtins"):
-            raise NotSupportedError(f"{short(f'{module}.{self.kind}')} is not one of Keras's own layers")
+            raise NotSupportedError(
+                f"{short(f'{module}.{self.kind}')} is not one of Keras's own layers"
+            )
 
 
 # ---- Activations --------------------------------------------------------------------------------

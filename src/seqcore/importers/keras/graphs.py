@@ -347,7 +347,9 @@ class ModelReader:
         if takes == "states":
             given, states = given[:1], given[1:] + states
         elif not isinstance(takes, str):
-            given += [kwargs.pop(name) for name in takes[len(given) :] if kwargs.get(name) is not None]
+            given += [
+                kwargs.pop(name) for name in takes[len(given) :] if kwargs.get(name) is not None
+            ]
         masks = self._masks(kwargs.pop("mask", None), len(given))
         for option, value in kwargs.items():
             if value is not None and not (option == "training" and value in (False, 0)):

@@ -78,9 +78,7 @@ def _slots(
     ]
 
 
-def _checked(
-    slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: str
-) -> list[Array]:
+def _checked(slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: str) -> list[Array]:
     arranged = _arranged(slots, found, where)
     for slot, (path, array) in zip(slots, arranged, strict=True):
         _check(slot, array, f"{where}, weight {path!r} ({slot.role})")
@@ -152,9 +150,7 @@ def _in_order(slots: Sequence[Slot], found: Sequence[tuple[str, Array]]) -> bool
     """Tell whether weights come in the order of slots, as far as their names say anything."""
     known = {_plain(slot.role) for slot in slots}
     leaves = [_leaf(path, known) for path, _ in found]
-    fits = all(
-        array.ndim == len(slot.shape) for slot, (_, array) in zip(slots, found, strict=True)
-    )
+    fits = all(array.ndim == len(slot.shape) for slot, (_, array) in zip(slots, found, strict=True))
     told = all(
         leaf == _plain(slot.role) or leaf == slot.role.split("/")[-1]
         for slot, leaf in zip(slots, leaves, strict=True)
@@ -188,15 +184,15 @@ class _Tree:
         used = {id(group) for group in groups.values()}
         stray = [name for name, group in container.groups.items() if id(group) not in used]
         if stray:
-            raise WeightsError(f"{where}: weights of layers that are not in the config: {stray[:5]}")
+            raise WeightsError(
+                f"{where}: weights of layers that are not in the config: {stray[:5]}"
+            )
         arrays: list[Array] = []
         for inner in layer.layers:
             arrays += self._layer(inner, groups.get(inner, WeightTree()), self.names[inner])
         return arrays
 
-    def _by_layer(
-        self, layers: Iterable[Layer], container: WeightTree
-    ) -> dict[Layer, WeightTree]:
+    def _by_layer(self, layers: Iterable[Layer], container: WeightTree) -> dict[Layer, WeightTree]:
         """Return the group of each layer that has one: by its name, or by its class and number."""
         named = {group.name: group for group in container.groups.values()}
         counts: dict[str, int] = {}
