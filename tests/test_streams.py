@@ -175,6 +175,8 @@ def must_be_refused(graph: RandomGraph) -> bool:
                 return True
             if op == "concat" and attrs["axis"] != -1:
                 return True
+            if op in ("attention", "dot"):
+                return True
         last = op in ("simple_rnn", "gru", "lstm") and not attrs["return_sequences"]
         if op == "select" and first in given:
             given.update(node["outputs"])
