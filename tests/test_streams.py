@@ -179,6 +179,8 @@ def must_be_refused(graph: RandomGraph) -> bool:
                 return True
             if op == "concat" and attrs["axis"] != -1:
                 return True
+            if op in ("attention", "dot"):
+                return True
             if op in ("normalize", "softmax") and (
                 attrs.get("groups") or not {1, -2}.isdisjoint(attrs["axes"])
             ):
