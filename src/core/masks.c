@@ -149,16 +149,21 @@ static void mask_merge_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* Absent masks do not keep the others from moving. */
+/* What is absent, and the mask of one frame for all, move with the others. */
 static const char *mask_merge_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
-    out[0] = SC_WHOLE;
+    bool found = false;
+    out[0] = SC_MOVING;
     for (size_t i = 0; i < node->n_inputs; i++) {
-        const bool absent = plan->values[node->inputs[i]].kind == SC_MASK;
-        if (!absent && out[0] != SC_WHOLE && in[i] != out[0]) {
+        const size_t mask = node->inputs[i];
+        if (plan->values[mask].kind == SC_MASK || (in[i] == SC_WHOLE && plan->shapes[mask].dim[1] == 1)) {
+            continue;
+        }
+        if (found && in[i] != out[0]) {
             return "it joins the masks of a sequence and of what is none";
         }
-        out[0] = absent ? out[0] : in[i];
+        found = true;
+        out[0] = in[i];
     }
     return NULL;
 }

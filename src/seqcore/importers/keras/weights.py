@@ -89,13 +89,12 @@ def _checked(slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: s
 
 
 def _check(slot: Slot, array: Array, where: str) -> None:
-    shape = slot.shape
-    fits = shape is None or (
-        array.ndim == len(shape)
-        and all(size in (None, n) for size, n in zip(shape, array.shape, strict=True))
+    shape = array.shape if slot.shape is None else slot.shape
+    fits = array.ndim == len(shape) and all(
+        size in (None, n) for size, n in zip(shape, array.shape, strict=True)
     )
     if not fits:
-        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape or ()) + ")"
+        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise WeightsError(f"{where}: expected shape {expected}, found {array.shape}")
     if slot.floats and array.dtype.kind != "f":
         raise WeightsError(f"{where}: expected floats, found {array.dtype}")
