@@ -201,8 +201,9 @@ class Mask:
     ----------
     kind : str
         "input": what the caller of the model gives for the input `sources`, all frames if nothing.
-        "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
-        "all" of several masks. "concat": of two sequences end to end.
+        "value": the value of that name. "ids": where ids are not 0. "frames": where a feature of a
+        frame is not `number`. "any" and "all" of several masks. "concat": of two sequences end to
+        end.
     sources : tuple of str, or of Mask
         Names of values; of "any" and "all", masks; of "concat", two sequences, each the name of a
         value or a mask itself, and their masks, None for one whose frames all count. Before a layer
@@ -327,7 +328,9 @@ class GraphBuilder:
         """Add what computes a mask, once for all who read it."""
         if mask in self._masks:
             return self._masks[mask]
-        if mask.kind == "input":
+        if mask.kind == "value":
+            made = Value(str(mask.sources[0]))
+        elif mask.kind == "input":
             made = self._mask_input(str(mask.sources[0]))
         elif mask.kind in ("any", "all"):
             parts = [self._mask(part) for part in mask.sources if isinstance(part, Mask)]

@@ -61,7 +61,7 @@ def test_the_seeds_cover_every_op_and_option():
     for option, expected in {
         "activation": ACTIVATIONS,
         "padding": ["valid", "same", "causal"],
-        "groups": [1, 2, 3],
+        "groups": [-1, 0, 1, 2, 3],
         "reverse": [False, True],
         "realign": [False, True],
         "return_sequences": [False, True],

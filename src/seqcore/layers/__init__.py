@@ -22,7 +22,7 @@ lowering.py     calls -> Graph
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from .arithmetic import Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
-from .base import Input, Layer, Slot, Symbol
+from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
@@ -143,4 +143,5 @@ __all__ = [
     "UnitNormalization",
     "UpSampling1D",
     "ZeroPadding1D",
+    "snake_case",
 ]

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ..errors import GraphError, OptionError
 from ..graph import GraphBuilder, Mask, Site, Value, finite, told
 
-__all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol"]
+__all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol", "snake_case"]
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -111,6 +111,12 @@ def checked_name(name: Any) -> str | None:
     if not name.isprintable():
         raise OptionError(f"a name has printable characters only; found {name!r}")
     return name
+
+
+def snake_case(name: str) -> str:
+    """Return the name of a class as Keras writes it in the names of layers."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
 
 
 # ---- Symbols ------------------------------------------------------------------------------------
@@ -373,8 +379,7 @@ class Layer:
     @property
     def stem(self) -> str:
         """What the names that models give it begin with: its class in snake_case."""
-        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.kind)
-        return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+        return snake_case(self.kind)
 
     def __call__(
         self,

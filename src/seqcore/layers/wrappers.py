@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import GraphError, OptionError, WeightsError
 from ..graph import GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, Slot, choice
+from .base import Array, Layer, Shape, Slot, choice, flag
 from .recurrent import Recurrent, Sequencer
 
 __all__ = ["Bidirectional", "TimeDistributed"]
@@ -32,6 +32,10 @@ class Bidirectional(Layer):
     merge_mode : "concat", "sum", "mul", "ave" or None
         How the two outputs become one; None gives both. The backward output stands at the frames
         that made it.
+    zero_output_for_mask : bool
+        Whether, with return_sequences, a masked frame puts out zeros in both directions whatever
+        they were told, as in Keras 3 and TensorFlow 2; False for what each direction says, as
+        before.
     name : str, optional
 
     Raises
@@ -40,8 +44,7 @@ class Bidirectional(Layer):
 
     Notes
     -----
-    With return_state, the forward states follow the output, then the backward ones. With
-    return_sequences a masked frame puts out zeros in both directions, whatever they were told.
+    With return_state, the forward states follow the output, then the backward ones.
     """
 
     reads_mask = True
@@ -52,9 +55,11 @@ class Bidirectional(Layer):
         backward_layer: Sequencer | None = None,
         *,
         merge_mode: str | None = "concat",
+        zero_output_for_mask: bool = True,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         choices = ("concat", "sum", "mul", "ave", None)
         self.merge_mode = choice(merge_mode, self.label, "merge_mode", choices)
         if not isinstance(layer, Sequencer):
@@ -170,7 +175,10 @@ class Bidirectional(Layer):
         forward, backward = self.forward.loaded(arrays[:half]), self.backward.loaded(arrays[half:])
         assert isinstance(forward, Sequencer)
         assert isinstance(backward, Sequencer)
-        return Bidirectional(forward, backward, merge_mode=self.merge_mode, name=self.name)
+        return Bidirectional(
+            forward, backward, merge_mode=self.merge_mode,
+            zero_output_for_mask=self.zero_output_for_mask, name=self.name,
+        )  # fmt: skip
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         results: list[Value] = []
@@ -186,7 +194,9 @@ class Bidirectional(Layer):
                 realign=layer.go_backwards and layer.return_sequences,
                 return_sequences=layer.return_sequences,
                 return_state=layer.return_state,
-                zero_output=layer.return_sequences,
+                zero_output=layer.zero_output_for_mask
+                if not self.zero_output_for_mask
+                else layer.return_sequences,
             )
             results.append(made[0])
             finals += made[1:]
@@ -222,8 +232,6 @@ class TimeDistributed(Layer):
     OptionError
     """
 
-    keeps_mask = True
-
     def __init__(self, layer: Layer, *, name: str | None = None) -> None:
         super().__init__(name)
         if not isinstance(layer, Layer) or layer.inputs != (1, 1) or layer.outputs != 1:
@@ -255,12 +263,35 @@ class TimeDistributed(Layer):
         if self.layer.framewise:
             return self.layer.lower(graph, site, inputs)
         (x,) = inputs
+        if self._masked_inside(x):
+            return self._lower_masked(graph, site, x)
         if self.layer.reads_mask and x.mask is not None and not x.mask.optional:
             raise GraphError(
                 f"{self.label}: a mask of its frames reaches it, and {self.layer.label} would read "
                 "it as one of its own frames"
             )
+        return [self._folded(graph, site, x, None)]
+
+    def _folded(self, graph: GraphBuilder, site: Site, x: Value, mask: Mask | None) -> Value:
+        """Apply the layer to every frame as a row of its own, with the mask that it has there."""
         inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
         (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
-        (y,) = self.layer.apply(graph, inside, [folded])
-        return graph.node("unfold", site, [y, x])
+        (y,) = self.layer.apply(graph, inside, [replace(folded, mask=mask)])
+        return graph.node("unfold", site, [y, x])[0]
+
+    @staticmethod
+    def _masked_inside(x: Value) -> bool:
+        """Whether the mask says which frames of a frame count: (B, T, T2) of (B, T, T2, F)."""
+        made = x.mask is not None and not x.mask.optional
+        return made and x.rank is not None and x.rank > 3
+
+    def _lower_masked(self, graph: GraphBuilder, site: Site, x: Value) -> list[Value]:
+        mask = graph.mask(x)
+        assert mask is not None
+        name = f"{site.value}:mask"
+        (folded,) = graph.node("fold", site, [mask], outputs=[name], time="gone")
+        return [self._folded(graph, site, x, Mask("value", (folded.name,)))]
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        # Keras 3 hands on a mask of frames of frames, which nothing behind it can read.
+        return None if self._masked_inside(inputs[0]) else inputs[0].mask

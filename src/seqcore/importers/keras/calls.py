@@ -61,9 +61,9 @@ def ends_of(c: Config, key: str) -> list[Reference]:
     listed = c.values.get(key)
     if isinstance(listed, (list, dict)) and listed:
         found = list(_ends(listed, c))
-        if found:
-            return found
-    c.contradicts(f"{key} is {short(listed)}; expected a list")
+    else:
+        found = []
+    return found or c.contradicts(f"{key} is {short(listed)}; expected a list")
 
 
 def _ends(item: Any, c: Config) -> Iterator[Reference]:

@@ -21,8 +21,10 @@ from .config import (
     Option,
     activation,
     any_of,
+    axis,
     flag,
     ignored,
+    maybe,
     number,
     only,
     raw,
@@ -135,7 +137,10 @@ def _bidirectional(c: Config, options: Options) -> Layer:
     if forward.values.get("go_backwards"):
         raise NotSupportedError("a forward layer with go_backwards=True is not supported")
     halves = [_inner(c, half.entry, layers.Sequencer) for half in (forward, backward)]
-    return layers.Bidirectional(*halves, merge_mode=options["merge_mode"], name=c.name)
+    return layers.Bidirectional(
+        *halves, merge_mode=options["merge_mode"],
+        zero_output_for_mask=c.version.zeroes_masked, name=c.name,
+    )  # fmt: skip
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
@@ -201,7 +206,7 @@ def _function(kind: str) -> Callable[[Config], ActivationSpec]:
 
     def read(c: Config) -> ActivationSpec:
         made = layer_of(c)
-        if isinstance(made, layers.Softmax) and made.axis in (-1, (-1,)):
+        if isinstance(made, layers.Softmax) and made.axes == (-1,):
             return ActivationSpec("softmax")
         spec = getattr(made, "activation", None)
         if not isinstance(spec, ActivationSpec):
@@ -341,6 +346,14 @@ _SHAPES = {
 
 # ---- Normalisation ------------------------------------------------------------------------------
 
+
+def _unit(c: Config, options: Options) -> Layer:
+    # Keras 2 divides by sqrt(max(sum of squares, 1e-12))
+    least = 1e-12 if c.major == 3 else 1e-6
+    return layers.UnitNormalization(epsilon=least, name=c.name, **options)
+
+
+
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -367,7 +380,7 @@ _NORMS = {
         _same("RMSNormalization"), {"axis": axis(-1), "epsilon": number(1e-6)}, keras=(3,)
     ),
     "UnitNormalization": KerasClass(
-        _same("UnitNormalization"), {"axis": axis(-1), "order": only(2, "the norm is L2")},
+        _unit, {"axis": axis(-1), "order": only(2, "the norm is L2")},
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
@@ -379,7 +392,8 @@ _NORMS = {
         keras=(2, 3),
     ),
     "Rescaling": KerasClass(
-        _same("Rescaling"), {"scale": raw("number or array"), "offset": raw("number or array", 0.0)},
+        _same("Rescaling"),
+        {"scale": raw("number or array"), "offset": raw("number or array", 0.0)},
         keras=(2, 3),
     ),
     "PReLU": KerasClass(_prelu, {"shared_axes": raw("axes, or null", None)}),
@@ -447,7 +461,7 @@ def _identity(kind: str) -> Callable[[Config, Options], Layer]:
 
 
 _TRAINING = {
-    kind: KerasClass(_identity(kind), {option: _NO_EFFECT for option in options})
+    kind: KerasClass(_identity(kind), dict.fromkeys(options, _NO_EFFECT))
     for kind, options in {
         "Dropout": ("rate", "noise_shape"),
         "SpatialDropout1D": ("rate", "noise_shape"),

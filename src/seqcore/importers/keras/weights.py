@@ -107,7 +107,7 @@ def _plain(role: str) -> str:
 
 
 def _names(path: str, slot: Slot) -> bool:
-    """Tell whether a path such as "bidirectional/forward_lstm/lstm_cell/kernel:0" names a weight."""
+    """Tell whether a path such as "bidirectional/forward_lstm/kernel:0" names a weight."""
     *scopes, role = slot.role.split("/")
     *parts, _ = path.split("/")
     leaf = _leaf(path, (_plain(role),))
