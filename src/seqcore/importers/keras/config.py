@@ -167,7 +167,7 @@ def _dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value is not None and value not in _POLICIES:
+    if value is not None and not (isinstance(value, str) and value in _POLICIES):
         raise NotSupportedError(f"{option} {short(value)}; only float32 is supported")
 
 
