@@ -17,6 +17,7 @@ from ...graph import ActivationSpec
 
 __all__ = [
     "COMMON",
+    "MODELS",
     "Config",
     "NotSupportedError",
     "Option",
@@ -33,6 +34,9 @@ __all__ = [
     "short",
     "size",
 ]
+
+
+MODELS = ("Sequential", "Functional", "Model")
 
 
 class NotSupportedError(Exception):
