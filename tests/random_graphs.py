@@ -52,14 +52,14 @@ GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
 # has a size that the plan does not know, and is an output only.
-ANY = ["dense", "activation", "merge", "merge", "concat"]
+ANY = ["dense", "activation", "merge", "merge", "concat", "unary"]
 READERS = {
     "ids": ["embedding"],
     "sequence": [
         *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "max_pool1d", "global_pool", "fold",
-        "flatten",
+        "flatten", "repeat", "slice", "slice", "index", "reduce", "there_and_back",
     ],
-    "vector": [*ANY, "stack", "stack"],
+    "vector": [*ANY, "stack", "stack", "spread"],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
     "stack": ["select"],
 }  # fmt: skip
@@ -292,7 +292,9 @@ class _Builder:
         wide = {j.channels for j in joined} - {1}
         if len(wide) > 1:
             return None
-        op = self.draw.choice(["add", "multiply", "average"])
+        op = self.draw.choice(["add", "multiply", "average", "maximum", "minimum"])
+        if len(joined) == 2 and self.draw.random() < 0.2:
+            op = "subtract"
         lengths = self.lengths(v, len(joined))
         self.add(op, [j.name for j in joined], [made.name], **lengths)
         made = replace(made, channels=wide.pop() if wide else 1)
@@ -418,6 +420,43 @@ class _Builder:
         self.add(op, [v.name], [name], **self.lengths(v))
         return Value(name, "vector", v.channels, depth=v.depth)
 
+    def mapped(self, v: Value, op: str, attrs: dict[str, Any]) -> Value:
+        """A node that gives every row as many frames as the reference says."""
+        name = self.name()
+        frames = tuple(ref.LENGTHS[op](n, attrs) for n in v.frames)
+        ends = None if v.lengths is None else f"{name}:lengths"
+        lengths = {"lengths": v.lengths, "lengths_out": ends} if v.lengths else {}
+        self.add(op, [v.name], [name], attrs, **lengths)
+        return replace(v, name=name, frames=frames, lengths=ends)
+
+    def repeat(self, v: Value) -> Value | None:
+        if max(v.frames) > 40:
+            return None
+        return self.mapped(v, "repeat", {"axis": 1, "repeats": self.draw.randint(1, 3)})
+
+    def slice(self, v: Value) -> Value:
+        bounds = [None, None, 0, 1, 2, 5, -1, -2, -4]
+        start, stop = self.draw.choice(bounds), self.draw.choice(bounds)
+        step = self.draw.choice([1, 1, 2, -1, -2])
+        low, high = (start, stop) if step > 0 else (stop, start)
+        if low is not None and high is not None and low < 0 <= high:
+            start = stop = None  # rows of different lengths are refused
+        return self.mapped(v, "slice", {"axis": 1, "start": start, "stop": stop, "step": step})
+
+    def index(self, v: Value) -> Value | None:
+        index = self.draw.choice([-1, -1, -3, 0, 2])
+        if (v.lengths is None or v.fixed) and min(v.frames) < 3:
+            return None
+        name = self.name()
+        self.add("index", [v.name], [name], {"axis": 1, "index": index}, **self.lengths(v))
+        return Value(name, "vector", v.channels, depth=v.depth)
+
+    def reduce(self, v: Value) -> Value:
+        name, function = self.name(), self.draw.choice(["mean", "max", "min"])
+        attrs = {"function": function, "axes": [1], "keepdims": False}
+        self.add("reduce", [v.name], [name], attrs, **self.lengths(v))
+        return Value(name, "vector", v.channels, depth=v.depth)
+
     # ---- Readers: shapes -------------------------------------------------------------------------
 
     def flatten(self, v: Value) -> Value | None:
@@ -427,6 +466,36 @@ class _Builder:
         self.add("flatten", [v.name], [name])
         kind = "vector" if v.fixed and size <= MAX_CHANNELS else "flat"
         return Value(name, kind, size, depth=v.depth)
+
+    def unary(self, v: Value) -> Value:
+        name, attrs = self.name(), {"function": self.draw.choice(["abs", "negative"])}
+        self.add("unary", [v.name], [name], attrs, **self.lengths(v))
+        return replace(v, name=name)
+
+    def spread(self, v: Value) -> Value:
+        """A vector as every frame of a sequence."""
+        one, name, count = self.name(), self.name(), self.draw.choice([1, 2, 5])
+        self.add("expand", [v.name], [one], {"axis": 1})
+        self.add("repeat", [one], [name], {"axis": 1, "repeats": count})
+        frames = (count,) * len(self.graph.times)
+        return Value(name, "sequence", v.channels, frames, fixed=True, depth=v.depth)
+
+    def there_and_back(self, v: Value) -> Value | None:
+        """Frames of other axes in another order, and channels again."""
+        if v.channels % 2 or not v.channels:
+            return None
+        names = [self.name() for _ in range(3)]
+        ends = [f"{name}:lengths" if v.lengths else None for name in names]
+        shapes = [[-1, 2, v.channels // 2], [-1, v.channels]]
+        for number, (before, after) in enumerate(zip([v.name, names[1]], names[::2], strict=True)):
+            attrs = {"keep": 1, "sizes": None, "shape": shapes[number]}
+            given = ends[0] if number else v.lengths
+            lengths = {"lengths": given, "lengths_out": ends[2 * number]} if v.lengths else {}
+            self.add("reshape", [before], [after], attrs, **lengths)
+            if not number:
+                given = {"lengths": ends[0]} if v.lengths else {}
+                self.add("permute", [after], [names[1]], {"dims": [1, 3, 2]}, **given)
+        return replace(v, name=names[2], lengths=ends[2])
 
     def fold(self, v: Value) -> Value:
         name = self.name()

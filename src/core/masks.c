@@ -142,17 +142,21 @@ static void mask_merge_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* Absent masks do not keep the others from moving. */
+/* Absent masks do not keep the others from moving; where they decide, every frame that comes counts. */
 static const char *mask_merge_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
-    out[0] = SC_WHOLE;
+    const bool all = ((const merge_params *)node->params)->all;
+    size_t absent = 0, given = 0;
     for (size_t i = 0; i < node->n_inputs; i++) {
-        const bool absent = plan->values[node->inputs[i]].kind == SC_MASK;
-        if (!absent && out[0] != SC_WHOLE && in[i] != out[0]) {
+        if (plan->values[node->inputs[i]].kind == SC_MASK) {
+            absent++;
+        } else if (given++ > 0 && in[i] != out[0]) {
             return "it joins the masks of a sequence and of what is none";
+        } else {
+            out[0] = in[i];
         }
-        out[0] = absent ? out[0] : in[i];
     }
+    out[0] = given == 0 || (absent > 0 && !all) ? SC_MOVING : out[0];
     return NULL;
 }
 
