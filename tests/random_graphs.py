@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -47,19 +47,30 @@ ACTIVATIONS = [
     ["selu", 0, 0],
     ["gelu", 0, 0],
     ["gelu_tanh", 0, 0],
+    ["relu6", 0, 0],
+    ["celu", 0.5, 0],
+    ["log_sigmoid", 0, 0],
+    ["mish", 0, 0],
+    ["hard_silu", 0, 0],
+    ["tanh_shrink", 0, 0],
+    ["soft_shrink", 0.2, 0],
+    ["squareplus", 1.0, 0],
+    ["sparse_plus", 0, 0],
+    ["log_softmax", 0, 0],
 ]
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
 # has a size that the plan does not know, and is an output only.
-ANY = ["dense", "activation", "merge", "merge", "concat", "unary"]
+ANY = ["dense", "activation", "merge", "merge", "concat", "normalize", "spread", "unary"]
 READERS = {
     "ids": ["embedding"],
     "sequence": [
-        *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "max_pool1d", "global_pool", "fold",
-        "flatten", "repeat", "slice", "slice", "index", "reduce", "there_and_back",
+        *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
+        "pool1d", "pad1d", "global_pool", "fold", "flatten", "repeat", "slice", "slice", "index",
+        "reduce", "there_and_back",
     ],
-    "vector": [*ANY, "stack", "stack", "spread"],
+    "vector": [*ANY, "stack", "stack", "every_frame"],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
     "stack": ["select"],
 }  # fmt: skip
@@ -281,6 +292,51 @@ class _Builder:
         self.add("activation", [v.name], [name], attrs, **self.lengths(v))
         return replace(v, name=name)
 
+    def axes(self, v: Value) -> list[int]:
+        """Axes of a value, ascending; those of a sequence may be time."""
+        last = self.draw.choice([-1, 2 if v.kind == "sequence" else 1])
+        return self.draw.choice(
+            [[last], [last], [1], [-2, -1]] if v.kind == "sequence" else [[last]]
+        )
+
+    def over(self, v: Value, axes: Sequence[int], offset: float = 0) -> str:
+        """A new weight over some axes: as large as the value in its channels, or of size 1."""
+        rank = 3 if v.kind == "sequence" else 2
+        sizes = [v.channels if axis % rank == rank - 1 else 1 for axis in axes]
+        name = self.weight(*(n if self.draw.random() < 0.7 else 1 for n in sizes), scale=0.3)
+        self.graph.tensors[name] += np.float32(offset)
+        return name
+
+    def normalize(self, v: Value) -> Value | None:
+        """Normalisation of any kind, or softmax. A large epsilon keeps errors from growing."""
+        if v.depth == MAX_DEPTH or v.channels == 0:
+            return None
+        name, axes, groups = self.name(), self.axes(v), self.draw.choice([0, 0, 1, -1])
+        if self.draw.random() < 0.2:
+            self.add("softmax", [v.name], [name], {"axes": axes}, **self.lengths(v))
+            return replace(v, name=name, depth=v.depth + 1)
+        axes = [-1] if groups else axes
+        kind = self.draw.choice(["layer", "variance", "rms", "unit"])
+        attrs = {"kind": kind, "axes": axes, "groups": groups, "epsilon": 0.5}
+        weights = {"W": self.over(v, axes, 0.5), "b": self.over(v, axes)}
+        self.add("normalize", [v.name], [name], attrs, weights, **self.lengths(v))
+        return replace(v, name=name, depth=v.depth + 1)
+
+    def spread(self, v: Value) -> Value | None:
+        """An elementwise op with weights that repeat, or several constants."""
+        if v.channels == 0:
+            return None
+        name, axes, op = self.name(), self.axes(v), self.draw.choice(["affine", "prelu", "clip"])
+        if op == "clip":
+            most = self.draw.choice([None, 0.75])
+            attrs = {"negative_slope": 0.25, "threshold": 0.5, "max_value": most}
+            self.add("clipped_relu", [v.name], [name], attrs, **self.lengths(v))
+            return self.activation(replace(v, name=name), ["linear", 0, 0])
+        roles = {"alpha": 0.2} if op == "prelu" else {"c": 0, "W": 0.5, "b": 0}
+        weights = {role: self.over(v, axes, offset) for role, offset in roles.items()}
+        self.add(op, [v.name], [name], {"axes": axes}, weights, **self.lengths(v))
+        return replace(v, name=name)
+
     def joined(self, v: Value, others: Sequence[Value]) -> tuple[list[Value], Value]:
         """`v` with up to two of `others`, and what is known of a value made of them."""
         joined = [v] + [self.draw.choice(others) for _ in range(self.draw.randint(0, 2))]
@@ -384,36 +440,79 @@ class _Builder:
 
     def windows(self, v: Value, made: Value, size: int, strides: int, padding: str) -> Value:
         """`made` with the frames and lengths behind windows of `size` frames over `v`."""
-        frames = tuple(ref.window_length(n, size, strides, padding) for n in v.frames)
+        return self.mapped(v, made, lambda n: ref.window_length(n, size, strides, padding))
+
+    def mapped(self, v: Value, made: Value, length: Callable[[int], int]) -> Value:
+        """`made` with the frames and lengths of `v`, as `length` changes them."""
         lengths = None if v.lengths is None else f"{made.name}:lengths"
-        return replace(made, frames=frames, lengths=lengths)
+        return replace(made, frames=tuple(map(length, v.frames)), lengths=lengths)
+
+    def add_mapped(self, op: str, v: Value, made: Value, attrs: Any, weights: Any = None) -> Value:
+        """Add a node that gives its lengths on."""
+        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
+        self.add(op, [v.name], [made.name], attrs, weights, **lengths)
+        return made
+
+    def convolved(self, v: Value, filters: int) -> tuple[Value, dict[str, Any]]:
+        """The value behind a convolution, and its attributes."""
+        size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
+        padding = self.draw.choice(["valid", "same", "causal"])
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        attrs = {
+            "kernel_size": size, "strides": strides, "dilation": dilation, "padding": padding,
+            "activation": self.activation_spec(),
+        }  # fmt: skip
+        return self.windows(v, made, (size - 1) * dilation + 1, strides, padding), attrs
 
     def conv1d(self, v: Value) -> Value | None:
         if v.depth == MAX_DEPTH:
             return None
-        size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
         groups = self.draw.choice([g for g in (1, 1, 1, 2, 3) if v.channels % g == 0])
         filters = groups * self.draw.choice([1, 3, 17])
-        padding = self.draw.choice(["valid", "same", "causal"])
-        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
-        made = self.windows(v, made, (size - 1) * dilation + 1, strides, padding)
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels // groups, filters)
+        attrs |= {"filters": filters, "groups": groups}
+        return self.add_mapped("conv1d", v, made, attrs, weights)
+
+    def depthwise_conv1d(self, v: Value) -> Value | None:
+        multiplier = self.draw.choice([1, 1, 2, 3])
+        filters = v.channels * multiplier
+        if v.depth == MAX_DEPTH or not 0 < filters <= MAX_CHANNELS:
+            return None
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels, multiplier)
+        weights["b"] = self.weight(filters)
+        return self.add_mapped(
+            "depthwise_conv1d", v, made, attrs | {"multiplier": multiplier}, weights
+        )
+
+    def conv1d_transpose(self, v: Value) -> Value | None:
+        if v.depth == MAX_DEPTH or max(v.frames, default=0) > 100:
+            return None
+        size, strides, dilation = (self.draw.randint(1, most) for most in (5, 3, 3))
+        dilation = dilation if strides == 1 else 1
+        filters = self.draw.choice([1, 3, 17])
         attrs = {
             "filters": filters, "kernel_size": size, "strides": strides, "dilation": dilation,
-            "groups": groups, "padding": padding, "activation": self.activation_spec(),
+            "crop": self.draw.randint(0, 4), "tail": self.draw.randint(0, 6),
+            "activation": self.activation_spec(),
         }  # fmt: skip
-        weights = self.kernel(size, v.channels // groups, filters)
-        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
-        self.add("conv1d", [v.name], [made.name], attrs, weights, **lengths)
-        return made
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        made = self.mapped(v, made, lambda n: (n - 1) * strides + attrs["tail"] if n else 0)
+        weights = self.kernel(size, v.channels, filters)
+        return self.add_mapped("conv1d_transpose", v, made, attrs, weights)
 
-    def max_pool1d(self, v: Value) -> Value:
+    def pool1d(self, v: Value) -> Value:
         size, strides = self.draw.randint(1, 4), self.draw.randint(1, 3)
         padding = self.draw.choice(["valid", "same"])
         made = self.windows(v, replace(v, name=self.name()), size, strides, padding)
         attrs = {"pool_size": size, "strides": strides, "padding": padding}
-        lengths = {"lengths": v.lengths, "lengths_out": made.lengths} if v.lengths else {}
-        self.add("max_pool1d", [v.name], [made.name], attrs, **lengths)
-        return made
+        return self.add_mapped(self.draw.choice(["max_pool1d", "avg_pool1d"]), v, made, attrs)
+
+    def pad1d(self, v: Value) -> Value:
+        left, right = (self.draw.randint(-2, 3) for _ in range(2))
+        made = self.mapped(v, replace(v, name=self.name()), lambda n: max(0, n + left + right))
+        return self.add_mapped("pad1d", v, made, {"left": left, "right": right})
 
     def global_pool(self, v: Value) -> Value:
         name, op = self.name(), self.draw.choice(["global_avg_pool1d", "global_max_pool1d"])
@@ -472,7 +571,7 @@ class _Builder:
         self.add("unary", [v.name], [name], attrs, **self.lengths(v))
         return replace(v, name=name)
 
-    def spread(self, v: Value) -> Value:
+    def every_frame(self, v: Value) -> Value:
         """A vector as every frame of a sequence."""
         one, name, count = self.name(), self.name(), self.draw.choice([1, 2, 5])
         self.add("expand", [v.name], [one], {"axis": 1})

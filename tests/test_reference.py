@@ -67,7 +67,23 @@ ACTIVATIONS = [
         ("gelu_tanh", 0, 0),
         lambda x: as_numpy(torch.nn.functional.gelu(as_torch(x), approximate="tanh")),
     ),
+    (("relu6", 0, 0), lambda x: as_numpy(torch.nn.functional.relu6(as_torch(x)))),
+    (("celu", 0.7, 0), lambda x: as_numpy(torch.nn.functional.celu(as_torch(x), 0.7))),
+    (("log_sigmoid", 0, 0), lambda x: scipy.special.log_expit(x)),
+    (("mish", 0, 0), lambda x: x * np.tanh(-scipy.special.log_expit(-x))),
+    (("hard_silu", 0, 0), lambda x: as_numpy(torch.nn.functional.hardswish(as_torch(x)))),
+    (("hard_tanh", 0, 0), lambda x: as_numpy(torch.nn.functional.hardtanh(as_torch(x)))),
+    (("hard_shrink", 0.7, 0), lambda x: as_numpy(torch.nn.functional.hardshrink(as_torch(x), 0.7))),
+    (("soft_shrink", 0.7, 0), lambda x: as_numpy(torch.nn.functional.softshrink(as_torch(x), 0.7))),
+    (("tanh_shrink", 0, 0), lambda x: as_numpy(torch.nn.functional.tanhshrink(as_torch(x)))),
+    (
+        ("threshold", 0.7, -2),
+        lambda x: as_numpy(torch.nn.functional.threshold(as_torch(x), 0.7, -2)),
+    ),
+    (("squareplus", 3, 0), lambda x: as_numpy(keras.ops.squareplus(as_torch(x), 3.0))),
+    (("sparse_plus", 0, 0), lambda x: as_numpy(keras.activations.sparse_plus(as_torch(x)))),
     (("softmax", 0, 0), lambda x: scipy.special.softmax(x, axis=-1)),
+    (("log_softmax", 0, 0), lambda x: scipy.special.log_softmax(x, axis=-1)),
 ]
 
 

@@ -18,7 +18,20 @@ enum sc_activation {
     SC_SELU,
     SC_GELU,
     SC_GELU_TANH,
-    SC_SOFTMAX, /* over an axis, so not elementwise: activations.h leaves it to its caller */
+    SC_RELU6,
+    SC_CELU,
+    SC_LOG_SIGMOID,
+    SC_MISH,
+    SC_HARD_SILU,
+    SC_HARD_TANH,
+    SC_HARD_SHRINK,
+    SC_SOFT_SHRINK,
+    SC_TANH_SHRINK,
+    SC_THRESHOLD,
+    SC_SQUAREPLUS,
+    SC_SPARSE_PLUS,
+    SC_SOFTMAX, /* from here on over an axis, so not elementwise: activations.h leaves them to its caller */
+    SC_LOG_SOFTMAX,
     SC_ACTIVATIONS /* how many there are */
 };
 

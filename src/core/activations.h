@@ -1,5 +1,5 @@
 /* Every elementwise activation of docs/design.md over vecmath.h: one function each, and vf_activate, which chooses.
- * softmax is not here, because it looks at a whole axis.
+ * softmax and log_softmax are not here, because they look at a whole axis: reductions.h.
  *
  * Largest errors over all float32 in ulp, as in vecmath.h: relative errors throughout, the far negative tails of gelu,
  * silu and softplus included. Results below FLT_MIN count as 0.
@@ -11,8 +11,14 @@
  *   vf_silu           3.0     3.0     2.2
  *   vf_gelu           7.5     6.5     6.5
  *   vf_gelu_tanh      3.2     3.2     2.7
+ *   vf_celu           2.2     2.2     2.2
+ *   vf_log_sigmoid    2.2     2.0     2.0
+ *   vf_mish           4.5     4.5     4.5
+ *   vf_tanh_shrink    5.0     5.0     5.0
+ *   vf_squareplus     3.5     3.5     3.5     alpha 4
  *
- * linear, relu, leaky_relu and hard_sigmoid are their formula, rounded once per operation. */
+ * The others are their formula, rounded once per operation: linear, relu, relu6, leaky_relu, hard_sigmoid, hard_silu,
+ * hard_tanh, hard_shrink, soft_shrink, threshold, sparse_plus. */
 #ifndef SC_ACTIVATIONS_H
 #define SC_ACTIVATIONS_H
 
@@ -150,7 +156,85 @@ SC_INLINE vf vf_gelu(vf x)
     return vf_select(vf_lt(x, vf_set(0.0f)), below, vf_mul(x, vf_sub(vf_set(1.0f), tail)));
 }
 
-/* The activation `kind` (enum sc_activation) of x. SC_LINEAR returns x; so does SC_SOFTMAX, its caller's affair. */
+/* x if x > 0, else alpha (exp(x/alpha) - 1); alpha > 0. */
+SC_INLINE vf vf_celu(vf alpha, vf x)
+{
+    return vf_select(vf_lt(vf_set(0.0f), x), x, vf_mul(alpha, vf_expm1_neg(vf_div(x, alpha))));
+}
+
+/* log(1/(1 + exp(-x))). */
+SC_INLINE vf vf_log_sigmoid(vf x)
+{
+    return vf_neg(vf_softplus(vf_neg(x)));
+}
+
+/* x tanh(log(1 + exp(x))) = x n/(n + 2), n = exp(x) (exp(x) + 2). From 20 on the quotient is 1; below -20 it is that of silu,
+ * which takes care of the tail. */
+SC_INLINE vf vf_mish(vf x)
+{
+    vf e = vf_exp(vf_min(vf_set(20.0f), x)), two = vf_set(2.0f);
+    vf n = vf_mul(e, vf_add(e, two));
+    return vf_select(vf_lt(x, vf_set(-20.0f)), vf_silu(x), vf_mul(x, vf_div(n, vf_add(n, two))));
+}
+
+/* x clip(x + 3, 0, 6)/6; 0 at minus infinity. */
+SC_INLINE vf vf_hard_silu(vf x)
+{
+    vf gate = vf_div(sc_clamp(vf_add(x, vf_set(3.0f)), 0.0f, 6.0f), vf_set(6.0f));
+    return vf_mul(vf_max(vf_set(-3.0f), x), gate);
+}
+
+/* 0 if |x| <= alpha, else x. */
+SC_INLINE vf vf_hard_shrink(vf alpha, vf x)
+{
+    return vf_select(vf_le(vf_abs(x), alpha), vf_set(0.0f), x);
+}
+
+/* x - clip(x, -alpha, alpha), alpha >= 0. */
+SC_INLINE vf vf_soft_shrink(vf alpha, vf x)
+{
+    return vf_sub(x, vf_max(vf_neg(alpha), vf_min(alpha, x)));
+}
+
+/* x - tanh(x). Below 1, where the difference would cancel, x^3 P(x^2), minimax, 6.3e-8 = 2^-23.9. */
+SC_INLINE vf vf_tanh_shrink(vf x)
+{
+    vf a = vf_min(vf_set(1.0f), vf_abs(x)), square = vf_mul(a, a);
+    vf p = vf_fma(vf_set(0.0004210671f), square, vf_set(-0.002511648f));
+    p = vf_fma(p, square, vf_set(0.008220378f));
+    p = vf_fma(p, square, vf_set(-0.021660967f));
+    p = vf_fma(p, square, vf_set(0.05393503f));
+    p = vf_fma(p, square, vf_set(-0.13333131f));
+    p = vf_fma(p, square, vf_set(0.3333333f));
+    vf near = vf_copysign(vf_mul(vf_mul(square, a), p), x);
+    return vf_select(vf_lt(vf_abs(x), vf_set(1.0f)), near, vf_sub(x, vf_tanh(x)));
+}
+
+/* beta if x <= alpha, else x. */
+SC_INLINE vf vf_threshold(vf alpha, vf beta, vf x)
+{
+    return vf_select(vf_le(x, alpha), beta, x);
+}
+
+/* (x + s)/2, s = sqrt(x^2 + alpha), alpha >= 0; below zero, where that cancels, alpha/(2 (s - x)). Above 1, s is
+ * |x| sqrt(1 + alpha/x^2), so that no square overflows. */
+SC_INLINE vf vf_squareplus(vf alpha, vf x)
+{
+    vf a = vf_abs(x), half = vf_set(0.5f);
+    vf far = vf_mul(a, vf_sqrt(vf_add(vf_set(1.0f), vf_div(vf_div(alpha, a), a))));
+    vf s = vf_select(vf_lt(vf_set(1.0f), a), far, vf_sqrt(vf_fma(a, a, alpha)));
+    vf below = vf_div(vf_mul(half, alpha), vf_add(a, s));
+    return vf_select(vf_lt(x, vf_set(0.0f)), below, vf_fma(half, x, vf_mul(half, s)));
+}
+
+/* 0 up to -1, x from 1 on, (x + 1)^2/4 between. */
+SC_INLINE vf vf_sparse_plus(vf x)
+{
+    vf u = sc_clamp(vf_add(x, vf_set(1.0f)), 0.0f, 2.0f);
+    return vf_select(vf_lt(x, vf_set(1.0f)), vf_mul(vf_mul(u, u), vf_set(0.25f)), x);
+}
+
+/* The activation `kind` (enum sc_activation) of x. SC_LINEAR returns x; so do those over an axis, their caller's affair. */
 SC_INLINE vf vf_activate(int kind, vf alpha, vf beta, vf x)
 {
     switch (kind) {
@@ -167,6 +251,18 @@ SC_INLINE vf vf_activate(int kind, vf alpha, vf beta, vf x)
     case SC_SELU: return vf_selu(x);
     case SC_GELU: return vf_gelu(x);
     case SC_GELU_TANH: return vf_gelu_tanh(x);
+    case SC_RELU6: return sc_clamp(x, 0.0f, 6.0f);
+    case SC_CELU: return vf_celu(alpha, x);
+    case SC_LOG_SIGMOID: return vf_log_sigmoid(x);
+    case SC_MISH: return vf_mish(x);
+    case SC_HARD_SILU: return vf_hard_silu(x);
+    case SC_HARD_TANH: return sc_clamp(x, -1.0f, 1.0f);
+    case SC_HARD_SHRINK: return vf_hard_shrink(alpha, x);
+    case SC_SOFT_SHRINK: return vf_soft_shrink(alpha, x);
+    case SC_TANH_SHRINK: return vf_tanh_shrink(x);
+    case SC_THRESHOLD: return vf_threshold(alpha, beta, x);
+    case SC_SQUAREPLUS: return vf_squareplus(alpha, x);
+    case SC_SPARSE_PLUS: return vf_sparse_plus(x);
     default: return x;
     }
 }

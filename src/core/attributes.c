@@ -65,16 +65,6 @@ sc_status sc_attr_axis(sc_builder *builder, const sc_node *node, const sc_json *
     return SC_OK;
 }
 
-sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *value)
-{
-    const sc_json *found = sc_json_get(attributes, key);
-    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= -FLT_MAX && found->number <= FLT_MAX)) {
-        return attribute_error(builder, node, key, "a number within float32's range");
-    }
-    *value = (float)found->number;
-    return SC_OK;
-}
-
 sc_status sc_attr_bool(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, bool *value)
 {
     const sc_json *found = sc_json_get(attributes, key);
@@ -83,6 +73,35 @@ sc_status sc_attr_bool(sc_builder *builder, const sc_node *node, const sc_json *
     }
     *value = found->number != 0;
     return SC_OK;
+}
+
+sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, double min,
+                         double *value)
+{
+    const sc_json *found = sc_json_get(attributes, key);
+    if (found == NULL || found->type != SC_JSON_NUMBER || !(found->number >= min && found->number <= FLT_MAX)) {
+        return attribute_error(builder, node, key, min == 0 ? "a number from 0 on" : "a float32 number");
+    }
+    *value = found->number;
+    return SC_OK;
+}
+
+sc_status sc_attr_axes(sc_builder *builder, const sc_node *node, const sc_json *attributes, sc_axes *axes)
+{
+    const size_t rank = builder->plan->shapes[node->inputs[0]].rank;
+    const sc_json *found = sc_json_get(attributes, "axes");
+    bool good = found != NULL && found->type == SC_JSON_ARRAY && found->count >= 1 && found->count < rank;
+    *axes = (sc_axes){0};
+    for (const sc_json *axis = good ? found->child : NULL; axis != NULL && good; axis = axis->next) {
+        const double number = axis->type == SC_JSON_NUMBER ? axis->number : 0;
+        const double place = number < 0 ? number + (double)rank : number;
+        const double least = axes->count > 0 ? (double)axes->at[axes->count - 1] + 1 : 1;
+        good = place >= least && place < (double)rank && place == (double)(size_t)place;
+        if (good) {
+            axes->at[axes->count++] = (size_t)place;
+        }
+    }
+    return good ? SC_OK : attribute_error(builder, node, "axes", "a list of different axes of the input, ascending, without the batch");
 }
 
 sc_status sc_attr_choice(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
@@ -102,7 +121,11 @@ sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_
         [SC_LINEAR] = "linear", [SC_TANH] = "tanh", [SC_SIGMOID] = "sigmoid", [SC_RELU] = "relu",
         [SC_HARD_SIGMOID] = "hard_sigmoid", [SC_SOFTPLUS] = "softplus", [SC_SOFTSIGN] = "softsign",
         [SC_EXPONENTIAL] = "exponential", [SC_SILU] = "silu", [SC_LEAKY_RELU] = "leaky_relu", [SC_ELU] = "elu",
-        [SC_SELU] = "selu", [SC_GELU] = "gelu", [SC_GELU_TANH] = "gelu_tanh", [SC_SOFTMAX] = "softmax",
+        [SC_SELU] = "selu", [SC_GELU] = "gelu", [SC_GELU_TANH] = "gelu_tanh", [SC_RELU6] = "relu6",
+        [SC_CELU] = "celu", [SC_LOG_SIGMOID] = "log_sigmoid", [SC_MISH] = "mish", [SC_HARD_SILU] = "hard_silu",
+        [SC_HARD_TANH] = "hard_tanh", [SC_HARD_SHRINK] = "hard_shrink", [SC_SOFT_SHRINK] = "soft_shrink",
+        [SC_TANH_SHRINK] = "tanh_shrink", [SC_THRESHOLD] = "threshold", [SC_SQUAREPLUS] = "squareplus",
+        [SC_SPARSE_PLUS] = "sparse_plus", [SC_SOFTMAX] = "softmax", [SC_LOG_SOFTMAX] = "log_softmax",
     };
     const sc_json *found = sc_json_get(attributes, key);
     const sc_json *kind = found != NULL && found->type == SC_JSON_ARRAY && found->count == 3 ? found->child : NULL;
@@ -118,7 +141,9 @@ sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_
     value->kind = (enum sc_activation)number;
     value->alpha = (float)kind->next->number;
     value->beta = (float)kind->next->next->number;
-    return SC_OK;
+    const bool positive = value->kind != SC_CELU || value->alpha > 0.0f; /* what their formulas divide by, or take roots of */
+    const bool whole = (value->kind != SC_SQUAREPLUS && value->kind != SC_SOFT_SHRINK) || value->alpha >= 0.0f;
+    return positive && whole ? SC_OK : attribute_error(builder, node, key, "an activation whose alpha is in its range");
 }
 
 /* ---- Weights ---------------------------------------------------------------------------------------- */
@@ -138,35 +163,139 @@ static const sc_tensor *find_tensor(const sc_builder *builder, const char *name)
     return NULL;
 }
 
-sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
-                    const float **data)
+/* The tensor of a weight's role; NULL in a plan of shapes only, where it may be missing. */
+static sc_status named_tensor(sc_builder *builder, const sc_node *node, const char *role, const sc_tensor **tensor)
 {
-    *data = NULL;
     const sc_json *name = sc_json_get(node->weights, role);
     if (name == NULL || name->type != SC_JSON_STRING) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight '%s' is not named in the graph", node->layer,
                        node->op->name, role);
     }
-    const sc_tensor *found = find_tensor(builder, name->string);
-    if (found == NULL) {
-        if (!builder->plan->runnable) {
-            return SC_OK;
-        }
-        return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' is missing (tensor '%s')",
-                       node->layer, node->op->name, role, name->string);
+    *tensor = find_tensor(builder, name->string);
+    if (*tensor != NULL || !builder->plan->runnable) {
+        return SC_OK;
+    }
+    return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' is missing (tensor '%s')", node->layer,
+                   node->op->name, role, name->string);
+}
+
+static sc_status weight_error(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
+                              const sc_tensor *found, const char *hint)
+{
+    return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' must be float32 of shape %s%s, found %s%s",
+                   node->layer, node->op->name, role, sc_shape_text(rank, shape).text, hint,
+                   found->dtype == SC_F32 ? "" : "int64 ", sc_shape_text(found->rank, found->shape).text);
+}
+
+sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
+                    const float **data)
+{
+    *data = NULL;
+    const sc_tensor *found = NULL;
+    const sc_status status = named_tensor(builder, node, role, &found);
+    if (status != SC_OK || found == NULL) {
+        return status;
     }
     bool fits = found->dtype == SC_F32 && found->rank == rank && found->data != NULL;
     for (size_t i = 0; fits && i < rank; i++) {
         fits = shape[i] == SC_UNKNOWN || shape[i] == found->shape[i];
     }
     if (!fits) {
-        return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (%s): weight '%s' must be float32 of shape %s, found %s%s",
-                       node->layer, node->op->name, role, sc_shape_text(rank, shape).text,
-                       found->dtype == SC_F32 ? "" : "int64 ", sc_shape_text(found->rank, found->shape).text);
+        return weight_error(builder, node, role, rank, shape, found, "");
     }
     *data = found->data;
     return SC_OK;
 }
+
+/* ---- Weights that repeat along axes ------------------------------------------------------------------ */
+
+/* Merges a weight's shape into the common one; false when they differ in an axis where neither is 1. */
+static bool join_shapes(const sc_axes *axes, const sc_shape *in, const sc_tensor *found, sc_spread *spread)
+{
+    bool fits = found->dtype == SC_F32 && found->rank == axes->count && found->data != NULL;
+    for (size_t k = 0; fits && k < axes->count; k++) {
+        const size_t size = found->shape[k], axis = in->dim[axes->at[k]], common = spread->size[axes->at[k]];
+        fits = size > 0 && (size == 1 || ((axis == SC_UNKNOWN || axis == size) && (common == 1 || common == size)));
+        spread->size[axes->at[k]] = size > common ? size : common;
+    }
+    return fits;
+}
+
+/* Copies a weight into plan memory in the common shape. */
+static const float *spread_out(sc_builder *builder, const sc_axes *axes, const sc_tensor *from, const sc_spread *spread)
+{
+    bool fresh = true;
+    float *to = sc_packed_room(builder, spread->count, &fresh);
+    const float *data = from->data;
+    for (size_t i = 0; to != NULL && fresh && i < spread->count; i++) {
+        size_t at = 0, left = i, step = 1;
+        for (size_t k = axes->count; k-- > 0;) {
+            const size_t size = spread->size[axes->at[k]];
+            at += from->shape[k] > 1 ? left % size * step : 0;
+            left /= size;
+            step *= from->shape[k];
+        }
+        to[i] = data[at];
+    }
+    builder->plan->bytes += spread->count * sizeof(float);
+    return to;
+}
+
+sc_status sc_spread_weights(sc_builder *builder, const sc_node *node, const sc_axes *axes, const sc_shape *in,
+                            const char *const *roles, const float **data, sc_spread *spread)
+{
+    const sc_tensor *found[SC_SPREAD_WEIGHTS] = {NULL};
+    size_t n = 0, shape[SC_MAX_RANK];
+    for (size_t d = 0; d < SC_MAX_RANK; d++) {
+        spread->size[d] = 1;
+    }
+    for (size_t k = 0; k < axes->count; k++) {
+        shape[k] = in->dim[axes->at[k]];
+    }
+    for (; roles[n] != NULL; n++) {
+        data[n] = NULL;
+        const sc_status status = named_tensor(builder, node, roles[n], &found[n]);
+        if (status != SC_OK) {
+            return status;
+        }
+        if (found[n] != NULL && !join_shapes(axes, in, found[n], spread)) {
+            return weight_error(builder, node, roles[n], axes->count, shape, found[n], " or 1 in an axis, and like the others");
+        }
+    }
+    spread->count = 1;
+    for (size_t d = 0; d < SC_MAX_RANK; d++) {
+        size_t product = 0;
+        if (!sc_mul(spread->count, spread->size[d], &product) || product > MAX_PACKED_BYTES / sizeof(float)) {
+            return sc_no_memory(builder);
+        }
+        spread->count = product;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (found[i] == NULL) {
+            return SC_OK; /* a plan of shapes only */
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        data[i] = spread_out(builder, axes, found[i], spread);
+        if (data[i] == NULL) {
+            return sc_no_memory(builder);
+        }
+    }
+    return SC_OK;
+}
+
+sc_status sc_spread_fits(const sc_node *node, const sc_spread *spread, const sc_shape *in, sc_error *error)
+{
+    for (size_t d = 1; d < in->rank; d++) {
+        if (spread->size[d] > 1 && in->dim[d] != spread->size[d] && in->dim[d] != SC_UNKNOWN) {
+            return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): axis %zu of the input must have size %zu, found %zu",
+                           node->layer, node->op->name, d, spread->size[d], in->dim[d]);
+        }
+    }
+    return SC_OK;
+}
+
+/* ---- Packing ----------------------------------------------------------------------------------------- */
 
 static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                              bool paired, sc_matrix *matrix)

@@ -337,7 +337,7 @@ static void reset_before_gates(const sc_reset_before *s)
     for (size_t m = 0; m < s->rows; m++) {
         float *z = s->gates[m], *reset_h = s->reset_h[m] + s->first;
         const float *h = s->h[m] + s->first;
-        if (s->recurrent_activation.kind == SC_SOFTMAX) {
+        if (s->recurrent_activation.kind >= SC_SOFTMAX) {
             activate_gate(s->recurrent_activation, z, 0, 2, H, s->scratch);
             activate_gate(s->recurrent_activation, z, 1, 2, H, s->scratch);
         } else {

@@ -223,7 +223,7 @@ static sc_status read_node_outputs(sc_builder *builder, sc_node *node, const sc_
         if (i >= names->count) {
             continue;
         }
-        if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* only a recurrent op checks what is wanted */
+        if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* an op of several checks what is wanted */
             const sc_dtype dtype = node->op->view ? plan->values[node->inputs[0]].dtype : SC_F32;
             const sc_status status = add_value(builder, name, SC_DATA, dtype, &node->outputs[i]);
             if (status != SC_OK) {

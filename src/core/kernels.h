@@ -47,6 +47,15 @@ typedef struct sc_matmul {
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
 } sc_matmul;
 
+/* out[m][n] = bias[n] + sum over k of a[m*K + k][n] * w[k][n] for m < rows, in one chain: each column by itself. */
+typedef struct sc_depthwise {
+    size_t rows;           /* M */
+    const float *const *a; /* M x K pointers to N values */
+    const sc_matrix *w;    /* plain */
+    const float *bias;     /* packed order with padding */
+    float *const *out;     /* M pointers to N values */
+} sc_depthwise;
+
 /* One time step of a cell with its default activations, for M rows at once: sums and cell tile by tile, in L1. */
 typedef struct sc_step {
     size_t rows; /* M */
@@ -90,6 +99,18 @@ typedef struct sc_reset_before {
     float *scratch;         /* units, rounded up to whole vectors */
 } sc_reset_before;
 
+/* Statistics of n elements, and what they make of them: y = (x - mean) scale w + b (reductions.h says which). */
+typedef enum sc_norm { SC_LAYER_NORM, SC_VARIANCE_NORM, SC_RMS_NORM, SC_UNIT_NORM } sc_norm;
+
+typedef struct sc_normalize {
+    sc_norm kind;
+    double epsilon;
+    size_t n;           /* at least 1 */
+    const float *x;
+    float *y;           /* may be x */
+    const float *w, *b; /* n values; NULL: 1 and 0 */
+} sc_normalize;
+
 typedef struct sc_kernels {
     const char *isa;
     size_t width; /* V */
@@ -97,8 +118,11 @@ typedef struct sc_kernels {
     size_t (*packed_floats)(size_t rows, size_t units, size_t gates);
     /* source: rows x ld, gate g of unit n in column g*units + n. */
     void (*pack)(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired);
+    /* A plain matrix from its transpose, units x ld: element k of unit n in column k. */
+    void (*pack_transposed)(float *data, const float *source, size_t ld, size_t rows, size_t units);
 
     void (*matmul)(const sc_matmul *);
+    void (*depthwise)(const sc_depthwise *);
     void (*lstm_step)(const sc_step *);
     void (*gru_step)(const sc_step *); /* reset-after */
     void (*rnn_step)(const sc_step *);
@@ -107,8 +131,9 @@ typedef struct sc_kernels {
     void (*reset_before_gates)(const sc_reset_before *);
     void (*reset_before_state)(const sc_reset_before *);
 
-    /* x[i] = activation(x[i]), i < n; softmax over all n. */
+    /* x[i] = activation(x[i]), i < n; softmax and log_softmax over all n. */
     void (*activate)(sc_activation_spec activation, float *x, size_t n);
+    void (*normalize)(const sc_normalize *);
 } sc_kernels;
 
 extern const sc_kernels sc_kernels_scalar;

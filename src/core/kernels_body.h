@@ -14,6 +14,7 @@
 #include "kernels.h"
 
 #include <math.h>
+#include <string.h>
 
 #define SC_GATES 4 /* vectors of a panel at most */
 #define SC_TILE SC_TILE_ROWS
@@ -39,7 +40,9 @@ static size_t packed_floats(size_t rows, size_t units, size_t gates)
     return rows * gates * blocks_of(units) * SC_V;
 }
 
-static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+/* Element (k, n) of the source stands at k*row + n*column: one of the two is 1, known where this is called. */
+SC_INLINE void pack_from(float *data, const float *source, size_t row, size_t column, size_t rows, size_t units, size_t gates,
+                         bool paired)
 {
     const size_t half = (rows + 1) / 2;
     const size_t blocks = blocks_of(units);
@@ -52,12 +55,22 @@ static void pack(float *data, const float *source, size_t ld, size_t rows, size_
                 for (size_t g = 0; g < gates; g++) {
                     for (size_t v = 0; v < SC_V; v++) {
                         const size_t n = block * SC_V + v;
-                        *data++ = n < units ? source[k * ld + g * units + n] : 0.0f;
+                        *data++ = n < units ? source[k * row + (g * units + n) * column] : 0.0f;
                     }
                 }
             }
         }
     }
+}
+
+static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
+{
+    pack_from(data, source, ld, 1, rows, units, gates, paired);
+}
+
+static void pack_transposed(float *data, const float *source, size_t ld, size_t rows, size_t units)
+{
+    pack_from(data, source, 1, ld, rows, units, 1, false);
 }
 
 /* ---- Sweeps -------------------------------------------------------------------------------------- */
@@ -322,44 +335,60 @@ static void matmul(const sc_matmul *s)
     for_tiles(s, matmul_tile, s->rows, s->w, s->backward);
 }
 
-/* ---- Activations over an array ------------------------------------------------------------------- */
+/* ---- Depthwise ------------------------------------------------------------------------------------ */
 
-/* softmax(x)_i = exp(x_i - max x) / sum over j of exp(x_j - max x). Lane v sums x_v, x_{v+V}, ... and the lanes are added last:
- * the order depends on n alone. */
-static void softmax(float *x, size_t n)
+/* Row m, the columns of one panel; `n` of them in its last vector */
+SC_INLINE void depthwise_panel(const sc_depthwise *s, size_t m, size_t column, const float *panel, const int vectors, size_t n)
 {
-    const vf lowest = vf_set(-INFINITY);
-    vf top = lowest;
-    size_t i = 0;
-    for (; i + SC_V <= n; i += SC_V) {
-        top = vf_max(top, vf_load(x + i));
+    const size_t K = s->w->rows;
+    const float *const *a = s->a + m * K;
+    vf acc[SC_GATES];
+    SC_UNROLL for (int v = 0; v < vectors; v++) {
+        acc[v] = vf_load(s->bias + column + v * SC_V);
     }
-    float highest = vf_hmax(top);
-    for (; i < n; i++) {
-        highest = x[i] > highest ? x[i] : highest;
-    }
-    const vf shift = vf_set(highest);
-    vf total = vf_set(0.0f);
-    for (i = 0; i + SC_V <= n; i += SC_V) {
-        const vf e = vf_exp(vf_sub(vf_load(x + i), shift));
-        vf_store(x + i, e);
-        total = vf_add(total, e);
-    }
-    float rest = 0.0f;
-    if (i < n) {
-        vf_storen(x + i, vf_exp(vf_sub(vf_loadn(x + i, n - i), shift)), n - i);
-        for (size_t k = i; k < n; k++) {
-            rest += x[k];
+    for (size_t k = 0; k < K; k++, panel += vectors * SC_V) {
+        const float *x = a[k] + column;
+        SC_UNROLL for (int v = 0; v < vectors; v++) {
+            const vf values = v < vectors - 1 || n == SC_V ? vf_load(x + v * SC_V) : vf_loadn(x + v * SC_V, n);
+            acc[v] = vf_fma(values, vf_load(panel + v * SC_V), acc[v]);
         }
     }
-    const vf sum = vf_set(vf_sum(total) + rest);
-    for (i = 0; i + SC_V <= n; i += SC_V) {
-        vf_store(x + i, vf_div(vf_load(x + i), sum));
-    }
-    if (i < n) {
-        vf_storen(x + i, vf_div(vf_loadn(x + i, n - i), sum), n - i);
+    float *y = s->out[m] + column;
+    SC_UNROLL for (int v = 0; v < vectors; v++) {
+        if (v < vectors - 1 || n == SC_V) {
+            vf_store(y + v * SC_V, acc[v]);
+        } else {
+            vf_storen(y + v * SC_V, acc[v], n);
+        }
     }
 }
+
+static void depthwise(const sc_depthwise *s)
+{
+    const size_t N = s->w->units, K = s->w->rows, blocks = blocks_of(N);
+    for (size_t first = 0; first < blocks; first += SC_GATES) {
+        const size_t vectors = min_size(SC_GATES, blocks - first), column = first * SC_V;
+        const size_t n = min_size(SC_V, N - column - (vectors - 1) * SC_V);
+        const float *panel = s->w->data + first * SC_V * K;
+        for (size_t m = 0; m < s->rows; m++) {
+            if (vectors == 4 && n == SC_V) {
+                depthwise_panel(s, m, column, panel, 4, SC_V);
+            } else if (vectors == 4) {
+                depthwise_panel(s, m, column, panel, 4, n);
+            } else if (vectors == 3) {
+                depthwise_panel(s, m, column, panel, 3, n);
+            } else if (vectors == 2) {
+                depthwise_panel(s, m, column, panel, 2, n);
+            } else {
+                depthwise_panel(s, m, column, panel, 1, n);
+            }
+        }
+    }
+}
+
+#include "reductions.h"
+
+/* ---- Activations over an array ------------------------------------------------------------------- */
 
 #define SC_ACTIVATE_CASE(kind_, expression) \
     case kind_: \
@@ -372,8 +401,8 @@ static void softmax(float *x, size_t n)
 static void activate(sc_activation_spec activation, float *x, size_t n)
 {
     const vf alpha = vf_set(activation.alpha), beta = vf_set(activation.beta);
-    if (activation.kind == SC_SOFTMAX) {
-        softmax(x, n);
+    if (activation.kind >= SC_SOFTMAX) {
+        softmax(x, n, activation.kind == SC_LOG_SOFTMAX);
         return;
     }
     if (activation.kind == SC_LINEAR) {
@@ -406,7 +435,9 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .width = SC_V,
     .packed_floats = packed_floats,
     .pack = pack,
+    .pack_transposed = pack_transposed,
     .matmul = matmul,
+    .depthwise = depthwise,
     .lstm_step = lstm_step,
     .gru_step = gru_step,
     .rnn_step = rnn_step,
@@ -415,4 +446,5 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .reset_before_gates = reset_before_gates,
     .reset_before_state = reset_before_state,
     .activate = activate,
+    .normalize = normalize,
 };

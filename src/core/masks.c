@@ -2,6 +2,7 @@
  * attention read them. An input of the graph that is a mask may be absent at a call: then every frame counts. */
 #include "plan.h"
 
+#include <float.h>
 #include <string.h>
 
 /* ---- From ids and features ---------------------------------------------------------------------------------- */
@@ -34,7 +35,13 @@ typedef struct frames_params {
 static sc_status frames_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
     frames_params *params = sc_new_params(builder, node, sizeof *params);
-    return params != NULL ? sc_attr_number(builder, node, attributes, "value", &params->value) : sc_no_memory(builder);
+    if (params == NULL) {
+        return sc_no_memory(builder);
+    }
+    double value = 0.0;
+    const sc_status status = sc_attr_number(builder, node, attributes, "value", -FLT_MAX, &value);
+    params->value = (float)value;
+    return status;
 }
 
 static sc_status frames_rank(const sc_node *node, const sc_shape *in, sc_error *error)

@@ -1,74 +1,9 @@
-/* Pooling over all time, activations and functions of single elements; and the table of all ops.
+/* Activations and functions of single elements; and the table of all ops.
  * Every function works on `rows` rows that do not know of each other. */
 #include "plan.h"
 
 #include <math.h>
 #include <string.h>
-
-/* ---- Global pooling ------------------------------------------------------------------------------------ */
-
-static sc_status global_pool_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
-{
-    if (in[0].rank != 3) {
-        return sc_rank_error(node, "(batch, time, channels)", &in[0], error);
-    }
-    out[0] = (sc_shape){.rank = 2, .dim = {in[0].dim[0], in[0].dim[2]}};
-    return SC_OK;
-}
-
-/* mean over the row's frames, t ascending; zeros for no frame */
-static void global_avg_pool1d_run(const sc_node *node, sc_frame *frame)
-{
-    const sc_shape *shape = sc_in_shape(node, frame, 0);
-    const size_t rows = frame->rows * shape->dim[0], T = shape->dim[1], C = shape->dim[2];
-    const int64_t *lengths = sc_lengths(node, frame);
-    for (size_t m = 0; m < rows; m++) {
-        const float *x = sc_in(node, frame, 0) + m * T * C;
-        float *y = sc_out(node, frame, 0) + m * C;
-        const size_t n = lengths != NULL ? (size_t)lengths[m] : T;
-        memset(y, 0, C * sizeof(float));
-        for (size_t t = 0; t < n; t++) {
-            for (size_t c = 0; c < C; c++) {
-                y[c] += x[t * C + c];
-            }
-        }
-        for (size_t c = 0; c < C && n > 0; c++) {
-            y[c] /= (float)n;
-        }
-    }
-}
-
-/* maximum over the row's frames (a NaN stays); zeros for no frame */
-static void global_max_pool1d_run(const sc_node *node, sc_frame *frame)
-{
-    const sc_shape *shape = sc_in_shape(node, frame, 0);
-    const size_t rows = frame->rows * shape->dim[0], T = shape->dim[1], C = shape->dim[2];
-    const int64_t *lengths = sc_lengths(node, frame);
-    for (size_t m = 0; m < rows; m++) {
-        const float *x = sc_in(node, frame, 0) + m * T * C;
-        float *y = sc_out(node, frame, 0) + m * C;
-        const size_t n = lengths != NULL ? (size_t)lengths[m] : T;
-        if (n == 0) {
-            memset(y, 0, C * sizeof(float));
-            continue;
-        }
-        memcpy(y, x, C * sizeof(float));
-        for (size_t t = 1; t < n; t++) {
-            for (size_t c = 0; c < C; c++) {
-                const float value = x[t * C + c];
-                y[c] = value > y[c] || value != value ? value : y[c];
-            }
-        }
-    }
-}
-
-static const char *global_pool_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
-{
-    (void)plan;
-    (void)node;
-    out[0] = in[0];
-    return in[0] == SC_MOVING ? "it pools over the whole sequence" : NULL;
-}
 
 /* ---- Activation ------------------------------------------------------------------------------------------------ */
 
@@ -148,12 +83,6 @@ static void unary_run(const sc_node *node, sc_frame *frame)
 
 /* ---- The table ---------------------------------------------------------------------------------------------------- */
 
-static const sc_op global_avg_pool1d = {.name = "global_avg_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_avg_pool1d_run,
-                                        .moves = global_pool_moves};
-static const sc_op global_max_pool1d = {.name = "global_max_pool1d", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
-                                        .infer = global_pool_infer, .run = global_max_pool1d_run,
-                                        .moves = global_pool_moves};
 static const sc_op activation = {.name = "activation", .min_inputs = 1, .max_inputs = 1, .outputs = 1,
                                  .parse = activation_parse, .infer = same_infer, .run = activation_run,
                                  .moves = sc_moves_along};
@@ -163,13 +92,16 @@ static const sc_op unary = {.name = "unary", .min_inputs = 1, .max_inputs = 1, .
 const sc_op *sc_op_find(const char *name)
 {
     static const sc_op *const ops[] = {
-        &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &sc_op_conv1d, &sc_op_max_pool1d,
+        &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &activation, &unary,
+        &sc_op_conv1d, &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose,
+        &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d, &sc_op_global_max_pool1d, &sc_op_pad1d,
         &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge, &sc_op_mask_concat,
-        &global_avg_pool1d, &global_max_pool1d, &activation, &unary,
         &sc_op_flatten, &sc_op_fold, &sc_op_unfold, &sc_op_reshape, &sc_op_expand, &sc_op_concat, &sc_op_select, &sc_op_stack,
         &sc_op_permute, &sc_op_repeat, &sc_op_slice, &sc_op_index,
         &sc_op_add, &sc_op_multiply, &sc_op_average, &sc_op_subtract, &sc_op_divide, &sc_op_maximum, &sc_op_minimum,
         &sc_op_masked_merge, &sc_op_reduce,
+        &sc_op_affine, &sc_op_prelu, &sc_op_clipped_relu, &sc_op_normalize, &sc_op_softmax,
+        &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot,
     };
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         if (strcmp(ops[i]->name, name) == 0) {

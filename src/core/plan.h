@@ -67,12 +67,13 @@ typedef struct sc_op {
     bool view;         /* output 0 is input 0 under another shape */
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
-    bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
     bool ids;             /* reads int64 */
     bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
     uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
                            * and every frame counts */
+    bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
     bool refuses_lengths; /* cannot serve rows of different lengths */
+    bool lengths_apart;   /* the inputs need not end at the same frames: sc_lengths_of() each */
     bool divides;      /* run may be called by all members of frame->team at once, and divides the work among them;
                         * a node can be an exception */
     /* Reads attributes into node->params. */
@@ -99,7 +100,7 @@ struct sc_node {
     size_t *inputs;      /* values; SC_NONE where absent */
     size_t n_inputs;
     size_t outputs[3];   /* values; SC_NONE where not wanted */
-    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs for merges); SC_NONE where absent */
+    size_t *lengths;     /* lengths values of the inputs (n_lengths = 0, 1, or n_inputs of several); SC_NONE where absent */
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths, divides; /* the op's, or narrower */
@@ -184,6 +185,18 @@ void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size);
 
 /* ---- Building: what an op asks of its node (attributes.c) ---- */
 
+/* Some axes of a value. */
+typedef struct sc_axes {
+    size_t count, at[SC_MAX_RANK];
+} sc_axes;
+
+#define SC_SPREAD_WEIGHTS 3 /* of a node, at most */
+
+/* The common shape of weights that repeat along the axes of a value: per axis 1 or the axis's size. */
+typedef struct sc_spread {
+    size_t size[SC_MAX_RANK], count;
+} sc_spread;
+
 sc_status sc_no_memory(sc_builder *);
 /* node->params, zeroed; NULL when there is no memory. */
 void *sc_new_params(sc_builder *, sc_node *, size_t size);
@@ -195,9 +208,11 @@ sc_status sc_attr_size(sc_builder *, const sc_node *, const sc_json *attributes,
 sc_status sc_attr_integer(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, int64_t *value);
 /* "axis": from 1, as the batch is none, and below `limit`. */
 sc_status sc_attr_axis(sc_builder *, const sc_node *, const sc_json *attributes, size_t limit, size_t *axis);
-/* A number that a float holds: finite. */
-sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, float *value);
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
+/* A number from `min` to FLT_MAX. */
+sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, double min, double *value);
+/* "axes" of input 0, negative from the end, in ascending order; never the batch. */
+sc_status sc_attr_axes(sc_builder *, const sc_node *, const sc_json *attributes, sc_axes *axes);
 /* One of `names` (NULL-terminated): its number. */
 sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
                          const char *const *names, int *value);
@@ -207,6 +222,12 @@ sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attri
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
  * the tensor is missing. */
 sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);
+/* The weights of these roles (NULL-terminated), each with one axis for every one of `axes`, of size 1 or the input's, copied
+ * into plan memory in their common shape. In a plan of shapes only they are NULL when one is missing. */
+sc_status sc_spread_weights(sc_builder *, const sc_node *, const sc_axes *axes, const sc_shape *in, const char *const *roles,
+                            const float **data, sc_spread *spread);
+/* Whether an input has the axes that such weights have; before they are known, nothing is wrong. */
+sc_status sc_spread_fits(const sc_node *, const sc_spread *spread, const sc_shape *in, sc_error *);
 /* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. */
 float *sc_packed_room(sc_builder *, size_t floats, bool *fresh);
 
@@ -254,10 +275,16 @@ static inline const sc_shape *sc_in_shape(const sc_node *node, const sc_frame *f
     return &frame->shapes[node->inputs[i]];
 }
 
-/* The lengths of the block's rows, or NULL when all rows are whole. */
+/* The lengths of the block's rows in input i, or NULL when all rows are whole. */
+static inline const int64_t *sc_lengths_of(const sc_node *node, const sc_frame *frame, size_t i)
+{
+    return i < node->n_lengths && node->lengths[i] != SC_NONE ? (const int64_t *)frame->data[node->lengths[i]] : NULL;
+}
+
+/* Those of input 0, which are those of all where the op does not set lengths_apart. */
 static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *frame)
 {
-    return node->n_lengths > 0 && node->lengths[0] != SC_NONE ? (const int64_t *)frame->data[node->lengths[0]] : NULL;
+    return sc_lengths_of(node, frame, 0);
 }
 
 /* What the node keeps of row m of the block between two steps; NULL where there is no such thing. */
@@ -310,14 +337,20 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
+extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
+extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
+extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
+extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
+extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
+extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
+extern const sc_op sc_op_pad1d; /* window.c */
 extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op_expand, sc_op_concat, sc_op_select,
     sc_op_stack; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
     sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
-extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
-extern const sc_op sc_op_embedding, sc_op_dense, sc_op_conv1d, sc_op_max_pool1d; /* layers.c */
+extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

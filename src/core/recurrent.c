@@ -37,8 +37,8 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
         /* what the caller masks, no step has */
         p->keeps_output = builder->plan->values[mask].kind != SC_MASK && !p->zero_output;
     }
-    /* softmax is over all units */
-    node->divides = p->activation.kind != SC_SOFTMAX && p->recurrent_activation.kind != SC_SOFTMAX;
+    /* softmax and log_softmax are over all units */
+    node->divides = p->activation.kind < SC_SOFTMAX && p->recurrent_activation.kind < SC_SOFTMAX;
     const bool defaults = p->activation.kind == SC_TANH && p->recurrent_activation.kind == SC_SIGMOID;
     p->by_step_kernel = cell == SC_SIMPLE_RNN || (defaults && (cell == SC_LSTM || p->reset_after));
     return status;

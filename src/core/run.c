@@ -131,7 +131,8 @@ static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *spa
             return sc_fail(error, SC_UNSUPPORTED, "layer '%s' (%s) cannot take rows of different lengths", node->layer,
                            node->op->name);
         }
-        if (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[first], lengths))) {
+        if (!node->op->lengths_apart &&
+            (other != given || (given && !same_lengths(plan, inputs, batch, node->lengths[first], lengths)))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths of its inputs %zu and %zu differ",
                            node->layer, node->op->name, first + 1, i + 1);
         }

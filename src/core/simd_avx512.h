@@ -30,6 +30,7 @@ SC_INLINE vf vf_add(vf a, vf b) { return _mm512_add_ps(a, b); }
 SC_INLINE vf vf_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
 SC_INLINE vf vf_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
 SC_INLINE vf vf_div(vf a, vf b) { return _mm512_div_ps(a, b); }
+SC_INLINE vf vf_sqrt(vf a) { return _mm512_sqrt_ps(a); }
 SC_INLINE vf vf_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 SC_INLINE vf vf_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); }
 SC_INLINE vf vf_mul_error(vf a, vf b, vf p) { return _mm512_fmsub_ps(a, b, p); }

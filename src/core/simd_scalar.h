@@ -12,6 +12,7 @@
  *   vf_fma(a, b, c)         a*b + c;   vf_fnma(a, b, c): c - a*b. One rounding; in this header two, because a software
  *                           fused multiply-add costs a hundred times as much and the compiler must not choose
  *   SC_FUSED                1 where vf_fma rounds once, else 0
+ *   vf_sqrt                 IEEE 754
  *   vf_reciprocal(d, low)   1/(d + low), where low is what rounding d took away, |low| <= ulp(d)/2. avx512: within 0.6
  *                           ulp; the others, where it would cost too much, ignore low and round 1/d correctly
  *   vf_mul_error(a, b, p)   a*b - p, where p = vf_mul(a, b): what the multiplication rounded away, exactly
@@ -29,6 +30,7 @@
 #error "one simd_*.h in a translation unit"
 #endif
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -78,6 +80,7 @@ SC_LANES(vf, vf_add, (vf a, vf b), a.lane[i] + b.lane[i])
 SC_LANES(vf, vf_sub, (vf a, vf b), a.lane[i] - b.lane[i])
 SC_LANES(vf, vf_mul, (vf a, vf b), a.lane[i] * b.lane[i])
 SC_LANES(vf, vf_div, (vf a, vf b), a.lane[i] / b.lane[i])
+SC_LANES(vf, vf_sqrt, (vf a), sqrtf(a.lane[i]))
 SC_LANES(vf, vf_fma, (vf a, vf b, vf c), a.lane[i] * b.lane[i] + c.lane[i])
 SC_LANES(vf, vf_fnma, (vf a, vf b, vf c), c.lane[i] - a.lane[i] * b.lane[i])
 SC_LANES(vf, vf_mul_error, (vf a, vf b, vf p), (float)((double)a.lane[i] * b.lane[i] - p.lane[i]))

@@ -25,13 +25,20 @@ Array = NDArray[Any]
 # ---- Activations --------------------------------------------------------------------------------
 
 # Keras 3's (alpha, beta) of the kinds that have any.
-_PARAMETERS = {"hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0)}
-_USES_BETA = frozenset(["hard_sigmoid"])
+_PARAMETERS = {
+    "hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0), "celu": (1.0, 0.0),
+    "hard_shrink": (0.5, 0.0), "soft_shrink": (0.5, 0.0), "squareplus": (4.0, 0.0),
+    "threshold": (1.0, 0.0),
+}  # fmt: skip
+_USES_BETA = frozenset(["hard_sigmoid", "threshold"])
+_NOT_NEGATIVE = frozenset(["celu", "soft_shrink", "squareplus"])  # alpha; celu divides by it
 _KINDS = frozenset([
     "linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "exponential",
-    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "softmax",
+    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid",
+    "mish", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold",
+    "squareplus", "sparse_plus", "softmax", "log_softmax",
 ])  # fmt: skip
-_ALIASES = {"swish": "silu"}
+_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 
 
 def told(value: Any) -> str:
@@ -61,17 +68,23 @@ class ActivationSpec:
     Parameters
     ----------
     kind : str
-        linear, tanh, sigmoid, relu, hard_sigmoid, softplus, softsign, exponential, silu,
-        leaky_relu, elu, selu, gelu, gelu_tanh or softmax.
+        linear, tanh, sigmoid, relu, relu6, hard_sigmoid, hard_tanh, hard_silu, softplus, softsign,
+        exponential, silu, mish, leaky_relu, elu, celu, selu, gelu, gelu_tanh, log_sigmoid,
+        hard_shrink, soft_shrink, tanh_shrink, threshold, squareplus, sparse_plus, softmax or
+        log_softmax; also swish (silu), hard_swish (hard_silu) and sparse_sigmoid (hard_sigmoid of
+        0.5 and 0.5).
     alpha, beta : float, optional
-        The slope and offset of hard_sigmoid, the factor (alpha) of leaky_relu and elu. Left out
-        they are Keras 3's: hard_sigmoid 1/6 and 0.5, leaky_relu 0.2, elu 1.
+        The slope and offset of hard_sigmoid; the factor (alpha) of leaky_relu, elu and celu; the
+        limit (alpha) of hard_shrink and soft_shrink, that of threshold and what it gives up to
+        there (beta); the constant (alpha) of squareplus. Left out they are Keras 3's: hard_sigmoid
+        1/6 and 0.5, leaky_relu 0.2, elu and celu 1, hard_shrink and soft_shrink 0.5, squareplus 4;
+        threshold 1 and 0.
 
     Raises
     ------
     OptionError
-        For an unknown kind, a constant that is no finite number, or a constant of a kind that has
-        none.
+        For an unknown kind, a constant that is no finite number or outside of its range, or a
+        constant of a kind that has none.
     """
 
     kind: str
@@ -79,6 +92,9 @@ class ActivationSpec:
     beta: float = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.kind == "sparse_sigmoid" and self.alpha is None and self.beta is None:
+            for field_name, value in (("kind", "hard_sigmoid"), ("alpha", 0.5), ("beta", 0.5)):
+                object.__setattr__(self, field_name, value)
         if not isinstance(self.kind, str) or _ALIASES.get(self.kind, self.kind) not in _KINDS:
             known = ", ".join(sorted(_KINDS))
             raise OptionError(f"activation: expected one of {known}; found {self.kind!r}")
@@ -87,6 +103,9 @@ class ActivationSpec:
         object.__setattr__(self, "kind", kind)
         object.__setattr__(self, "alpha", self._constant("alpha", defaults[0], kind in _PARAMETERS))
         object.__setattr__(self, "beta", self._constant("beta", defaults[1], kind in _USES_BETA))
+        if kind in _NOT_NEGATIVE and (self.alpha < 0 or (self.alpha == 0 and kind == "celu")):
+            least = "above 0" if kind == "celu" else "from 0 on"
+            raise OptionError(f"activation {kind}: alpha is a number {least}; found {self.alpha!r}")
 
     def _constant(self, which: str, default: float, used: bool) -> float:
         value = getattr(self, which)
@@ -182,16 +201,18 @@ class Mask:
     ----------
     kind : str
         "input": what the caller of the model gives for the input `sources`, all frames if nothing.
-        "ids": where ids are not 0. "frames": where a feature of a frame is not `number`. "any" and
-        "all" of several masks. "concat": of two sequences end to end.
+        "value": the value of that name. "ids": where ids are not 0. "frames": where a feature of a
+        frame is not `number`. "any" and "all" of several masks. "concat": of two sequences end to
+        end.
     sources : tuple of str, or of Mask
         Names of values; of "any" and "all", masks; of "concat", two sequences, each the name of a
-        value or a mask itself, and their masks, None for one whose frames all count.
+        value or a mask itself, and their masks, None for one whose frames all count. Before a layer
+        is lowered, symbols stand for names, and there is one more kind, "of": a symbol's mask.
     number : float
     """
 
     kind: str
-    sources: tuple[str | Mask | None, ...]
+    sources: tuple[Any, ...]
     number: float = 0.0
 
     @property
@@ -249,7 +270,7 @@ class Site:
 _ELEMENTWISE = frozenset([
     "add", "multiply", "average", "subtract", "divide", "maximum", "minimum", "masked_merge",
 ])  # fmt: skip
-_MERGES = _ELEMENTWISE | {"concat"}
+_MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it: ids pass through them too.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
 # How many axes the first result of an op has, and how many more than its first input; the ops that
@@ -266,6 +287,8 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
     if op in _ELEMENTWISE:
         known = [rank for rank in ranks if rank is not None]
         return max(known) if len(known) == len(ranks) else None
+    if op == "dot":
+        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
     if op == "reshape":
@@ -284,6 +307,8 @@ class GraphBuilder:
     _layers: list[dict[str, Any]] = field(default_factory=list)
     _tensors: dict[str, Array | None] = field(default_factory=dict)
     _masks: dict[Mask, Value] = field(default_factory=dict)
+    _arrays: dict[int, str] = field(default_factory=dict)
+    unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
     layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
@@ -303,7 +328,9 @@ class GraphBuilder:
         """Add what computes a mask, once for all who read it."""
         if mask in self._masks:
             return self._masks[mask]
-        if mask.kind == "input":
+        if mask.kind == "value":
+            made = Value(str(mask.sources[0]))
+        elif mask.kind == "input":
             made = self._mask_input(str(mask.sources[0]))
         elif mask.kind in ("any", "all"):
             parts = [self._mask(part) for part in mask.sources if isinstance(part, Mask)]
@@ -403,7 +430,11 @@ class GraphBuilder:
         return results + [Value(name or "", rank=2) for name in rest]
 
     def _tensor(self, name: str, array: Array | None, site: Site) -> str:
-        """Name a weight. The same array comes again under its name when a layer is called twice."""
+        """Name a weight. An array has one name, whoever uses it."""
+        if array is not None:
+            known = self._arrays.setdefault(id(array), name)
+            if known != name and name not in self._tensors:
+                return known
         if name in self._tensors and self._tensors[name] is not array:
             raise GraphError(
                 f"layer {site.layer!r}: another layer's weights are named {name!r} too"

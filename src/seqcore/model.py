@@ -107,6 +107,7 @@ class Model:
     """
 
     def __init__(self, inputs: Input | Sequence[Input], outputs: Symbol | Sequence[Symbol]) -> None:
+        self._symbols = listed(inputs), listed(outputs)
         graph, unbuilt = lower(listed(inputs), listed(outputs))
         tensors = dict(graph.tensors)
         plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))

@@ -121,6 +121,107 @@ def test_a_missing_array_is_named():
         plan_of(graph([data("x", 3)], [], "x")).run([ones(1, 3)], [None])
 
 
+NORM = {"kind": "layer", "axes": [-1], "groups": 0, "epsilon": 0.1}
+SPREAD = {"W": "W", "b": "b"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"axes": []}, "'axes'"), ({"axes": [0]}, "'axes'"), ({"axes": [3]}, "'axes'"),
+        ({"axes": [-3]}, "'axes'"), ({"axes": [2, 1]}, "'axes'"), ({"axes": [2, -1]}, "'axes'"),
+        ({"axes": [1.5]}, "'axes'"), ({"axes": ["1"]}, "'axes'"), ({"axes": 1}, "'axes'"),
+        ({"axes": [1e300]}, "'axes'"), ({"axes": [1, 2, 3, 4, 5, 6, 7]}, "'axes'"),
+        ({"axes": [None]}, "'axes'"), ({"kind": "batch"}, "'kind'"), ({"kind": 1}, "'kind'"),
+        ({"epsilon": -1e-9}, "'epsilon'"), ({"epsilon": 1e39}, "'epsilon'"),
+        ({"epsilon": None}, "'epsilon'"), ({"groups": -2}, "'groups'"),
+        ({"groups": 2**25}, "'groups'"), ({"groups": None}, "'groups'"),
+        ({"groups": 1, "axes": [1, 2]}, "groups divide one axis, found 2"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_normalisation_that_names_what_there_is_not(change, message):
+    document = graph(
+        [data("x", None, 6)], [node("normalize", "x", ["y"], NORM | change, SPREAD)], "y"
+    )
+    with pytest.raises(GraphError, match=message):
+        plan_of(document, {"W": ones(6), "b": ones(6)})
+
+
+@pytest.mark.parametrize("groups", [4, 7, 2**24])
+def test_groups_that_do_not_divide_the_channels(groups):
+    nodes = [node("normalize", "x", ["y"], NORM | {"groups": groups}, SPREAD)]
+    tensors = {"W": ones(1), "b": ones(1)}
+    with pytest.raises(ShapeError, match=f"6 channels do not divide into {groups} groups"):
+        plan_of(graph([data("x", None, 6)], nodes, "y"), tensors)
+    plan = plan_of(graph([data("x", None, None)], nodes, "y"), tensors)
+    with pytest.raises(ShapeError, match=f"6 channels do not divide into {groups} groups"):
+        plan.run([ones(1, 2, 6)])
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [ones(5), ones(0), ones(6, 1), ones(1, 6), np.float32(1), np.ones(6, np.int64)],
+    ids=lambda w: f"{w.dtype} {w.shape}",
+)
+@pytest.mark.parametrize("op", ["normalize", "affine", "prelu"])
+def test_weights_that_do_not_spread_over_the_input(op, weight):
+    weight = np.asarray(weight)
+    roles = {"normalize": "Wb", "affine": "cWb", "prelu": ["alpha"]}[op]
+    attrs = NORM if op == "normalize" else {"axes": [2]}
+    document = graph(
+        [data("x", None, 6)], [node(op, "x", ["y"], attrs, {role: role for role in roles})], "y"
+    )
+    for wrong in roles:
+        tensors = {role: weight if role == wrong else ones(6) for role in roles}
+        with pytest.raises(WeightsError, match=f"my_{op}.*weight '{wrong}' must be float32"):
+            plan_of(document, tensors)
+
+
+def test_weights_along_an_axis_of_unknown_size_are_checked_at_the_call():
+    nodes = [node("affine", "x", ["y"], {"axes": [1, 2]}, {"c": "c", "W": "W", "b": "b"})]
+    tensors = {"c": ones(4, 1), "W": ones(1, 6), "b": ones(1, 1)}
+    plan = plan_of(graph([data("x", None, 6), lengths("x")], nodes, "y"), tensors)
+    for time in (0, 1, 3, 5):
+        with pytest.raises(ShapeError, match=f"axis 1 of the input must have size 4, found {time}"):
+            plan.run([ones(2, time, 6), None])
+    close(plan.run([2 * ones(2, 4, 6), None])[0], 2 * ones(2, 4, 6), FLOAT32[0])
+    with pytest.raises(WeightsError, match="like the others"):
+        plan_of(graph([data("x", None, 6)], nodes, "y"), tensors | {"b": ones(3, 1)})
+
+
+@pytest.mark.parametrize("axes", [[1], [2], [1, 2]])
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (2, 3, 0), (2, 0, 0)])
+def test_normalisation_of_nothing(shape, axes):
+    nodes = [
+        node("normalize", "x", ["y"], NORM | {"axes": axes}, SPREAD),
+        node("normalize", "y", ["z"], NORM | {"groups": -1}, SPREAD | {"W": "w", "b": "w"}),
+        node("softmax", "z", ["s"], {"axes": axes}),
+    ]
+    one = ones(*[1] * len(axes))
+    plan = plan_of(graph([data("x", None, None)], nodes, "s"), {"W": one, "b": one, "w": ones(1)})
+    assert plan.run([ones(*shape)])[0].shape == shape
+
+
+@pytest.mark.parametrize(
+    "change", [{"negative_slope": -1}, {"threshold": None}, {"max_value": "6"}, {"max_value": -1},
+               {"max_value": 1e300}, {"negative_slope": True}], ids=str,
+)  # fmt: skip
+def test_clipped_relu_out_of_range(change):
+    attrs = {"negative_slope": 0, "threshold": 0, "max_value": 6} | change
+    with pytest.raises(GraphError, match="a number from 0 on"):
+        plan_of(graph([data("x", 6)], [node("clipped_relu", "x", ["y"], attrs)], "y"))
+
+
+@pytest.mark.parametrize(
+    "spec", [["celu", 0, 0], ["celu", 1e-300, 0], ["celu", -1, 0], ["squareplus", -4, 0],
+             ["soft_shrink", -0.5, 0]], ids=str,
+)  # fmt: skip
+def test_activations_out_of_range(spec):
+    with pytest.raises(GraphError, match="alpha is in its range"):
+        plan_of(graph([data("x", 6)], [node("activation", "x", ["y"], {"activation": spec})], "y"))
+
+
 # ---- Lengths and ids -----------------------------------------------------------------------------
 
 

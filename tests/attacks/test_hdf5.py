@@ -132,7 +132,7 @@ def test_more_declared_than_the_file_holds(model: Path) -> None:
         sizes = [array.nbytes for array in read_h5_arrays(model).values()]
         with open(model, "rb") as raw:
             data = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
-        reader = hdf5._Reader(h5py, file, str(model), data)
+        reader = hdf5.H5Reader(h5py, file, str(model), data)
         reader.bytes_left = sum(sizes) - 1
         datasets = reader.walk(file.id)[1]
         with pytest.raises(ModelFileError, match="more than the file holds"):
@@ -367,7 +367,7 @@ def test_too_many_names(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_hostile_json(text: str, match: str) -> None:
     with pytest.raises(ModelFileError, match=f"here: model_config .*{match}"):
-        parse_config(text, "here")
+        parse_config(text, "here: model_config")
 
 
 def test_the_config_of_a_file_goes_through_the_same_bounds(model: Path) -> None:

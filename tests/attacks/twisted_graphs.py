@@ -31,10 +31,10 @@ VALUES = [
 REFERENCES = ("inputs", "lengths", "outputs", "lengths_out")  # entries of a node that are names
 ODD_OPS = {
     "fold": 1, "unfold": 2, "flatten": 1, "select": 1, "stack": 2, "add": 2, "embedding": 1,
-    "global_avg_pool1d": 1, "global_max_pool1d": 1, "max_pool1d": 1, "concat": 2, "reshape": 1,
-    "expand": 1, "permute": 1, "repeat": 1, "slice": 1, "index": 1, "reduce": 1, "unary": 1,
-    "subtract": 2, "maximum": 3, "masked_merge": 4, "mask_frames": 1, "mask_merge": 2,
-    "mask_concat": 4,
+    "global_avg_pool1d": 2, "global_max_pool1d": 1, "max_pool1d": 1, "pad1d": 1, "concat": 2,
+    "attention": 3, "batch_matmul": 2, "dot": 2, "reshape": 1, "expand": 1, "permute": 1,
+    "repeat": 1, "slice": 1, "index": 1, "reduce": 1, "unary": 1, "subtract": 2, "maximum": 3,
+    "masked_merge": 4, "mask_frames": 1, "mask_merge": 2, "mask_concat": 4,
 }  # fmt: skip
 
 Path = tuple[Any, ...]
@@ -99,6 +99,7 @@ def odd_attrs(draw: random.Random, op: str) -> dict[str, Any]:
         "select": {"index": 0},
         "embedding": {"rows": 7, "units": 3},
         "max_pool1d": {"pool_size": 2, "strides": 1},
+        "pad1d": {"left": 1, "right": -2},
         "concat": {"axis": 1},
         "reshape": {
             "keep": draw.choice([1, 1, 2, 3]),
@@ -124,6 +125,8 @@ def odd_attrs(draw: random.Random, op: str) -> dict[str, Any]:
         "masked_merge": {"function": draw.choice(["multiply", "maximum", "minimum"])},
         "mask_frames": {"value": 0},
         "mask_merge": {"all": draw.random() < 0.5},
+        "attention": {"score": "dot", "masking": "zero", "heads": 0, "scale": 1, "causal": False},
+        "dot": {"axes": [draw.choice([1, 2]), -1], "normalize": True},
     }
     padding = {"padding": draw.choice(["same", "valid", "causal"])} if "pool" in op else {}
     return attrs.get(op, {}) | padding
@@ -132,6 +135,7 @@ def odd_attrs(draw: random.Random, op: str) -> dict[str, Any]:
 def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
     """Add ops between any values; of those that a plan refuses, a few stay."""
     graph.tensors["odd"] = np.ones((7, 3), np.float32)
+    graph.tensors["numbers"] = np.ones(draw.choice([1, 3, 8]), np.float32)
     for i in range(draw.choice([1, 3, 6, 10])):
         op, name = draw.choice(list(ODD_OPS)), f"odd{i}"
         inputs: list[str | None] = [draw.choice(graph.values).name for _ in range(ODD_OPS[op])]
@@ -144,6 +148,15 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         lengths = None
         if draw.random() < 0.5:
             node["lengths"] = draw.choice(graph.values).lengths
+        if op == "attention":
+            maskable = [value.name for value in graph.values] + [None] * 3
+            node["inputs"] = [*inputs[: draw.choice([2, 3])], *draw.choices(maskable, k=2)]
+            if draw.random() < 0.5:
+                node["lengths"] = [draw.choice(graph.values).lengths for _ in node["inputs"]]
+            if draw.random() < 0.5:
+                additive = {"score": "additive", "shared": draw.random() < 0.5}
+                node["attrs"] = node["attrs"] | additive
+                node["weights"] = {"W": "numbers"}
         if draw.random() < 0.2:
             node["lengths_out"] = lengths = f"{name}:lengths"
         value = Value(name, "stack" if op == "stack" else "odd", 1, lengths=lengths)

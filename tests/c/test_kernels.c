@@ -75,6 +75,22 @@ static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G, boo
     return t;
 }
 
+/* Packing a transpose is packing. */
+static void test_transposed(const sc_kernels *k, size_t K, size_t N)
+{
+    used = 0;
+    const size_t floats = k->packed_floats(K, N, 1);
+    const test_matrix t = matrix(k, K, N, 1, false);
+    float *transpose = buffer(N * (K + 3)), *data = buffer(floats); /* rows of K + 3, of which K are read */
+    for (size_t n = 0; n < N; n++) {
+        for (size_t i = 0; i < K; i++) {
+            transpose[n * (K + 3) + i] = t.source[i * N + n];
+        }
+    }
+    k->pack_transposed(data, transpose, K + 3, K, N);
+    CHECK(memcmp(data, t.packed.data, floats * sizeof(float)) == 0, "%s transposed %zu x %zu", k->isa, K, N);
+}
+
 /* The same matrix, paired. */
 static sc_matrix paired(const sc_kernels *k, const test_matrix *t)
 {
@@ -296,6 +312,37 @@ static void test_reset_before(const sc_kernels *k, size_t M, size_t H)
 }
 
 /* Every activation: in bounds, and each element as it is alone (softmax: sums to 1 and keeps the order). */
+/* Every kind of normalisation, with weights and without, in place and not. */
+static void test_normalize(const sc_kernels *k, size_t n)
+{
+    for (int kind = SC_LAYER_NORM; kind <= SC_UNIT_NORM; kind++) {
+        used = 0;
+        float *x = buffer(n), *y = buffer(n), *w = buffer(n), *b = buffer(n);
+        double mean = 0, squares = 0, variance = 0;
+        for (size_t i = 0; i < n; i++) {
+            mean += (double)x[i] / (double)n;
+            squares += (double)x[i] * (double)x[i];
+        }
+        for (size_t i = 0; i < n; i++) {
+            variance += ((double)x[i] - mean) * ((double)x[i] - mean) / (double)n;
+        }
+        const double about = kind == SC_RMS_NORM ? squares / (double)n : variance;
+        const double scale = kind == SC_UNIT_NORM ? 1 / fmax(sqrt(squares), 0.1) : 1 / sqrt(about + 0.1);
+        sc_normalize call = {.kind = (sc_norm)kind, .epsilon = 0.1, .n = n, .x = x, .y = y, .w = w, .b = b};
+        k->normalize(&call);
+        call = (sc_normalize){.kind = (sc_norm)kind, .epsilon = 0.1, .n = n, .x = x, .y = x};
+        for (size_t i = 0; i < n; i++) {
+            const double d = ((double)x[i] - (kind == SC_LAYER_NORM ? mean : 0)) * scale;
+            near(d * (double)w[i] + (double)b[i], y[i], "normalize", k->isa, 1, (size_t)kind, n);
+            y[i] = (float)d;
+        }
+        k->normalize(&call);
+        for (size_t i = 0; i < n; i++) {
+            near((double)y[i], x[i], "normalize in place", k->isa, 1, (size_t)kind, n);
+        }
+    }
+}
+
 static void test_activate(const sc_kernels *k, size_t n)
 {
     for (int kind = 0; kind < SC_ACTIVATIONS; kind++) {
@@ -310,7 +357,7 @@ static void test_activate(const sc_kernels *k, size_t n)
             total += (double)x[i];
             *single = before[i];
             k->activate(activation, single, 1);
-            CHECK(kind == SC_SOFTMAX || memcmp(single, &x[i], sizeof(float)) == 0, "%s: activation %d, element %zu of %zu",
+            CHECK(kind >= SC_SOFTMAX || memcmp(single, &x[i], sizeof(float)) == 0, "%s: activation %d, element %zu of %zu",
                   k->isa, kind, i, n);
             CHECK(kind != SC_SOFTMAX || i == 0 || (x[i] > x[i - 1]) == (before[i] > before[i - 1]), "softmax's order");
         }
@@ -333,6 +380,7 @@ int main(void)
                     test_matmul(k, M, I, n, G, false);
                     test_matmul(k, 1, n, n % 13 + 1, G, false);
                 }
+                test_transposed(k, I, n);
                 test_matmul(k, M, I, n, 1, true);
                 test_matmul(k, 1, I, n, 1, true);
                 for (int cell = LSTM; cell <= RNN; cell++) {
@@ -344,6 +392,7 @@ int main(void)
                 test_cell(k, GRU, M, n);
                 test_reset_before(k, M, n);
                 test_activate(k, n);
+                test_normalize(k, n);
             }
         }
         printf("%s: kernels stay in bounds\n", k->isa);

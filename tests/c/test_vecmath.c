@@ -85,6 +85,11 @@ DEFINE_RUN(softsign, vf_softsign(x))
 DEFINE_RUN(silu, vf_silu(x))
 DEFINE_RUN(gelu, vf_gelu(x))
 DEFINE_RUN(gelu_tanh, vf_gelu_tanh(x))
+DEFINE_RUN(celu, vf_celu(vf_set(0.75f), x))
+DEFINE_RUN(log_sigmoid, vf_log_sigmoid(x))
+DEFINE_RUN(mish, vf_mish(x))
+DEFINE_RUN(tanh_shrink, vf_tanh_shrink(x))
+DEFINE_RUN(squareplus, vf_squareplus(vf_set(4.0f), x))
 
 static double ref_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 static double ref_expm1_neg(double x) { return x > 0.0 ? 0.0 : expm1(x); }
@@ -102,6 +107,26 @@ static double ref_gelu_tanh(double x)
 {
     double y = 1.5957691216057307117597842397375 * (x + 0.044715 * x * x * x);
     return x < -1000.0 ? -0.0 : x / (1.0 + exp(-y));
+}
+
+static double ref_celu(double x) { return x > 0.0 ? x : 0.75 * expm1(x / 0.75); }
+static double ref_log_sigmoid(double x) { return -ref_softplus(-x); }
+/* tanh(log(1 + e)) = n/(n + 2), n = e (e + 2). */
+static double ref_mish(double x)
+{
+    double e = exp(x < 300.0 ? x : 300.0), n = e * (e + 2.0);
+    return x < -1000.0 ? -0.0 : x * (n / (n + 2.0));
+}
+/* The series where the difference cancels. */
+static double ref_tanh_shrink(double x)
+{
+    double s = x * x;
+    return fabs(x) < 1e-2 ? x * s * (1.0 / 3.0 - s * (2.0 / 15.0 - s * (17.0 / 315.0))) : isinf(x) ? x : x - tanh(x);
+}
+static double ref_squareplus(double x)
+{
+    double s = sqrt(x * x + 4.0);
+    return x < 0.0 ? 2.0 / (s - x) : (x + s) / 2.0;
 }
 
 static const struct function {
@@ -122,6 +147,11 @@ static const struct function {
     {"vf_silu", run_silu, ref_silu, {3.0, 3.0, 2.2}, -0.0, INFINITY},
     {"vf_gelu", run_gelu, ref_gelu, {7.5, 6.5, 6.5}, -0.0, INFINITY},
     {"vf_gelu_tanh", run_gelu_tanh, ref_gelu_tanh, {3.2, 3.2, 2.7}, -0.0, INFINITY},
+    {"vf_celu", run_celu, ref_celu, {2.2, 2.2, 2.2}, -0.75, INFINITY},
+    {"vf_log_sigmoid", run_log_sigmoid, ref_log_sigmoid, {2.2, 2.0, 2.0}, -INFINITY, -0.0},
+    {"vf_mish", run_mish, ref_mish, {4.5, 4.5, 4.5}, -0.0, INFINITY},
+    {"vf_tanh_shrink", run_tanh_shrink, ref_tanh_shrink, {5.0, 5.0, 5.0}, -INFINITY, INFINITY},
+    {"vf_squareplus", run_squareplus, ref_squareplus, {3.5, 3.5, 3.5}, 0.0, INFINITY},
 };
 enum { FUNCTIONS = sizeof functions / sizeof functions[0] };
 
@@ -263,6 +293,30 @@ static void check_activate(void)
         {SC_SELU, 3, 3, -1.0f, -1.11133074f},
         {SC_GELU, 3, 3, 1.0f, 0.841344746f},
         {SC_GELU_TANH, 3, 3, 1.0f, 0.841191991f},
+        {SC_RELU6, 3, 3, 7.0f, 6.0f},
+        {SC_RELU6, 3, 3, -7.0f, 0.0f},
+        {SC_CELU, 0.5f, 3, -50.0f, -0.5f},
+        {SC_CELU, 2.0f, 3, -1.0f, -0.786938681f},
+        {SC_LOG_SIGMOID, 3, 3, 1.0f, -0.313261688f},
+        {SC_MISH, 3, 3, 1.0f, 0.865098388f},
+        {SC_HARD_SILU, 3, 3, 1.0f, 0.666666667f},
+        {SC_HARD_SILU, 3, 3, 5.0f, 5.0f},
+        {SC_HARD_SILU, 3, 3, -INFINITY, -0.0f},
+        {SC_HARD_TANH, 3, 3, -1.5f, -1.0f},
+        {SC_HARD_TANH, 3, 3, 0.5f, 0.5f},
+        {SC_HARD_SHRINK, 0.5f, 3, -0.5f, 0.0f},
+        {SC_HARD_SHRINK, 0.5f, 3, -0.75f, -0.75f},
+        {SC_SOFT_SHRINK, 0.5f, 3, 0.25f, 0.0f},
+        {SC_SOFT_SHRINK, 0.5f, 3, -0.75f, -0.25f},
+        {SC_TANH_SHRINK, 3, 3, 1.0f, 0.238405844f},
+        {SC_TANH_SHRINK, 3, 3, -0.5f, -0.0378828427f},
+        {SC_THRESHOLD, 0.5f, -3, 0.5f, -3.0f},
+        {SC_THRESHOLD, 0.5f, -3, 0.75f, 0.75f},
+        {SC_SQUAREPLUS, 4, 3, -1.0f, 0.618033989f},
+        {SC_SQUAREPLUS, 0, 3, -1.0f, 0.0f},
+        {SC_SPARSE_PLUS, 3, 3, 0.5f, 0.5625f},
+        {SC_SPARSE_PLUS, 3, 3, -1.5f, 0.0f},
+        {SC_SPARSE_PLUS, 3, 3, 1.5f, 1.5f},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         float y[SC_V];
@@ -321,6 +375,7 @@ static void check_lane_operations(const float *a, const float *b)
         EXPECT(LANE_IS(vf_fma(x, z, x), SC_FUSED ? fmaf(p, q, p) : p * q + p));
         EXPECT(LANE_IS(vf_fnma(x, z, x), SC_FUSED ? fmaf(-p, q, p) : p - p * q));
         EXPECT(LANE_IS(vf_mul_error(x, z, vf_mul(x, z)), (float)((double)p * q - (double)(p * q))));
+        EXPECT(LANE_IS(vf_sqrt(vf_abs(x)), sqrtf(fabsf(p))));
         EXPECT(LANE_IS(vf_abs(x), fabsf(p)));
         EXPECT(LANE_IS(vf_neg(x), -p));
         EXPECT(LANE_IS(vf_copysign(x, z), copysignf(p, q)));

@@ -131,6 +131,14 @@ def fit_tanh(terms: int, limit: float) -> None:
     polynomial(f"tanh, {terms} terms to {limit}", square, target, x**3 / np.tanh(x), terms)
 
 
+def fit_tanh_shrink(terms: int, limit: float) -> None:
+    """x - tanh(x) = x^3 P(x^2) for |x| <= limit."""
+    square = chebyshev_nodes(1e-9, limit * limit)
+    x = np.sqrt(square)
+    target = np.array([float((v - mpmath.tanh(v)) / v**3) for v in map(mpmath.mpf, x)])
+    polynomial(f"tanh_shrink, {terms} terms to {limit}", square, target, 1 / target, terms)
+
+
 def main() -> None:
     """Prints every fit."""
     mpmath.mp.dps = 40
@@ -140,6 +148,8 @@ def main() -> None:
         fit_log1p(terms)
     for terms in (4, 5):
         fit_tanh(terms, 0.55)
+    for terms in (6, 7):
+        fit_tanh_shrink(terms, 1.0)
     for upper, lower in ((4, 5), (5, 6), (6, 7)):
         fit_normal_tail(upper, lower)
 

@@ -46,7 +46,16 @@ def recurrent(kind, wrong, **options):
 
 LEAKY = sc.ActivationSpec("leaky_relu", 0.3)  # Keras's layer; the string means 0.2
 KERAS_2 = sc.ActivationSpec("hard_sigmoid", 0.2, 0.5)
-SAME = {"padding": "same"}
+SAME, DILATED, KEEP = {"padding": "same"}, {"dilation_rate": 2}, {"keepdims": True}
+SEPARATE = ("DepthwiseConv1D", "SeparableConv1D")
+CONVOLUTIONS = (*SEPARATE, "Conv1DTranspose")
+
+
+def convolution(kind, wrong, options=None):
+    arguments = (3,) if kind == "DepthwiseConv1D" else (UNITS, 3)
+    return Case(getattr(K, kind), kind, wrong, options or {}, arguments)
+
+
 CASES = [
     *(recurrent(kind, {"go_backwards": True}) for kind in ("SimpleRNN", "LSTM", "GRU")),
     *(recurrent(kind, {"return_sequences": False}) for kind in ("SimpleRNN", "LSTM", "GRU")),
@@ -73,15 +82,30 @@ CASES = [
     Case(K.Conv1D, "Conv1D", {"activation": "relu"}, {}, (UNITS, 3)),
     Case(K.MaxPooling1D, "MaxPooling1D", {"padding": "valid"}, {"strides": 5} | SAME, (4,)),
     Case(K.MaxPooling1D, "MaxPooling1D", {"strides": 2}, {"strides": 1, "padding": "same"}, (3,)),
+    Case(K.AveragePooling1D, "AveragePooling1D", {"padding": "valid"}, {"strides": 5} | SAME, (4,)),
+    Case(K.AveragePooling1D, "AveragePooling1D", {"strides": 2}, {"strides": 1} | SAME, (3,)),
+    Case(K.GlobalMaxPooling1D, "GlobalMaxPooling1D", {"keepdims": True}, {}, ()),
+    Case(K.GlobalAveragePooling1D, "GlobalAveragePooling1D", {"keepdims": False}, KEEP, ()),
+    Case(K.Cropping1D, "Cropping1D", {"cropping": (2, 1)}, {"cropping": (1, 2)}, ()),
+    Case(K.ZeroPadding1D, "ZeroPadding1D", {"padding": (2, 1)}, {"padding": (1, 2)}, ()),
+    *(convolution(kind, {"padding": "causal"}, SAME) for kind in SEPARATE),
+    *(convolution(kind, {"strides": 2}, SAME) for kind in SEPARATE),
+    *(convolution(kind, {"dilation_rate": 1}, SAME | DILATED) for kind in CONVOLUTIONS),
+    *(convolution(kind, {"activation": "relu"}) for kind in CONVOLUTIONS),
+    convolution("Conv1DTranspose", {"padding": "valid"}, SAME),
+    convolution("Conv1DTranspose", {"strides": 1}, {"strides": 2}),
+    convolution("Conv1DTranspose", {"output_padding": 1}, {"strides": 2, "output_padding": 0}),
+    convolution("Conv1DTranspose", {"output_padding": None}, {"strides": 4, "output_padding": 3}),
+    convolution(
+        "Conv1DTranspose", {"output_padding": None}, SAME | {"strides": 3, "output_padding": 1}
+    ),
     Case(K.Concatenate, "Concatenate", {"axis": 1}, {"axis": 2}, ()),
 ]  # fmt: skip
 
 
 def our_layer(case, arrays, options):
     kind = getattr(sc, case.ours)
-    if case.ours in ("LSTM", "GRU", "SimpleRNN", "Dense"):
-        return kind.from_keras(arrays, **options)
-    return kind(*arrays, **options) if arrays else kind(*case.arguments, **options)
+    return kind.from_keras(arrays, **options) if arrays else kind(*case.arguments, **options)
 
 
 def same(actual, expected, tolerance):
@@ -277,11 +301,11 @@ def test_a_dilated_kernel_of_torch(rng):
 TURNED = {
     "activation", "recurrent_activation", "use_bias", "return_sequences", "go_backwards",
     "reset_after", "merge_mode", "strides", "padding", "dilation_rate", "groups", "pool_size",
-    "axis",
+    "axis", "output_padding", "keepdims", "cropping",
 }  # fmt: skip
 NOT_NUMBERS = {
     "name", "units", "U", "b", "bias", "input_dim", "output_dim", "filters", "kernel_size", "layer",
-    "backward_layer", "rate",
+    "backward_layer", "rate", "depth_multiplier",
     "return_state",  # it adds outputs: tests/parity/test_parity_keras.py compares them
 }  # fmt: skip
 

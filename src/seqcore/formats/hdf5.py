@@ -1,7 +1,8 @@
 """HDF5 files: the model that Keras's ``model.save("x.h5")`` wrote, and the arrays of any file.
 
 Here are bytes and bounds: names, a parsed config and arrays come out. What a layer is, and which
-weight means what, is known to importers/keras.py. The ``.keras`` archive is not here.
+weight means what, is known to importers/keras.py. The ``.keras`` archive and the groups in which
+``.weights.h5`` keeps weights are keras_archive.py's and keras_trees.py's.
 
 A file is not trusted. Objects are reached one hard link at a time, never by a path that HDF5
 resolves; what a dataset declares must be stored, in the file itself; a filter inflates no more than
@@ -11,6 +12,7 @@ length (hdf5_strings.py).
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import math
@@ -18,7 +20,7 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import ModuleType
@@ -30,9 +32,19 @@ from numpy.typing import NDArray
 from ..errors import MissingExtraError, ModelFileError, SeqcoreError
 from .hdf5_strings import HeapStrings
 
-__all__ = ["KerasH5", "read_h5_arrays", "read_keras_h5"]
+__all__ = [
+    "H5Reader",
+    "KerasH5",
+    "LayerWeights",
+    "opened",
+    "opened_bytes",
+    "parse_config",
+    "read_h5_arrays",
+    "read_keras_h5",
+]
 
 Array = NDArray[Any]
+LayerWeights = dict[str, list[tuple[str, Array]]]  # by layer; names and arrays in the file's order
 
 MAX_OBJECTS = 1 << 16  # groups and datasets of a file
 MAX_LINK_DEPTH = 32  # Keras nests five deep
@@ -59,7 +71,7 @@ class KerasH5:
         Keras's, such as "2.2.4-tf"; None when the file does not say.
     config : dict
         ``model_config``, parsed.
-    weights : dict of str to list of (str, ndarray)
+    weights : LayerWeights
         By layer, in the file's order; names without the layer's group, such as
         "lstm/lstm_cell/kernel:0".
     """
@@ -67,7 +79,7 @@ class KerasH5:
     source: str
     version: str | None
     config: dict[str, Any]
-    weights: dict[str, list[tuple[str, Array]]]
+    weights: LayerWeights
 
 
 def read_keras_h5(path: str | os.PathLike[str]) -> KerasH5:
@@ -89,7 +101,7 @@ def read_keras_h5(path: str | os.PathLike[str]) -> KerasH5:
     MissingExtraError
         h5py is not installed.
     """
-    with _opened(path) as reader:
+    with opened(path) as reader:
         return reader.keras_model()
 
 
@@ -112,14 +124,14 @@ def read_h5_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
     ModelFileError, MissingExtraError
         As for `read_keras_h5`.
     """
-    with _opened(path) as reader:
+    with opened(path) as reader:
         datasets = reader.walk(reader.file.id)[1]
         arrays = {name: reader.array(name, dataset) for name, dataset in datasets.items()}
         return {name: array for name, array in arrays.items() if array is not None}
 
 
-def parse_config(text: str, source: str) -> dict[str, Any]:
-    """Parse the JSON of a config, within bounds of size and depth.
+def parse_config(text: str, what: str) -> dict[str, Any]:
+    """Parse the JSON of a config, within bounds of size and depth; `what` names it in messages.
 
     Raises
     ------
@@ -129,7 +141,7 @@ def parse_config(text: str, source: str) -> dict[str, Any]:
     """
 
     def refuse(why: str) -> NoReturn:
-        raise ModelFileError(f"{source}: model_config {why}")
+        raise ModelFileError(f"{what} {why}")
 
     def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(pairs)
@@ -189,19 +201,10 @@ def _h5py() -> ModuleType:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[_Reader]:
-    """Open a file, and turn what h5py raises on a broken one into ModelFileError."""
-    h5py = _h5py()
-    source = os.fsdecode(path)
-    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a FIFO would wait for ever
-        raise ModelFileError(f"{source}: expected a regular file")
+def _guarded(source: str) -> Iterator[None]:
+    """Turn what h5py raises on a broken file into ModelFileError."""
     try:
-        with (
-            open(path, "rb") as raw,
-            mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data,
-            h5py.File(source, "r") as file,
-        ):
-            yield _Reader(h5py, file, source, data)
+        yield
     except SeqcoreError:
         raise
     # What h5py raises depends on where it stumbles: TypeError for a type it cannot map, KeyError
@@ -212,10 +215,34 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[_Reader]:
         ) from error
 
 
-class _Reader:
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[H5Reader]:
+    """Open a file; whatever goes wrong within the block is a ModelFileError."""
+    h5py = _h5py()
+    source = os.fsdecode(path)
+    if not stat.S_ISREG(os.stat(path).st_mode):  # reading a FIFO would wait for ever
+        raise ModelFileError(f"{source}: expected a regular file")
+    with (
+        _guarded(source),
+        open(path, "rb") as raw,
+        mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        h5py.File(source, "r") as file,
+    ):
+        yield H5Reader(h5py, file, source, data)
+
+
+@contextmanager
+def opened_bytes(data: bytes, source: str) -> Iterator[H5Reader]:
+    """Open a file that is in memory, such as a member of an archive, as `opened` does."""
+    h5py = _h5py()
+    with _guarded(source), h5py.File(io.BytesIO(data), "r") as file:
+        yield H5Reader(h5py, file, source, data)
+
+
+class H5Reader:
     """An open file, and what has been spent of its bounds."""
 
-    def __init__(self, h5py: ModuleType, file: Any, source: str, data: mmap.mmap) -> None:
+    def __init__(self, h5py: ModuleType, file: Any, source: str, data: bytes | mmap.mmap) -> None:
         self.h5py = h5py
         self.file = file
         self.source = source
@@ -248,8 +275,13 @@ class _Reader:
             return h5py.h5g.open(group, name)
         return h5py.h5d.open(group, name) if info.type == h5py.h5o.TYPE_DATASET else None
 
-    def walk(self, root: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return all groups and all datasets below a group, each by its path from there."""
+    def walk(
+        self, root: Any, skip: Collection[bytes] = ()
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return all groups and all datasets below a group, each by its path from there.
+
+        What `root` itself has under a name of `skip` is not looked at.
+        """
         groups: dict[str, Any] = {}
         datasets: dict[str, Any] = {}
         pending = [("", root, 1)]
@@ -258,6 +290,8 @@ class _Reader:
             if depth > MAX_LINK_DEPTH:
                 self.refuse(f"groups nested deeper than {MAX_LINK_DEPTH}")
             for name in group:
+                if group is root and name in skip:
+                    continue
                 item = self.member(group, name, where or "/")
                 path = where + "/" * bool(where) + name.decode("utf-8", "surrogateescape")
                 if isinstance(item, self.h5py.h5g.GroupID):
@@ -398,8 +432,7 @@ class _Reader:
 
     def keras_model(self) -> KerasH5:
         """Read config, version and the weights that the lists of names name."""
-        root = self.file.id
-        text = self.strings(root, "model_config", "/")
+        text = self.strings(self.file.id, "model_config", "/")
         if text is None:
             self.refuse(
                 "expected a whole Keras model; there is no model_config. If it holds weights alone "
@@ -407,21 +440,37 @@ class _Reader:
             )
         if len(text) != 1:
             self.refuse(f"attribute 'model_config': expected one string; found {len(text)}")
-        config = parse_config(text[0], self.source)
-        if b"model_weights" not in root:
+        config = parse_config(text[0], f"{self.source}: model_config")
+        if b"model_weights" not in self.file.id:
             self.refuse("a model_config, but no group 'model_weights'")
-        top = self.member(root, b"model_weights", "/")
-        if not isinstance(top, self.h5py.h5g.GroupID):
-            self.refuse("'model_weights' is no group")
-        version = self.strings(root, "keras_version", "/")
-        version = version or self.strings(top, "keras_version", "model_weights")
-        weights = self._keras_weights(top)
-        return KerasH5(self.source, version[0] if version else None, config, weights)
+        version, weights = self._layers_in("model_weights")
+        return KerasH5(self.source, version, config, weights)
 
-    def _keras_weights(self, top: Any) -> dict[str, list[tuple[str, Array]]]:
+    def keras_layers(self) -> tuple[str | None, LayerWeights] | None:
+        """Read version and weights by layer, of weights alone or of a whole model.
+
+        None for a file that lists no layers.
+        """
+        root = self.file.id
+        if any(self.h5py.h5a.exists(root, key) for key in (b"layer_names", b"layer_names0")):
+            return self._layers_in("/")
+        return self._layers_in("model_weights") if b"model_weights" in root else None
+
+    def _layers_in(self, where: str) -> tuple[str | None, LayerWeights]:
+        """Read what the root, or one of its groups, lists."""
+        root = top = self.file.id
+        if where != "/":
+            top = self.member(root, where.encode(), "/")
+            if not isinstance(top, self.h5py.h5g.GroupID):
+                self.refuse(f"{where!r} is no group")
+        version = self.strings(root, "keras_version", "/")
+        version = version or self.strings(top, "keras_version", where)
+        return version[0] if version else None, self._listed_weights(top, where)
+
+    def _listed_weights(self, top: Any, where: str) -> LayerWeights:
         groups, datasets = self.walk(top)
-        weights: dict[str, list[tuple[str, Array]]] = {}
-        for layer in self._names(top, "layer_names", "model_weights"):
+        weights: LayerWeights = {}
+        for layer in self._names(top, "layer_names", where):
             if layer not in groups or layer in weights:
                 self.refuse(f"layer_names lists {layer!r} twice, or has no group for it")
             weights[layer] = []

@@ -28,7 +28,7 @@ class HeapStrings:
 
     Parameters
     ----------
-    data : mmap.mmap
+    data : bytes or mmap.mmap
         The file.
     base : int
         The size of its user block, from whose end addresses count.
@@ -38,7 +38,7 @@ class HeapStrings:
     Methods raise ValueError for what does not add up, or is stored in a form that is not read.
     """
 
-    def __init__(self, data: mmap.mmap, base: int) -> None:
+    def __init__(self, data: bytes | mmap.mmap, base: int) -> None:
         self._data = data
         self._base = base
         self._heaps: dict[int, dict[int, tuple[int, int]]] = {}

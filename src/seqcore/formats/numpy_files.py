@@ -50,6 +50,28 @@ def parse_npy(data: bytes, what: str, budget: Budget) -> np.ndarray | None:
         The header is not one, the elements are objects or records, or there are more or fewer
         bytes than the shape needs.
     """
+    descr, fortran, shape, body = _opened(data, what)
+    if _NO_TENSOR.fullmatch(descr):
+        return None
+    return array_from(body, parse_dtype(descr, what), shape, what, budget, fortran=fortran)
+
+
+def npy_pickle(data: bytes, what: str) -> bytes:
+    """The pickle that stands for the elements of one .npy of a single object; it is not read.
+
+    Raises
+    ------
+    ModelFileError
+        The header is not one, or is not that of a lone object.
+    """
+    descr, _, shape, body = _opened(data, what)
+    if descr != "|O" or shape != ():
+        raise ModelFileError(f"{what}: expected one object, found {descr!r} of shape {shape}")
+    return bytes(body)
+
+
+def _opened(data: bytes, what: str) -> tuple[str, bool, tuple[int, ...], memoryview]:
+    """The code of the dtype, whether in Fortran order, shape, and elements of one .npy."""
     if data[:6] != NPY_MAGIC or len(data) < 10:
         raise ModelFileError(f"{what}: not a .npy, or truncated in its first bytes")
     version = data[6], data[7]
@@ -61,11 +83,8 @@ def parse_npy(data: bytes, what: str, budget: Budget) -> np.ndarray | None:
         raise ModelFileError(f"{what}: .npy header of {length} bytes, at most {_MAX_HEADER}")
     if start + length > len(data):
         raise ModelFileError(f"{what}: truncated within the .npy header")
-    descr, fortran, shape = _parse_header(data[start : start + length], what)
-    if _NO_TENSOR.fullmatch(descr):
-        return None
-    body = memoryview(data)[start + length :]
-    return array_from(body, parse_dtype(descr, what), shape, what, budget, fortran=fortran)
+    header = _parse_header(data[start : start + length], what)
+    return *header, memoryview(data)[start + length :]
 
 
 def _parse_header(header: bytes, what: str) -> tuple[str, bool, tuple[int, ...]]:

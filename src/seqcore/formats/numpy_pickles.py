@@ -163,3 +163,22 @@ def load_pickle(data: bytes, budget: Budget) -> object:
         find_global=lambda module, name: find_in(table, module, name),
         limits=Limits(total_bytes=budget.total),
     )
+
+
+def load_object_array(data: bytes, what: str, budget: Budget) -> object:
+    """The one element, not settled, of a pickled object array: np.savez writes a dict so.
+
+    Raises
+    ------
+    ModelFileError
+        It is anything else.
+    """
+    array = load_pickle(data, budget)
+    content = array.content if isinstance(array, PendingArray) else None
+    if content is not None:
+        shape, dtype, _, elements = content
+        lone = isinstance(elements, list) and len(elements) == 1 and shape == ()
+        if lone and isinstance(dtype, PendingDtype) and dtype.code in ("O8", "O"):
+            element: object = elements[0]
+            return element
+    raise ModelFileError(f"{what}: expected the pickle of one object in an array")

@@ -7,18 +7,16 @@ Extensions are never looked at. A file that no reader takes is told what it seem
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import ModelFileError, OptionError
+from ..errors import ModelFileError
 from .arrays import Budget
 from .numpy_files import NPY_MAGIC, parse_npy, read_npz
 from .numpy_pickles import load_pickle
+from .opening import budget_of, reading, whole
 from .safetensors_files import looks_like_safetensors, read_safetensors
 from .torch_archive import load_torch
 from .values import flatten, settle
@@ -26,10 +24,6 @@ from .zips import MAGIC as ZIP_MAGIC
 from .zips import Archive
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-
-# Weights hardly compress: a file that unpacks to far more than its size is a bomb, or pruned.
-_FLOOR_BYTES = 256 << 20
-_RATIO = 16
 
 # The pickled magic number with which torch.save began before torch 1.6.
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -87,10 +81,10 @@ def read_weights(
     >>> weights["encoder.lstm.weight_ih_l0"].shape              # doctest: +SKIP
     (512, 64)
     """
-    with _reading(path) as (file, size):
+    with reading(path) as (file, size):
         head = file.read(64)
         if not head.startswith(_HDF5_MAGIC):
-            return _read(Path(os.fsdecode(path)), file, head, size, _budget(size, max_bytes))
+            return _read(Path(os.fsdecode(path)), file, head, size, budget_of(size, max_bytes))
     # Opened again by h5py, and errors name the file already. Imported late: h5py is an extra.
     from .hdf5 import read_h5_arrays
 
@@ -119,43 +113,9 @@ def read_pickle(path: str | os.PathLike[str], *, max_bytes: int | None = None) -
     OSError
         The file is missing or cannot be read.
     """
-    with _reading(path) as (file, size):
-        budget = _budget(size, max_bytes)
-        return settle(load_pickle(_whole(file, size, budget), budget), keep_stubs=False)
-
-
-def _budget(size: int, max_bytes: int | None) -> Budget:
-    if max_bytes is None:
-        return Budget(_FLOOR_BYTES + _RATIO * size)
-    if type(max_bytes) is not int or max_bytes < 1:
-        raise OptionError(f"max_bytes: expected a positive integer, found {max_bytes!r}")
-    return Budget(max_bytes)
-
-
-@contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
-    """Opens a regular file and puts its name before the message of every ModelFileError."""
-    name = os.fsdecode(path)
-    try:
-        if os.path.isdir(path):
-            saved = os.path.exists(os.path.join(path, "saved_model.pb"))
-            kind = "a TensorFlow SavedModel, which is not supported" if saved else "a folder"
-            raise ModelFileError(f"this is {kind}")
-        # Without O_NONBLOCK, opening a pipe would wait for a writer.
-        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        with open(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ModelFileError("this is not a regular file")
-            yield file, status.st_size
-    except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from error
-
-
-def _whole(file: BinaryIO, size: int, budget: Budget) -> bytes:
-    budget.charge(size, "the file")
-    file.seek(0)
-    return file.read(size)
+    with reading(path) as (file, size):
+        budget = budget_of(size, max_bytes)
+        return settle(load_pickle(whole(file, size, budget), budget), keep_stubs=False)
 
 
 def _read(
@@ -164,19 +124,19 @@ def _read(
     if head.startswith(ZIP_MAGIC):
         return _read_zip(path, Archive(file, budget), budget)
     if head.startswith(NPY_MAGIC):
-        array = parse_npy(_whole(file, size, budget), f"array {path.stem!r}", budget)
+        array = parse_npy(whole(file, size, budget), f"array {path.stem!r}", budget)
         if array is None:
             raise ModelFileError("the array holds text or dates instead of numbers")
         return {path.stem: array}
     if looks_like_safetensors(head, size):
-        return read_safetensors(_whole(file, size, budget), budget)
+        return read_safetensors(whole(file, size, budget), budget)
     if head.startswith(_LEGACY_TORCH):
         raise ModelFileError(
             "this was saved by torch before 1.6 (or with the old format asked for), which is not "
             "supported yet; load it in torch and save the state_dict() again"
         )
     if head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05":
-        loaded = load_pickle(_whole(file, size, budget), budget)
+        loaded = load_pickle(whole(file, size, budget), budget)
         return flatten(settle(loaded, keep_stubs=True), path.stem, budget)
     raise ModelFileError(_describe(head, size))
 

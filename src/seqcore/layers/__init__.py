@@ -2,11 +2,16 @@
 
 base.py         symbols, calls, options
 feedforward.py  layers that treat every frame alone
+activations.py  activations that are layers
+norms.py        normalisation and rescaling
+training.py     what does nothing when a network runs
 einsum.py       EinsumDense
 arithmetic.py   Unary, Reduce
 merges.py       several values into one
+attention.py    attention, of one head and of several
 shapes.py       moving values
-windows.py      convolution and pooling over time
+convolution.py  convolution over time
+windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
 stacks.py       cells, RNN over them, RecurrentStack
 masking.py      Masking
@@ -14,66 +19,129 @@ wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
 
+from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
 from .arithmetic import Reduce, Unary
-from .base import Input, Layer, Symbol
+from .attention import AdditiveAttention, Attention, MultiHeadAttention
+from .base import Input, Layer, Slot, Symbol, snake_case
+from .composite import Composite
+from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
-from .feedforward import Activation, Dense, Dropout, Embedding
+from .feedforward import Activation, Dense, Embedding
 from .masking import Masking
-from .merges import Add, Average, Concatenate, Divide, Maximum, Minimum, Multiply, Subtract
+from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
+from .norms import (
+    BatchNormalization,
+    GroupNormalization,
+    LayerNormalization,
+    Normalization,
+    Rescaling,
+    RMSNormalization,
+    UnitNormalization,
+)
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
 from .stacks import (
     RNN,
+    Cell,
     GRUCell,
     LSTMCell,
     RecurrentStack,
     SimpleRNNCell,
     StackedRNNCells,
+    Step,
 )
-from .windows import Conv1D, GlobalAveragePooling1D, GlobalMaxPooling1D, MaxPooling1D
+from .training import (
+    ActivityRegularization,
+    AlphaDropout,
+    Dropout,
+    GaussianDropout,
+    GaussianNoise,
+    SpatialDropout1D,
+)
+from .windows import (
+    AveragePooling1D,
+    Cropping1D,
+    GlobalAveragePooling1D,
+    GlobalMaxPooling1D,
+    MaxPooling1D,
+    ZeroPadding1D,
+)
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
+    "ELU",
     "GRU",
     "LSTM",
     "RNN",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AdditiveAttention",
+    "AlphaDropout",
+    "Attention",
     "Average",
+    "AveragePooling1D",
+    "BatchNormalization",
     "Bidirectional",
+    "Cell",
+    "Composite",
     "Concatenate",
     "Conv1D",
+    "Conv1DTranspose",
+    "Cropping1D",
     "Dense",
+    "DepthwiseConv1D",
     "Divide",
+    "Dot",
     "Dropout",
     "EinsumDense",
     "Embedding",
     "Flatten",
     "GRUCell",
+    "GaussianDropout",
+    "GaussianNoise",
     "GetItem",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
+    "GroupNormalization",
     "Input",
     "LSTMCell",
     "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
     "Masking",
     "MaxPooling1D",
     "Maximum",
     "Minimum",
+    "MultiHeadAttention",
     "Multiply",
+    "Normalization",
+    "PReLU",
     "Permute",
+    "RMSNormalization",
+    "ReLU",
     "Recurrent",
     "RecurrentStack",
     "Reduce",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
+    "SeparableConv1D",
     "Sequencer",
     "SimpleRNN",
     "SimpleRNNCell",
+    "Slot",
+    "Softmax",
+    "SpatialDropout1D",
     "StackedRNNCells",
+    "Step",
     "Subtract",
     "Symbol",
+    "ThresholdedReLU",
     "TimeDistributed",
     "Unary",
+    "UnitNormalization",
     "UpSampling1D",
+    "ZeroPadding1D",
+    "snake_case",
 ]

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError, OptionError
-from ..graph import GraphBuilder, Mask, Site, Value, told
+from ..graph import GraphBuilder, Mask, Site, Value, finite, told
 
-__all__ = ["Call", "Input", "Layer", "Plain", "Symbol"]
+__all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol", "snake_case"]
 
 Array = NDArray[Any]
 Shape = tuple[int | None, ...]
@@ -52,12 +52,46 @@ def flag(value: Any, layer: str, option: str) -> bool:
     return bool(value)
 
 
+def fraction(value: Any, layer: str, option: str) -> float:
+    """Return an option that is a number from 0 to 1."""
+    number = finite(value)
+    if number is None or not 0 <= number <= 1:
+        raise OptionError(f"{layer}: {option} is a number from 0 to 1; found {told(value)}")
+    return number
+
+
 def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -> Any:
     """Return an option that is one of `choices`."""
     if not (value is None or isinstance(value, str)) or value not in choices:
         listed = ", ".join(repr(known) for known in choices)
         raise OptionError(f"{layer}: {option} is one of {listed}; found {value!r}")
     return value
+
+
+def axes_of(value: Any, layer: str, option: str = "axis") -> tuple[int, ...]:
+    """Return an option that names an axis or several, in ascending order; never the batch.
+
+    All count from the start (1 is the axis after the batch) or all from the end (-1 is the last),
+    because a layer does not know how many there are.
+    """
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    axes = sorted(whole(axis, layer, option, least=1 - _MAX_RANK) for axis in given)
+    if 0 in axes:
+        raise OptionError(f"{layer}: {option} 0 is the batch, whose rows stay apart")
+    if not axes or len(set(axes)) < len(axes) or axes[-1] >= _MAX_RANK or axes[0] < 0 < axes[-1]:
+        raise OptionError(
+            f"{layer}: {option} names different axes, all counted from the start or all from the "
+            f"end; found {told(value)}"
+        )
+    return tuple(axes)
+
+
+def checked_axis(shape: Shape, axis: int, layer: str) -> int:
+    """Return the size of an axis of a shape, batch included, which has to be known."""
+    size = shape[axis] if -len(shape) < axis < len(shape) else None
+    if size is None:
+        raise OptionError(f"{layer}: the size of axis {axis} is not known")
+    return size
 
 
 def is_size(value: Any) -> bool:
@@ -79,7 +113,16 @@ def checked_name(name: Any) -> str | None:
     return name
 
 
+def snake_case(name: str) -> str:
+    """Return the name of a class as Keras writes it in the names of layers."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name)
+    return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+
+
 # ---- Symbols ------------------------------------------------------------------------------------
+
+
+Key = tuple[int, int]
 
 
 class Symbol:
@@ -90,6 +133,11 @@ class Symbol:
     def __init__(self, call: Call | None, index: int = 0) -> None:
         self.call = call
         self.index = index
+
+    @property
+    def key(self) -> Key:
+        """The same for all symbols of one value."""
+        return (id(self if self.call is None else self.call), self.index)
 
     def __repr__(self) -> str:
         return f"<output {self.index} of {self.call.layer!r}>" if self.call else "<input>"
@@ -143,13 +191,70 @@ class Input(Symbol):
         return f"Input({self.shape}, {self.dtype!r}, name={self.name!r})"
 
 
+@dataclass(frozen=True)
+class Slot:
+    """A weight as Keras lists it.
+
+    Attributes
+    ----------
+    role : str
+        How its path ends: "kernel", of a Bidirectional "forward_lstm/kernel".
+    shape : tuple of (int or None)
+        None for a size that follows from the layer's input.
+    home : str
+        Where a .keras archive keeps it below the layer: "cell".
+    trainable : bool
+    """
+
+    role: str
+    shape: Shape
+    home: str = ""
+    trainable: bool = True
+
+
+# Options that a layer's weights tell: those that stand before a constructor's named ones.
+_SIZES = frozenset(["units", "filters", "kernel_size", "input_dim", "output_dim"])
+
+
 @dataclass(frozen=True, eq=False)
 class Call:
-    """A layer applied to symbols. `states` are initial states, () when no symbols give them."""
+    """A layer applied to symbols.
+
+    Attributes
+    ----------
+    layer : Layer
+    inputs : tuple of Symbol
+    states : tuple of Symbol
+        Initial states, () when no symbols give them.
+    masks : tuple of (Mask or None), or None
+        Of the inputs, in place of those that they have; their sources are symbols.
+    """
 
     layer: Layer
     inputs: tuple[Symbol, ...]
     states: tuple[Symbol, ...]
+    masks: tuple[Mask | None, ...] | None = None
+
+    @property
+    def needed(self) -> tuple[Symbol, ...]:
+        """All symbols that must have been computed."""
+        return (
+            self.inputs
+            + self.states
+            + tuple(
+                symbol for mask in self.masks or () if mask is not None for symbol in _sources(mask)
+            )
+        )
+
+
+def _sources(mask: Mask) -> list[Symbol]:
+    found: list[Symbol] = []
+    for source in mask.sources:
+        if isinstance(source, Mask):
+            found += _sources(source)
+        elif isinstance(source, Symbol):
+            found.append(source)
+    return found
 
 
 def _symbols(values: Iterable[Any], label: str) -> tuple[Symbol, ...]:
@@ -184,6 +289,7 @@ class Layer:
 
     inputs = (1, 1)  # fewest and most values that a call takes
     framewise = False  # it treats each frame alone already: TimeDistributed changes nothing
+    is_composite = False  # a model's list shows the layers inside, not it
     reads_mask = False  # what it computes depends on its input's mask
     keeps_mask = False  # its first input's mask is its result's, as in Keras (supports_masking)
 
@@ -247,15 +353,40 @@ class Layer:
         first, *rest = self.lower(graph, site, inputs)
         return [replace(first, mask=self.mask(inputs)), *rest]
 
+    # What Keras keeps of it.
+
+    def keras_weights(self) -> list[Slot]:
+        """Return its weights as Keras lists them; sizes may be those of a layer without weights."""
+        return []
+
+    def loaded(self, arrays: Sequence[Array]) -> Layer:
+        """Return the same layer with weights, given in the order of `keras_weights`."""
+        if not self.keras_weights():
+            return self
+        options = {name: given for name, given in self._options.items() if name not in _SIZES}
+        made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
+        return made
+
     # What all layers do.
+
+    _options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **options: Any) -> Any:  # noqa: ARG004
+        layer = super().__new__(cls)
+        layer._options = options
+        return layer
 
     @property
     def stem(self) -> str:
         """What the names that models give it begin with: its class in snake_case."""
-        words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.kind)
-        return re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "_", words).lower()
+        return snake_case(self.kind)
 
-    def __call__(self, *inputs: Any, initial_state: Any = None) -> Any:
+    def __call__(
+        self,
+        *inputs: Any,
+        initial_state: Any = None,
+        masks: Sequence[Mask | None] | None = None,
+    ) -> Any:
         """Apply the layer to symbols.
 
         Parameters
@@ -263,6 +394,8 @@ class Layer:
         *inputs : Symbol, or list of Symbol
         initial_state : Symbol or list of Symbol, optional
             Of a recurrent layer: h, or [h, c]; of Bidirectional forward's, then backward's.
+        masks : sequence of (Mask or None), optional
+            Of the inputs, in place of those that they have: what importers found in a file.
 
         Returns
         -------
@@ -279,7 +412,7 @@ class Layer:
             raise GraphError(
                 f"{self.label}: expected {self.states} initial states, found {len(given)}"
             )
-        call = Call(self, symbols, given)
+        call = Call(self, symbols, given, None if masks is None else tuple(masks))
         made = tuple(Symbol(call, index) for index in range(self.outputs))
         return made[0] if len(made) == 1 else made
 

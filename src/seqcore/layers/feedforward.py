@@ -1,4 +1,4 @@
-"""Layers that treat every frame alone: Dense, Embedding, Activation, Dropout.
+"""Layers that treat every frame alone: Dense, Embedding, Activation.
 
 Each has Keras's constructor, or takes its weights as arrays in place of its sizes.
 """
@@ -6,17 +6,17 @@ Each has Keras's constructor, or takes its weights as arrays in place of its siz
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value, finite, told
-from .base import Array, Layer, Shape, flag, is_size, whole
+from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
+from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
-__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Dropout", "Embedding", "features"]
+__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Embedding", "features"]
 
 ActivationLike = ActivationSpec | str | None
 
@@ -34,8 +34,11 @@ def _zeros(size: int) -> Array:
     return bias
 
 
+A = TypeVar("A", bound="Affine")
+
+
 class Affine(Layer):
-    """A kernel whose last axis is the units, and a bias: what Dense and Conv1D share."""
+    """A kernel and a bias, one number for each unit: what Dense and the convolutions share."""
 
     W: Array | None = None
     b: Array | None = None
@@ -43,7 +46,7 @@ class Affine(Layer):
     def _take(self, kernel: ArrayLike, bias: ArrayLike | None, use_bias: bool, rank: int) -> int:
         """Keep the weights given to a constructor and return the number of units."""
         self.W = layouts.weight(kernel, self.label, "kernel", (None,) * rank)
-        units = int(self.W.shape[-1])
+        units = self._units(self.W.shape)
         self.use_bias = flag(use_bias, self.label, "use_bias") and bias is not None
         if bias is None:
             self.b = _zeros(units)
@@ -53,6 +56,11 @@ class Affine(Layer):
             self.b = layouts.weight(bias, self.label, "bias", (units,))
         return units
 
+    @staticmethod
+    def _units(kernel: Sequence[int]) -> int:
+        """Return the number of units, from the shape of a kernel."""
+        return kernel[-1]
+
     def _size(self, units: Any, bias: Any, use_bias: bool, option: str) -> int:
         """Check the sizes given to a constructor instead."""
         if bias is not None:
@@ -60,9 +68,18 @@ class Affine(Layer):
         self.use_bias = flag(use_bias, self.label, "use_bias")
         return whole(units, self.label, option)
 
+    @classmethod
+    def from_keras(cls: type[A], arrays: Sequence[ArrayLike], **options: Any) -> A:
+        """Make the layer from a Keras layer's ``get_weights()``, with the constructor's options."""
+        given: Any = layouts.keras_affine(arrays, ("kernel", "bias"), options, cls.__name__)
+        return cls(*given, **options)
+
     @property
     def built(self) -> bool:
         return self.W is not None
+
+    def _slots(self, *kernel: int | None) -> list[Slot]:
+        return [Slot("kernel", kernel), Slot("bias", kernel[-1:])][: 1 + self.use_bias]
 
 
 class Dense(Affine):
@@ -110,18 +127,6 @@ class Dense(Affine):
             self.units = self._take(units, bias, use_bias, rank=2)
 
     @classmethod
-    def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Dense:
-        """Make the layer from a Keras Dense's ``get_weights()``, with the constructor's options."""
-        name = options.get("name") or "Dense"
-        given = layouts.keras_arrays(arrays, name, ("kernel", "bias"))
-        layouts.check_bias(given, 2, options.get("use_bias"), name)
-        if len(given) not in (1, 2):
-            raise WeightsError(
-                f"layer {name!r}: expected kernel and perhaps bias; found {len(given)} arrays"
-            )
-        return cls(*given, **options)
-
-    @classmethod
     def from_torch(
         cls, weights: Mapping[str, ArrayLike], prefix: str = "", **options: Any
     ) -> Dense:
@@ -134,6 +139,9 @@ class Dense(Affine):
     def parameters(self, shape: Shape) -> int:
         inputs = features(shape[-1], self.label) if self.W is None else self.W.shape[0]
         return self.units * (inputs + self.use_bias)
+
+    def keras_weights(self) -> list[Slot]:
+        return self._slots(None, self.units)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"units": self.units, "activation": self.activation.attr()}
@@ -208,6 +216,9 @@ class Embedding(Layer):
     def parameters(self, shape: Shape) -> int:  # noqa: ARG002
         return self.input_dim * self.output_dim
 
+    def keras_weights(self) -> list[Slot]:
+        return [Slot("embeddings", (self.input_dim, self.output_dim))]
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         attrs = {"rows": self.input_dim, "units": self.output_dim}
         return graph.node("embedding", site, inputs, weights={"W": self.W}, attrs=attrs)
@@ -238,31 +249,3 @@ class Activation(Layer):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("activation", site, inputs, attrs={"activation": self.activation.attr()})
-
-
-class Dropout(Layer):
-    """Nothing, when a trained network runs; a model can be written as it was trained.
-
-    Parameters
-    ----------
-    rate : float
-        From 0 to 1; read by nobody.
-    name : str, optional
-
-    Raises
-    ------
-    OptionError
-    """
-
-    framewise = True
-    keeps_mask = True
-
-    def __init__(self, rate: float = 0.5, *, name: str | None = None) -> None:
-        super().__init__(name)
-        number = finite(rate)
-        if number is None or not 0 <= number <= 1:
-            raise OptionError(f"{self.label}: rate is a number from 0 to 1; found {told(rate)}")
-        self.rate = number
-
-    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:  # noqa: ARG002
-        return list(inputs)

@@ -6,13 +6,16 @@ order in which every value exists before it is read, the same for the same model
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..errors import GraphError
-from ..graph import Graph, GraphBuilder, Site, Value, unique_names
-from .base import Call, Input, Layer, Symbol
+from ..graph import Graph, GraphBuilder, Mask, Site, Value, unique_names
+from .base import Call, Input, Key, Layer, Symbol
 
-__all__ = ["lower"]
+__all__ = ["Names", "calls_between", "lower", "lower_calls"]
+
+Values = dict[Key, Value]
 
 
 def lower(
@@ -32,39 +35,86 @@ def lower(
         An input is none, is given twice or is missing; an output does not come from these inputs.
     """
     given = _checked_inputs(inputs)
-    calls = _ordered_calls(outputs, given)
+    calls = calls_between(given, outputs)
     layers = list(dict.fromkeys(call.layer for call in calls))
     wanted = [(symbol.name, "input") for symbol in given]
-    names = unique_names(wanted + [(layer.name, layer.stem) for layer in layers])
-    layer_names = dict(zip(layers, names[len(given) :], strict=True))
-
+    taken = unique_names(wanted + [(layer.name, layer.stem) for layer in layers])
     graph = GraphBuilder()
-    values: dict[tuple[int, int], Value] = {}
-    for source, name in zip(given, names, strict=False):
-        values[_key(source)] = graph.data_input(name, source.shape, source.dtype)
-    unbuilt: dict[str, tuple[Layer, str]] = {}
-    times: dict[Layer, int] = {}
-    for call in calls:
-        layer, name = call.layer, layer_names[call.layer]
-        times[layer] = times.get(layer, 0) + 1
-        # A second call makes values of its own from the same weights.
-        value = name if times[layer] == 1 else f"{name}:{times[layer]}"
-        states = tuple(values[_key(symbol)] for symbol in call.states)
-        taken = [values[_key(symbol)] for symbol in call.inputs]
-        made = layer.apply(graph, Site(name, value, name, states), taken)
-        values.update(((id(call), index), result) for index, result in enumerate(made))
-        if times[layer] == 1:
-            known = layer.parameters(()) if layer.built else None
-            graph.layer(name, layer.kind, made[0], known)
-            if not layer.built:
-                unbuilt[name] = (layer, taken[0].name)
+    sources = {
+        source: graph.data_input(name, source.shape, source.dtype)
+        for source, name in zip(given, taken, strict=False)
+    }
+    names = Names(dict(zip(layers, taken[len(given) :], strict=True)))
+    values = lower_calls(graph, calls, sources, names)
     for symbol in outputs:
-        graph.output(values[_key(symbol)])
-    return graph.finish(), unbuilt
+        graph.output(values[symbol.key])
+    return graph.finish(), graph.unbuilt
 
 
-def _key(symbol: Symbol) -> tuple[int, int]:
-    return (id(symbol if symbol.call is None else symbol.call), symbol.index)
+class Names:
+    """What the layers of one graph of calls are called in the lowered graph.
+
+    Parameters
+    ----------
+    layers : dict of Layer to str
+    inside : Site, optional
+        Of the layer of which this graph is the inside.
+    """
+
+    def __init__(self, layers: Mapping[Layer, str], inside: Site | None = None) -> None:
+        self.layers = layers
+        self.inside = inside
+        self.times: dict[Layer, int] = {}
+
+    def site(self, call: Call, states: tuple[Value, ...]) -> Site:
+        """Return the place of the next call of a layer."""
+        own = self.layers[call.layer]
+        times = self.times[call.layer] = self.times.get(call.layer, 0) + 1
+        # A second call makes values of its own from the same weights.
+        value = own if times == 1 else f"{own}:{times}"
+        if self.inside is None:
+            return Site(own, value, own, states)
+        outer = self.inside
+        given = None if outer.states is None and not states else states
+        return Site(
+            f"{outer.layer}/{own}", f"{outer.value}/{value}", f"{outer.tensor}/{own}", given
+        )
+
+
+def lower_calls(
+    graph: GraphBuilder, calls: Sequence[Call], inputs: Mapping[Input, Value], names: Names
+) -> Values:
+    """Lower calls in their order; return every value that they make, and the inputs."""
+    values: Values = {symbol.key: value for symbol, value in inputs.items()}
+    for call in calls:
+        states = tuple(values[symbol.key] for symbol in call.states)
+        taken = [values[symbol.key] for symbol in call.inputs]
+        for index, mask in enumerate(call.masks or ()):
+            taken[index] = replace(taken[index], mask=_resolved(mask, values))
+        site = names.site(call, states)
+        made = call.layer.apply(graph, site, taken)
+        values.update((Symbol(call, index).key, result) for index, result in enumerate(made))
+        if names.times[call.layer] == 1 and not call.layer.is_composite:
+            known = call.layer.parameters(()) if call.layer.built else None
+            graph.layer(site.layer, call.layer.kind, made[0], known)
+            if not call.layer.built:
+                graph.unbuilt[site.layer] = (call.layer, taken[0].name)
+    return values
+
+
+def _resolved(mask: Mask | None, values: Values) -> Mask | None:
+    """Return a mask of symbols as one of values."""
+    if mask is None:
+        return None
+    if mask.kind == "of":
+        (symbol,) = mask.sources
+        assert isinstance(symbol, Symbol)
+        return values[symbol.key].mask
+    sources = [
+        values[source.key].name if isinstance(source, Symbol) else _resolved(source, values)
+        for source in mask.sources
+    ]  # fmt: skip
+    return replace(mask, sources=tuple(sources))
 
 
 def _checked_inputs(inputs: Sequence[Symbol]) -> list[Input]:
@@ -80,8 +130,14 @@ def _checked_inputs(inputs: Sequence[Symbol]) -> list[Input]:
     return given
 
 
-def _ordered_calls(outputs: Sequence[Symbol], inputs: Sequence[Input]) -> list[Call]:
-    """Return the calls behind `outputs`, depth first; not recursive, for chains may be long."""
+def calls_between(inputs: Sequence[Input], outputs: Sequence[Symbol]) -> list[Call]:
+    """Return the calls behind `outputs`, depth first; not recursive, for chains may be long.
+
+    Raises
+    ------
+    GraphError
+        There is no output, or one needs another input than these.
+    """
     if not outputs:
         raise GraphError("a model has at least one output")
     known = {id(symbol) for symbol in inputs}
@@ -100,5 +156,5 @@ def _ordered_calls(outputs: Sequence[Symbol], inputs: Sequence[Input]) -> list[C
                 raise GraphError(f"{item!r} is needed and not among the model's inputs")
         elif item.call not in done:
             pending.append(item.call)
-            pending.extend(reversed(item.call.inputs + item.call.states))
+            pending.extend(reversed(item.call.needed))
     return list(done)

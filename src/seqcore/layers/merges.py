@@ -1,4 +1,4 @@
-"""Layers that make one value of several: Add and its kin, Concatenate.
+"""Layers that make one value of several: Add and its kin, Concatenate, Dot.
 
 Their masks follow Keras 3, or Keras 2 where an importer says so (`mask_rule`): the two differ.
 """
@@ -10,13 +10,14 @@ from dataclasses import replace
 
 from ..errors import OptionError
 from ..graph import GraphBuilder, Mask, Site, Value
-from .base import Layer, choice, whole
+from .base import Layer, choice, flag, whole
 
 __all__ = [
     "Add",
     "Average",
     "Concatenate",
     "Divide",
+    "Dot",
     "Maximum",
     "Merge",
     "Minimum",
@@ -184,3 +185,49 @@ class Concatenate(Layer):
         for value in inputs[1:]:
             so_far = mask = Mask("concat", (so_far, value.name, mask, value.mask))
         return mask
+
+
+class Dot(Layer):
+    """The product of two values, summed over an axis of each.
+
+    Of (B, K) or of sequences (B, T, F), each of whose two axes may be the one: (B, M, N), where M
+    is left of the first value and N of the second; neither is there of what has two axes, and (B,
+    1) is the product of two such.
+
+    Parameters
+    ----------
+    axes : int or (int, int)
+        The axis of each, as in Keras: 1 or 2, or from the end -1 or -2. Never the batch.
+    normalize : bool
+        Whether vectors along the axes have norm 1 first: the cosine of the angle between them.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+
+    Notes
+    -----
+    Rows of different lengths are refused at a call but where the first value's time axis is left,
+    and the second value has none.
+    """
+
+    inputs = (2, 2)
+
+    def __init__(
+        self, axes: int | Sequence[int], normalize: bool = False, *, name: str | None = None
+    ) -> None:
+        super().__init__(name)
+        both = list(axes) if isinstance(axes, (tuple, list)) else [axes, axes]
+        if len(both) != 2:
+            raise OptionError(f"{self.label}: axes is an axis or two of them; found {axes!r:.80}")
+        self.axes = tuple(whole(axis, self.label, "axes", least=-2) for axis in both)
+        if any(axis == 0 or axis > 2 for axis in self.axes):
+            raise OptionError(f"{self.label}: axes are 1, 2, -1 or -2; found {axes!r:.80}")
+        self.normalize = flag(normalize, self.label, "normalize")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"axes": list(self.axes), "normalize": self.normalize}
+        (y,) = graph.node("dot", site, inputs, attrs=attrs)
+        # What has lengths has three axes: the first value keeps its time, or is summed over it.
+        return [replace(y, lengths=inputs[0].lengths if self.axes[0] in (2, -1) else None)]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, flag, is_size, whole
+from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
 if TYPE_CHECKING:
     from .stacks import RecurrentStack
@@ -170,13 +170,18 @@ class Recurrent(Sequencer):
         return layer
 
     @classmethod
-    def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Any:
+    def from_keras(
+        cls, arrays: Sequence[ArrayLike], *, cudnn: bool | None = None, **options: Any
+    ) -> Any:
         """Make the layer from a Keras layer's ``get_weights()``.
 
         Parameters
         ----------
-        arrays : sequence of two or three arrays
-            kernel, recurrent_kernel and, unless use_bias is False, bias, gates in Keras's order.
+        arrays : sequence of arrays
+            kernel, recurrent_kernel and, unless use_bias is False, bias, gates in Keras's order. Or
+            the 12 of an LSTM, 9 of a GRU of Keras 1, whose recurrent_activation was a hard_sigmoid.
+        cudnn : bool, optional
+            Whether the layer was a CuDNNLSTM or CuDNNGRU. Left out: what the bias says.
         **options
             The constructor's. A GRU's reset_after follows from a bias: (2, 3H) has it, (3H,) has
             not.
@@ -187,7 +192,7 @@ class Recurrent(Sequencer):
         """
         name = options.get("name") or cls.__name__
         use_bias = options.get("use_bias")
-        cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias)
+        cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias, cudnn)
         return cls.from_cell(cell, **options)
 
     @classmethod
@@ -254,6 +259,15 @@ class Recurrent(Sequencer):
     def _bias_rows(self) -> int:
         """How often the framework counts a bias of one value per gate and unit."""
         return int(self.use_bias)
+
+    def keras_weights(self) -> list[Slot]:
+        width = layouts.GATES[self.kind] * self.units
+        slots = [
+            Slot("kernel", (None, width), "cell"),
+            Slot("recurrent_kernel", (self.units, width), "cell"),
+        ]
+        bias = (width,) if self._bias_rows() < 2 else (2, width)
+        return slots + [Slot("bias", bias, "cell")] * self.use_bias
 
     def _attrs(self) -> dict[str, Any]:
         """Return the attributes of this kind of cell."""

@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 from numpy.typing import ArrayLike
 
 from ..errors import OptionError
-from ..graph import GraphBuilder, Mask, Site, Value
-from .base import Layer, Shape, flag
+from ..graph import GraphBuilder, Mask, Site, Value, unique_names
+from .base import Array, Layer, Shape, Slot, flag
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "RecurrentStack",
     "SimpleRNNCell",
     "StackedRNNCells",
+    "Step",
 ]
 
 
@@ -64,7 +65,7 @@ class Step(Layer):
             shape = (*shape[:-1], cell.layer.units)
         return total
 
-    def __call__(self, *inputs: Any, initial_state: Any = None) -> Any:
+    def __call__(self, *inputs: Any, initial_state: Any = None, **options: Any) -> Any:
         """Apply it to a frame.
 
         Parameters
@@ -82,13 +83,12 @@ class Step(Layer):
         """
         if len(inputs) == 2 and initial_state is None:
             *inputs, initial_state = inputs  # type: ignore[assignment]
-        return super().__call__(*inputs, initial_state=initial_state)
+        return super().__call__(*inputs, initial_state=initial_state, **options)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         """Run over a sequence of the one frame."""
         name = [f"{site.value}:frame"]
-        attrs = {"shape": [1, None]}
-        (x,) = graph.node("reshape", site, inputs, outputs=name, attrs=attrs, time="gone")
+        (x,) = graph.node("expand", site, inputs, outputs=name, attrs={"axis": 1}, time="gone")
         return RNN(self, return_state=True).lower(graph, site, [x])
 
 
@@ -126,6 +126,9 @@ class Cell(Step):
             raise OptionError(f"{self.label}: a cell has no {timed[0]}; RNN has")
         self.layer = make(units, *weights, name=name, **options)
         self.cells = (self,)
+
+    def keras_weights(self) -> list[Slot]:
+        return [replace(slot, home="") for slot in self.layer.keras_weights()]
 
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Any:
@@ -175,6 +178,22 @@ class StackedRNNCells(Step):
         if not given or not all(isinstance(part, Step) for part in given):
             raise OptionError(f"{self.label}: expected a list of cells; found {cells!r:.80}")
         self.cells = tuple(cell for part in given for cell in part.cells)
+
+    def keras_weights(self) -> list[Slot]:
+        homes = unique_names((None, cell.stem) for cell in self.cells)
+        return [
+            replace(slot, home=f"cells/{home}")
+            for home, cell in zip(homes, self.cells, strict=True)
+            for slot in cell.keras_weights()
+        ]
+
+    def loaded(self, arrays: Sequence[Array]) -> StackedRNNCells:
+        cells, given = [], list(arrays)
+        for cell in self.cells:
+            count = len(cell.keras_weights())
+            cells.append(cell.loaded(given[:count]))
+            del given[:count]
+        return StackedRNNCells(cells, name=self.name)  # type: ignore[arg-type]
 
 
 # ---- RNN ----------------------------------------------------------------------------------------
@@ -238,6 +257,17 @@ class RNN(Sequencer):
 
     def parameters(self, shape: Shape) -> int:
         return self.cell.parameters(shape)
+
+    def keras_weights(self) -> list[Slot]:
+        return [
+            replace(slot, home=f"cell/{slot.home}".rstrip("/"))
+            for slot in self.cell.keras_weights()
+        ]
+
+    def loaded(self, arrays: Sequence[Array]) -> RNN:
+        cell: Any = self.cell.loaded(arrays)
+        options = {name: given for name, given in self._options.items() if name != "cell"}
+        return RNN(cell, **options)
 
     def run(
         self,

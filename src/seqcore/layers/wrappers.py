@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import GraphError, OptionError, WeightsError
 from ..graph import GraphBuilder, Mask, Site, Value
-from .base import Layer, Shape, choice
+from .base import Array, Layer, Shape, Slot, choice, flag
 from .recurrent import Recurrent, Sequencer
 
 __all__ = ["Bidirectional", "TimeDistributed"]
@@ -32,6 +32,10 @@ class Bidirectional(Layer):
     merge_mode : "concat", "sum", "mul", "ave" or None
         How the two outputs become one; None gives both. The backward output stands at the frames
         that made it.
+    zero_output_for_mask : bool
+        Whether, with return_sequences, a masked frame puts out zeros in both directions whatever
+        they were told, as in Keras 3 and TensorFlow 2; False for what each direction says, as
+        before.
     name : str, optional
 
     Raises
@@ -40,8 +44,7 @@ class Bidirectional(Layer):
 
     Notes
     -----
-    With return_state, the forward states follow the output, then the backward ones. With
-    return_sequences a masked frame puts out zeros in both directions, whatever they were told.
+    With return_state, the forward states follow the output, then the backward ones.
     """
 
     reads_mask = True
@@ -52,9 +55,11 @@ class Bidirectional(Layer):
         backward_layer: Sequencer | None = None,
         *,
         merge_mode: str | None = "concat",
+        zero_output_for_mask: bool = True,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         choices = ("concat", "sum", "mul", "ave", None)
         self.merge_mode = choice(merge_mode, self.label, "merge_mode", choices)
         if not isinstance(layer, Sequencer):
@@ -135,6 +140,7 @@ class Bidirectional(Layer):
             )
         mirrored = copy.copy(layer)
         mirrored.go_backwards = True
+        mirrored._options = {**layer._options, "go_backwards": True}
         return mirrored
 
     @property
@@ -156,6 +162,24 @@ class Bidirectional(Layer):
     def parameters(self, shape: Shape) -> int:
         return self.forward.parameters(shape) + self.backward.parameters(shape)
 
+    def keras_weights(self) -> list[Slot]:
+        ways = (("forward", self.forward), ("backward", self.backward))
+        return [
+            replace(slot, role=f"{way}_{slot.role}", home=f"{way}_layer/{slot.home}")
+            for way, layer in ways
+            for slot in layer.keras_weights()
+        ]
+
+    def loaded(self, arrays: Sequence[Array]) -> Bidirectional:
+        half = len(self.forward.keras_weights())
+        forward, backward = self.forward.loaded(arrays[:half]), self.backward.loaded(arrays[half:])
+        assert isinstance(forward, Sequencer)
+        assert isinstance(backward, Sequencer)
+        return Bidirectional(
+            forward, backward, merge_mode=self.merge_mode,
+            zero_output_for_mask=self.zero_output_for_mask, name=self.name,
+        )  # fmt: skip
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         results: list[Value] = []
         finals: list[Value] = []
@@ -170,7 +194,9 @@ class Bidirectional(Layer):
                 realign=layer.go_backwards and layer.return_sequences,
                 return_sequences=layer.return_sequences,
                 return_state=layer.return_state,
-                zero_output=layer.return_sequences,
+                zero_output=layer.zero_output_for_mask
+                if not self.zero_output_for_mask
+                else layer.return_sequences,
             )
             results.append(made[0])
             finals += made[1:]
@@ -206,8 +232,6 @@ class TimeDistributed(Layer):
     OptionError
     """
 
-    keeps_mask = True
-
     def __init__(self, layer: Layer, *, name: str | None = None) -> None:
         super().__init__(name)
         if not isinstance(layer, Layer) or layer.inputs != (1, 1) or layer.outputs != 1:
@@ -216,6 +240,7 @@ class TimeDistributed(Layer):
             )
         self.layer = layer
         self.framewise = layer.framewise
+        self.is_composite = layer.is_composite
 
     @property
     def built(self) -> bool:
@@ -228,16 +253,45 @@ class TimeDistributed(Layer):
     def parameters(self, shape: Shape) -> int:
         return self.layer.parameters(shape[:1] + shape[2:])
 
+    def keras_weights(self) -> list[Slot]:
+        return [replace(slot, home=f"layer/{slot.home}") for slot in self.layer.keras_weights()]
+
+    def loaded(self, arrays: Sequence[Array]) -> TimeDistributed:
+        return TimeDistributed(self.layer.loaded(arrays), name=self.name)
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         if self.layer.framewise:
             return self.layer.lower(graph, site, inputs)
         (x,) = inputs
+        if self._masked_inside(x):
+            return self._lower_masked(graph, site, x)
         if self.layer.reads_mask and x.mask is not None and not x.mask.optional:
             raise GraphError(
                 f"{self.label}: a mask of its frames reaches it, and {self.layer.label} would read "
                 "it as one of its own frames"
             )
+        return [self._folded(graph, site, x, None)]
+
+    def _folded(self, graph: GraphBuilder, site: Site, x: Value, mask: Mask | None) -> Value:
+        """Apply the layer to every frame as a row of its own, with the mask that it has there."""
         inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
         (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
-        (y,) = self.layer.apply(graph, inside, [folded])
-        return graph.node("unfold", site, [y, x])
+        (y,) = self.layer.apply(graph, inside, [replace(folded, mask=mask)])
+        return graph.node("unfold", site, [y, x])[0]
+
+    @staticmethod
+    def _masked_inside(x: Value) -> bool:
+        """Whether the mask says which frames of a frame count: (B, T, T2) of (B, T, T2, F)."""
+        made = x.mask is not None and not x.mask.optional
+        return made and x.rank is not None and x.rank > 3
+
+    def _lower_masked(self, graph: GraphBuilder, site: Site, x: Value) -> list[Value]:
+        mask = graph.mask(x)
+        assert mask is not None
+        name = f"{site.value}:mask"
+        (folded,) = graph.node("fold", site, [mask], outputs=[name], time="gone")
+        return [self._folded(graph, site, x, Mask("value", (folded.name,)))]
+
+    def mask(self, inputs: Sequence[Value]) -> Mask | None:
+        # Keras 3 hands on a mask of frames of frames, which nothing behind it can read.
+        return None if self._masked_inside(inputs[0]) else inputs[0].mask

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
 from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
@@ -31,6 +32,7 @@ from .merges import (
     subtract,
     unary,
 )
+from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import (
     concat,
@@ -49,12 +51,18 @@ from .shapes import (
     unfold,
 )
 from .windows import (
+    avg_pool1d,
     conv1d,
     conv1d_length,
+    conv1d_transpose,
+    depthwise_conv1d,
     global_avg_pool1d,
     global_max_pool1d,
     max_pool1d,
+    pad1d,
+    pad1d_length,
     pool1d_length,
+    transpose_length,
     window_length,
 )
 
@@ -63,29 +71,40 @@ __all__ = ["ACTIVATIONS", "LENGTHS", "OPS", "activate", "run", "window_length", 
 OPS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, max_pool1d, global_avg_pool1d,
-        global_max_pool1d, flatten, concat, add, multiply, average, fold, unfold, select, stack,
-        mask_ids, mask_frames, masking, mask_merge, mask_concat,
-        subtract, divide, maximum, minimum, masked_merge, unary, reduce,
+        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
+        conv1d_transpose, max_pool1d, avg_pool1d, global_avg_pool1d, global_max_pool1d, pad1d,
+        flatten, concat, add, multiply, average, fold, unfold, select, stack,
+        mask_ids, mask_frames, masking, mask_merge,
+        affine, prelu, clipped_relu, normalize, softmax,
+        attention, batch_matmul, dot,
+        mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index,
     )
 }  # fmt: skip
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
-    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d", "max_pool1d",
-    "global_avg_pool1d", "global_max_pool1d", "flatten", "reshape", "slice", "index", "reduce",
+    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
+    "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
+    "global_max_pool1d", "pad1d", "flatten",
+    "affine", "prelu", "clipped_relu", "normalize", "softmax",
+    "attention",
+    "reshape", "slice", "index", "reduce",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "conv1d": conv1d_length,
+    "depthwise_conv1d": conv1d_length,
+    "conv1d_transpose": transpose_length,
     "max_pool1d": pool1d_length,
+    "avg_pool1d": pool1d_length,
+    "pad1d": pad1d_length,
     "repeat": repeat_length,
     "reshape": lambda length, _: length,
     "slice": slice_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size"))
+SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(
@@ -141,6 +160,13 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
+        given = node.get("lengths")  # a list where each input ends for itself
+        lengths = (
+            [_value(values, name) for name in given]
+            if isinstance(given, list)
+            else _value(values, given)
+        )
+        arguments["lengths"] = lengths
         arguments["lengths"] = _value(values, node.get("lengths"))
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)

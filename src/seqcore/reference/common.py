@@ -31,6 +31,11 @@ def _softmax(x: Array) -> Array:
     return np.asarray(e / np.sum(e, axis=-1, keepdims=True))
 
 
+def _log_softmax(x: Array) -> Array:
+    shifted = x - np.max(x, axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True)))
+
+
 ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "linear": lambda x, *_: x,
     "tanh": lambda x, *_: np.tanh(x),
@@ -48,7 +53,20 @@ ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "gelu": lambda x, *_: x * _erfc(-x / math.sqrt(2)) / 2,
     # (1 + tanh(u)) / 2 = sigmoid(2u), which does not cancel for negative u
     "gelu_tanh": lambda x, *_: x * _sigmoid(2 * math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)),
+    "relu6": lambda x, *_: np.clip(x, 0, 6),
+    "celu": lambda x, a, *_: _elu(x / a, 1) * a,
+    "log_sigmoid": lambda x, *_: -np.logaddexp(-x, 0),
+    "mish": lambda x, *_: x * np.tanh(np.logaddexp(x, 0)),
+    "hard_silu": lambda x, *_: x * np.clip(x + 3, 0, 6) / 6,
+    "hard_tanh": lambda x, *_: np.clip(x, -1, 1),
+    "hard_shrink": lambda x, a, *_: np.where(np.abs(x) <= a, 0, x),
+    "soft_shrink": lambda x, a, *_: x - np.clip(x, -a, a),
+    "tanh_shrink": lambda x, *_: x - np.tanh(x),
+    "threshold": lambda x, a, b: np.where(x <= a, b, x),
+    "squareplus": lambda x, a, *_: (x + np.sqrt(x**2 + a)) / 2,
+    "sparse_plus": lambda x, *_: np.where(x < 1, np.clip(x + 1, 0, 2) ** 2 / 4, x),
     "softmax": lambda x, *_: _softmax(x),
+    "log_softmax": lambda x, *_: _log_softmax(x),
 }
 
 
@@ -58,7 +76,7 @@ def activate(x: ArrayLike, activation: Activation) -> Array:
     Parameters
     ----------
     x : array_like
-        Any shape; softmax takes the last axis.
+        Any shape; softmax and log_softmax take the last axis.
     activation : sequence
         ``[kind, alpha, beta]``, a row of the table of activations in docs/design.md.
 

@@ -1,8 +1,8 @@
-"""Convolution and pooling over time."""
+"""Convolution, pooling and padding over time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,18 @@ def conv1d_length(length: int, attrs: Mapping[str, Any]) -> int:
 
 
 def pool1d_length(length: int, attrs: Mapping[str, Any]) -> int:
-    """Count the frames of a max_pool1d's output, from those of its input."""
+    """Count the frames of a max_pool1d's or avg_pool1d's output, from those of its input."""
     return window_length(length, attrs["pool_size"], attrs["strides"], attrs["padding"])
+
+
+def transpose_length(length: int, attrs: Mapping[str, Any]) -> int:
+    """Count the frames of a conv1d_transpose's output, from those of its input."""
+    return (length - 1) * attrs["strides"] + attrs["tail"] if length else 0
+
+
+def pad1d_length(length: int, attrs: Mapping[str, Any]) -> int:
+    """Count the frames of a pad1d's output, from those of its input."""
+    return max(0, length + int(attrs["left"]) + int(attrs["right"]))
 
 
 def _pad_left(length: int, window: int, strides: int, padding: str) -> int:
@@ -88,6 +98,113 @@ def conv1d(
     return y
 
 
+def depthwise_conv1d(
+    x: ArrayLike,
+    *,
+    W: ArrayLike,
+    b: ArrayLike,
+    strides: int = 1,
+    dilation: int = 1,
+    padding: str = "valid",
+    activation: Activation = ("linear", 0, 0),
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Convolution over time of each channel by itself: a conv1d with a group for each.
+
+    Parameters
+    ----------
+    x : (B, T, C)
+    W, b : (k, C, m), (C*m,)
+        Filters c*m to c*m + m - 1 see channel c.
+
+    Returns
+    -------
+    (B, T', C*m), T' from `window_length`.
+    """
+    kernel, channels, multiplier = np.shape(W)
+    W = np.reshape(W, (kernel, 1, channels * multiplier))
+    return conv1d(
+        x, W=W, b=b, strides=strides, dilation=dilation, groups=channels, padding=padding,
+        activation=activation, lengths=lengths,
+    )  # fmt: skip
+
+
+def conv1d_transpose(
+    x: ArrayLike,
+    *,
+    W: ArrayLike,
+    b: ArrayLike,
+    strides: int,
+    dilation: int,
+    crop: int,
+    tail: int,
+    activation: Activation = ("linear", 0, 0),
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Transposed convolution over time: every frame adds a window of frames to the output.
+
+    y[t*strides + j*dilation - crop] += x[t].W[j], from a y of b, for all frames that y has; then
+    act(y).
+
+    Parameters
+    ----------
+    x : (B, T, C)
+    W, b : (k, C, F), (F,)
+    crop : int
+        Frames of the first window that stand before the output.
+    tail : int
+        Frames from the place of the last frame to the output's end.
+
+    Returns
+    -------
+    (B, T', F), T' = (T - 1)*strides + tail, or 0 of 0 frames.
+    """
+    x, W, b = (np.asarray(a, np.float64) for a in (x, W, b))
+    attrs = {"strides": strides, "tail": tail}
+    y = np.zeros((len(x), transpose_length(x.shape[1], attrs), W.shape[2]))
+    for i, n in enumerate(row_lengths(x, lengths)):
+        made = transpose_length(n, attrs)
+        total = np.tile(b, (made, 1))
+        for t in range(n):
+            for j, kernel in enumerate(W):
+                frame = t * strides + j * dilation - crop
+                if 0 <= frame < made:
+                    total[frame] += x[i, t] @ kernel
+        if made:
+            y[i, :made] = activate(total, activation)
+    return y
+
+
+def pad1d(x: ArrayLike, *, left: int, right: int, lengths: ArrayLike | None = None) -> Array:
+    """Zeros before and behind a row's frames; a negative count cuts frames there instead."""
+    x = np.asarray(x, np.float64)
+    attrs = {"left": left, "right": right}
+    y = np.zeros((len(x), pad1d_length(x.shape[1], attrs), x.shape[2]))
+    for i, n in enumerate(row_lengths(x, lengths)):
+        for t in range(pad1d_length(n, attrs)):
+            if 0 <= t - left < n:
+                y[i, t] = x[i, t - left]
+    return y
+
+
+def _pool1d(
+    x: ArrayLike,
+    of_frames: Callable[..., Array],
+    pool_size: int,
+    strides: int,
+    padding: str,
+    lengths: ArrayLike | None,
+) -> Array:
+    x = np.asarray(x, np.float64)
+    y = np.zeros((len(x), window_length(x.shape[1], pool_size, strides, padding), x.shape[2]))
+    for i, n in enumerate(row_lengths(x, lengths)):
+        left = _pad_left(n, pool_size, strides, padding)
+        for t in range(window_length(n, pool_size, strides, padding)):
+            begin = t * strides - left
+            y[i, t] = of_frames(x[i, max(0, begin) : min(n, begin + pool_size)], axis=0)
+    return y
+
+
 def max_pool1d(
     x: ArrayLike,
     *,
@@ -97,23 +214,43 @@ def max_pool1d(
     lengths: ArrayLike | None = None,
 ) -> Array:
     """Maximum of each window's frames that lie within the row: (B, T, C) to (B, T', C)."""
-    x = np.asarray(x, np.float64)
-    y = np.zeros((len(x), window_length(x.shape[1], pool_size, strides, padding), x.shape[2]))
-    for i, n in enumerate(row_lengths(x, lengths)):
-        left = _pad_left(n, pool_size, strides, padding)
-        for t in range(window_length(n, pool_size, strides, padding)):
-            begin = t * strides - left
-            y[i, t] = x[i, max(0, begin) : min(n, begin + pool_size)].max(axis=0)
-    return y
+    return _pool1d(x, np.max, pool_size, strides, padding, lengths)
 
 
-def global_avg_pool1d(x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
-    """Mean over a row's frames: (B, T, C) to (B, C); zeros for a row without any."""
+def avg_pool1d(
+    x: ArrayLike,
+    *,
+    pool_size: int,
+    strides: int,
+    padding: str = "valid",
+    lengths: ArrayLike | None = None,
+) -> Array:
+    """Mean of each window's frames that lie within the row: (B, T, C) to (B, T', C)."""
+    return _pool1d(x, np.mean, pool_size, strides, padding, lengths)
+
+
+def global_avg_pool1d(
+    x: ArrayLike, mask: ArrayLike | None = None, *, lengths: ArrayLike | None = None
+) -> Array:
+    """Mean over a row's frames that the mask keeps: (B, T, C) to (B, C).
+
+    Parameters
+    ----------
+    x : (B, T, C)
+    mask : (B, T), optional
+        0 for a frame that does not count.
+
+    Returns
+    -------
+    (B, C). Zeros for a row of no frames; NaN for one whose frames do not count, as in Keras.
+    """
     x = np.asarray(x, np.float64)
+    counts = np.ones(x.shape[:2], bool) if mask is None else np.asarray(mask) != 0
     y = np.zeros((len(x), x.shape[2]))
     for i, n in enumerate(row_lengths(x, lengths)):
         if n:
-            y[i] = x[i, :n].mean(axis=0)
+            frames = x[i, :n][counts[i, :n]]
+            y[i] = frames.mean(axis=0) if len(frames) else np.nan
     return y
 
 

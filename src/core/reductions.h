@@ -1,0 +1,136 @@
+/* What looks at all elements of a row before it gives any: softmax, log_softmax, normalisation. Included by kernels_body.h.
+ * The order of every sum depends on the number of elements alone. */
+#ifndef SC_REDUCTIONS_H
+#define SC_REDUCTIONS_H
+
+/* ---- softmax ------------------------------------------------------------------------------------------------ */
+
+/* log(s) for s >= 1, as k ln(2) + log(1 + u) of s = 2^k (1 + u). NaN stays. */
+static vf log_from_one(float s)
+{
+    uint32_t bits;
+    memcpy(&bits, &s, sizeof bits);
+    const float k = (float)(int)(bits >> 23) - 127.0f;
+    bits = (bits & 0x007fffffu) | 0x3f800000u;
+    float m;
+    memcpy(&m, &bits, sizeof m);
+    return s < INFINITY ? vf_fma(vf_set(k), vf_set(0.693147182f), sc_log1p_unit(vf_set(m - 1.0f))) : vf_set(s);
+}
+
+/* softmax(x)_i = exp(x_i - max x) / sum over j of exp(x_j - max x); `log`: its logarithm, x_i - max x - log(sum). Lane v sums
+ * x_v, x_{v+V}, ... and the lanes are added last. */
+static void softmax(float *x, size_t n, bool log)
+{
+    vf top = vf_set(-INFINITY);
+    size_t i = 0;
+    for (; i + SC_V <= n; i += SC_V) {
+        top = vf_max(top, vf_load(x + i));
+    }
+    float highest = vf_hmax(top);
+    for (; i < n; i++) {
+        highest = x[i] > highest ? x[i] : highest;
+    }
+    const vf shift = vf_set(highest);
+    vf total = vf_set(0.0f);
+    for (i = 0; i + SC_V <= n; i += SC_V) {
+        const vf z = vf_sub(vf_load(x + i), shift), e = vf_exp(z);
+        vf_store(x + i, log ? z : e);
+        total = vf_add(total, e);
+    }
+    float rest = 0.0f;
+    if (i < n) {
+        float last[SC_V];
+        const vf z = vf_sub(vf_loadn(x + i, n - i), shift), e = vf_exp(z);
+        vf_storen(x + i, log ? z : e, n - i);
+        vf_store(last, e);
+        for (size_t k = 0; k < n - i; k++) {
+            rest += last[k];
+        }
+    }
+    const float sum = vf_sum(total) + rest;
+    const vf divisor = log ? log_from_one(sum) : vf_set(sum);
+    for (i = 0; i + SC_V <= n; i += SC_V) {
+        vf_store(x + i, log ? vf_sub(vf_load(x + i), divisor) : vf_div(vf_load(x + i), divisor));
+    }
+    if (i < n) {
+        const vf z = vf_loadn(x + i, n - i);
+        vf_storen(x + i, log ? vf_sub(z, divisor) : vf_div(z, divisor), n - i);
+    }
+}
+
+/* ---- Normalisation -------------------------------------------------------------------------------------------- */
+
+#define SC_STRETCH 512 /* elements that are summed in float; their sums are added in double */
+
+typedef struct moments {
+    double sum, squares;
+} moments;
+
+/* The first n floats at p; masked loads and stores are slow on some processors. */
+SC_INLINE vf load_first(const float *p, size_t n)
+{
+    return n == SC_V ? vf_load(p) : vf_loadn(p, n);
+}
+
+/* The sums of x[i] - shift and of its squares. Two vectors of each at once hide the addition's latency. */
+static moments sums_of(const float *x, size_t n, float shift)
+{
+    const vf from = vf_set(shift), zero = vf_set(0.0f);
+    moments all = {0};
+    for (size_t first = 0; first < n; first += SC_STRETCH) {
+        const size_t end = min_size(first + SC_STRETCH, n);
+        vf sum[2] = {zero, zero}, squares[2] = {zero, zero};
+        size_t i = first;
+        for (; i + 2 * SC_V <= end; i += 2 * SC_V) {
+            SC_EACH(2) {
+                const vf d = vf_sub(vf_load(x + i + (size_t)e * SC_V), from);
+                sum[e] = vf_add(sum[e], d);
+                squares[e] = vf_fma(d, d, squares[e]);
+            }
+        }
+        for (int e = 0; i < end; i += SC_V, e++) {
+            const size_t count = min_size(SC_V, end - i);
+            float part[SC_V] = {0};
+            vf_storen(part, vf_sub(load_first(x + i, count), from), count); /* the other lanes would be -shift */
+            const vf d = vf_load(part);
+            sum[e] = vf_add(sum[e], d);
+            squares[e] = vf_fma(d, d, squares[e]);
+        }
+        all.sum += (double)vf_sum(vf_add(sum[0], sum[1]));
+        all.squares += (double)vf_sum(vf_add(squares[0], squares[1]));
+    }
+    return all;
+}
+
+/* y = (x - mean) scale w + b with, of n elements,
+ *   layer:     mean and variance v of x;  scale = 1/sqrt(v + epsilon)
+ *   variance:  the same scale, mean 0
+ *   rms:       mean 0;  scale = 1/sqrt(sum x^2/n + epsilon)
+ *   unit:      mean 0;  scale = 1/max(sqrt(sum x^2), epsilon)
+ * The mean is a rounded one and a correction, what is left of the mean once that is taken off: so the variance neither
+ * cancels, however large the mean, nor does x - mean. */
+static void normalize(const sc_normalize *s)
+{
+    const bool centred = s->kind == SC_LAYER_NORM || s->kind == SC_VARIANCE_NORM;
+    const double n = (double)s->n;
+    const float mean = centred ? (float)(sums_of(s->x, s->n, 0.0f).sum / n) : 0.0f;
+    const moments m = sums_of(s->x, s->n, mean);
+    const double rest = centred ? m.sum / n : 0.0, square = m.squares / n - rest * rest;
+    const double norm = s->kind == SC_UNIT_NORM ? sqrt(m.squares) : sqrt((square < 0.0 ? 0.0 : square) + s->epsilon);
+    const bool least = s->kind == SC_UNIT_NORM && norm < s->epsilon;
+    const vf scale = vf_set((float)(1.0 / (least ? s->epsilon : norm))), one = vf_set(1.0f), zero = vf_set(0.0f);
+    const bool shifted = s->kind == SC_LAYER_NORM;
+    const vf high = vf_set(shifted ? mean : 0.0f), low = vf_set(shifted ? (float)rest : 0.0f);
+    for (size_t i = 0; i < s->n; i += SC_V) {
+        const size_t count = min_size(SC_V, s->n - i);
+        const vf d = vf_mul(vf_sub(vf_sub(load_first(s->x + i, count), high), low), scale);
+        const vf w = s->w != NULL ? load_first(s->w + i, count) : one, b = s->b != NULL ? load_first(s->b + i, count) : zero;
+        if (count == SC_V) {
+            vf_store(s->y + i, vf_fma(d, w, b));
+        } else {
+            vf_storen(s->y + i, vf_fma(d, w, b), count);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,58 @@
+"""Opens a file that is not trusted, and puts its name before what the readers have to say.
+
+The readers beside this file get bytes or an open file and know no paths. A folder, a pipe and a
+device are refused here; what a file's content means is not known here.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from ..errors import ModelFileError, OptionError
+from .arrays import Budget
+
+__all__ = ["budget_of", "reading", "whole"]
+
+# Weights hardly compress: a file that unpacks to far more than its size is a bomb, or pruned.
+_FLOOR_BYTES = 256 << 20
+_RATIO = 16
+
+
+def budget_of(size: int, max_bytes: int | None, floor: int = _FLOOR_BYTES) -> Budget:
+    """How many bytes a file of `size` may unpack to: `max_bytes`, or a multiple of its size."""
+    if max_bytes is None:
+        return Budget(floor + _RATIO * size)
+    if type(max_bytes) is not int or max_bytes < 1:
+        raise OptionError(f"max_bytes: expected a positive integer, found {max_bytes!r}")
+    return Budget(max_bytes)
+
+
+@contextmanager
+def reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
+    """Opens a regular file and puts its name before the message of every ModelFileError."""
+    name = os.fsdecode(path)
+    try:
+        if os.path.isdir(path):
+            saved = os.path.exists(os.path.join(path, "saved_model.pb"))
+            kind = "a TensorFlow SavedModel, which is not supported" if saved else "a folder"
+            raise ModelFileError(f"this is {kind}")
+        # Without O_NONBLOCK, opening a pipe would wait for a writer.
+        flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise ModelFileError("this is not a regular file")
+            yield file, status.st_size
+    except ModelFileError as error:
+        raise ModelFileError(f"{name}: {error}") from error
+
+
+def whole(file: BinaryIO, size: int, budget: Budget) -> bytes:
+    """The bytes of an open file, charged to the budget."""
+    budget.charge(size, "the file")
+    file.seek(0)
+    return file.read(size)

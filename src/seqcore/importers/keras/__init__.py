@@ -1,0 +1,220 @@
+"""Keras models -> Model: files of every version, and live models.
+
+config.py      options and activations of one layer
+classes.py     class and options -> a layer without weights
+calls.py       how configs write calls
+graphs.py      config of a model -> layers called on each other
+operations.py  operations outside of layers
+booleans.py    masks that a graph computes itself
+weights.py     arrays of a file -> weights of layers
+keras1.py      configs of Keras 1 as those of Keras 2
+
+Bytes are formats/; gate orders layouts.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ...errors import (
+    DtypeError,
+    GraphError,
+    ModelFileError,
+    OptionError,
+    ShapeError,
+    UnsupportedLayerError,
+    WeightsError,
+)
+from ...formats.hdf5 import read_keras_h5
+from ...formats.keras_archive import read_keras_archive, read_keras_weights
+from ...formats.keras_trees import WeightTree
+from ...layers import Composite, Layer, snake_case
+from ...model import Model
+from .config import short
+from .graphs import ModelReader
+from .keras1 import as_keras_2, is_keras_1, weights_as_keras_2
+from .weights import Lists, from_lists, from_tree
+
+__all__ = ["from_keras", "load_archive", "load_h5", "load_weights"]
+
+
+def load_h5(path: str | os.PathLike[str]) -> Model:
+    """Load a whole model that Keras 1, 2 or 3 saved with ``model.save("x.h5")``.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    Model
+        Inputs and outputs in Keras's order. An input that an Embedding reads takes integer ids,
+        whatever dtype the file gives it. Weights stored as float16 or float64 are converted to
+        float32, as Keras does on loading.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        Listing every layer that is not supported, or has an option that is not.
+    WeightsError
+        A weight is missing, left over, or has another shape than the config says.
+    ModelFileError
+        The file is damaged, contradicts itself, or carries no config.
+    MissingExtraError
+        h5py is not installed.
+    """
+    file = read_keras_h5(path)
+    with _about(file.source):
+        return _model(file.source, file.version, file.config, file.weights)
+
+
+def load_archive(path: str | os.PathLike[str]) -> Model:
+    """Load a ``.keras`` archive of Keras 2 or 3; as `load_h5`."""
+    file = read_keras_archive(path)
+    with _about(file.source):
+        return _model(file.source, file.version, file.config, file.weights)
+
+
+def from_keras(model: Any) -> Model:
+    """Take over a live Keras 3 model, of any backend.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Sequential or functional, built.
+
+    Returns
+    -------
+    Model
+        As `seqcore.load` makes it of the saved model. Later changes of the Keras model do not reach
+        it.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        Listing every layer that is not supported.
+    OptionError
+        It is no Keras 3 model, or has no weights yet.
+    """
+    label = f"the model {getattr(model, 'name', '')!r}"
+    if not (hasattr(model, "to_json") and hasattr(model, "layers") and hasattr(model, "weights")):
+        raise OptionError(f"from_keras: expected a Keras model; found {type(model).__name__}")
+    if not model.built:
+        raise OptionError(f"from_keras: {label} has no weights yet; call it or build it first")
+    version = _live_version(model)
+    try:
+        config = json.loads(model.to_json())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        why = f"its config cannot be written ({short(str(error))})"
+        raise UnsupportedLayerError([(model.name, why)], label) from error
+    lists = {
+        layer.name: [(weight.path, _array(weight)) for weight in layer.weights]
+        for layer in model.layers
+    }
+    with _about(label):
+        return _model(label, version, config, lists)
+
+
+def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
+    """Return a model with the weights of a file: `Model.load_weights`."""
+    file = read_keras_weights(path)
+    network = Composite(*model.symbols)
+    names = model.names_of(network.layers)
+    stems = {layer: snake_case(layer.kind) for layer in network.layers}
+    with _about(file.source):
+        if isinstance(file.weights, WeightTree):
+            arrays = from_tree(network, file.weights, names, stems)
+        else:
+            lists = _by_order(network, file.weights, names)
+            arrays = from_lists(network, lists, names, ())
+        return _finished(network, arrays)
+
+
+def _by_order(network: Composite, lists: Lists, names: Mapping[Layer, str]) -> Lists:
+    """Return lists by the names of the caller's layers: as they are, or in their order."""
+    filled = {name: found for name, found in lists.items() if found}
+    wanted = [names[layer] for layer in network.layers if layer.keras_weights()]
+    if set(filled) == set(wanted):
+        return filled
+    if len(filled) != len(wanted):
+        raise WeightsError(
+            f"the model has {len(wanted)} layers with weights, {wanted[:8]}; the file has "
+            f"{len(filled)}, {list(filled)[:8]}"
+        )
+    return dict(zip(wanted, filled.values(), strict=True))
+
+
+@contextmanager
+def _about(source: str) -> Iterator[None]:
+    """Name the file in errors of layers, which know nothing of it."""
+    try:
+        yield
+    except (OptionError, GraphError, ShapeError, DtypeError) as error:
+        raise ModelFileError(f"{source}: {error}") from error
+    except WeightsError as error:
+        raise WeightsError(f"{source}: {error}") from error
+
+
+def _model(source: str, version: str | None, config: Any, weights: WeightTree | Lists) -> Model:
+    major = _major(source, version, config)
+    if major == 1:
+        config = as_keras_2(source, config)
+        weights = weights if isinstance(weights, WeightTree) else weights_as_keras_2(weights)
+    reader = ModelReader(source, major)
+    network = reader.read(config)
+    if isinstance(weights, WeightTree):
+        arrays = from_tree(network, weights, reader.names, reader.stems)
+    else:
+        arrays = from_lists(network, weights, reader.names, reader.frozen)
+    return _finished(network, arrays, source)
+
+
+def _finished(network: Composite, arrays: list[Any], source: str = "") -> Model:
+    loaded = network.loaded(arrays)
+    try:
+        return Model(list(loaded.sources), list(loaded.results))
+    except (GraphError, ShapeError) as error:
+        # What the plan says of one layer is about what Keras runs and this library does not, such
+        # as token ids that another layer than Embedding reads.
+        found = re.fullmatch(r"layer '(.+?)' \((\w+)\): (.+)", str(error), re.DOTALL)
+        if not found or not source:
+            raise
+        reason = (f"{found[1]} ({found[2]})", found[3])
+        raise UnsupportedLayerError([reason], source) from error
+
+
+def _major(source: str, version: str | None, config: Any) -> int:
+    """Return Keras's major version; Keras 1 did not always say."""
+    match = re.match(r"(\d+)\.", version or "")
+    if match and match[1] in ("1", "2", "3"):
+        return int(match[1])
+    if version is None and is_keras_1(config):
+        return 1
+    told = "does not say" if version is None else f"says {short(version)}"
+    raise ModelFileError(f"{source}: expected a file of Keras 1, 2 or 3; its keras_version {told}")
+
+
+def _live_version(model: Any) -> str | None:
+    import sys
+
+    keras = sys.modules.get(type(model).__module__.split(".")[0])
+    found = getattr(keras, "__version__", None)
+    if found is None and "keras" in sys.modules:
+        found = sys.modules["keras"].__version__
+    return found if isinstance(found, str) else None
+
+
+def _array(weight: Any) -> Any:
+    """Return a Keras variable as an array, whatever the backend."""
+    value = weight.value
+    if callable(getattr(value, "detach", None)):
+        value = value.detach().cpu()
+        if value.dtype.is_floating_point and value.element_size() < 4:
+            value = value.float()
+        return value.numpy()
+    return weight.numpy()

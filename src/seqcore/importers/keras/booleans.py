@@ -1,0 +1,161 @@
+"""Masks that a functional config computes by operations of its own, as expressions.
+
+Keras 3 writes every mask of a functional model into its graph: NotEqual, Any, LogicalOr and what
+Concatenate needs. Here such nodes become `Mask` expressions over symbols; nothing else may read
+them. Element by element there are more booleans than frames, so there are four forms:
+
+    Frames     (B, T), or (B, T, 1) after ExpandDims: a mask
+    Constant   all True or all False, of the shape of something
+    Elements   (B, T, F): x != number
+    Joined     (B, T, F): several of the first two, side by side or one after the other
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...graph import Mask
+from ...layers import Symbol
+from .config import NotSupportedError, short
+
+__all__ = ["BOOLEANS", "Boolean", "mask_of"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    mask: Mask
+    expanded: bool = False
+
+
+@dataclass(frozen=True)
+class Constant:
+    value: bool
+
+
+@dataclass(frozen=True)
+class Elements:
+    x: Symbol
+    number: float
+
+
+@dataclass(frozen=True)
+class Joined:
+    parts: tuple[Frames | Constant, ...]
+    along_time: bool
+
+
+Boolean = Frames | Constant | Elements | Joined
+
+
+def mask_of(value: Any) -> Mask | None:
+    """Return the mask that a node stands for; None when every frame counts."""
+    if isinstance(value, Frames) and not value.expanded:
+        return value.mask
+    if isinstance(value, Constant) and value.value:
+        return None
+    raise NotSupportedError("a mask that is not computed as Keras's layers compute it")
+
+
+def _not_equal(is_ids: bool, x: Any, number: Any) -> Boolean:
+    if (
+        not isinstance(x, Symbol)
+        or isinstance(number, bool)
+        or not isinstance(number, (int, float))
+    ):
+        raise NotSupportedError(f"compares with {short(number)}")
+    if not is_ids:
+        return Elements(x, float(number))
+    if number != 0:
+        raise NotSupportedError(f"compares token ids with {short(number)}, not 0")
+    return Frames(Mask("ids", (x,)))
+
+
+def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean:
+    last = axis in (-1, [-1], 2, [2])
+    if isinstance(x, Elements) and last:
+        return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
+    if isinstance(x, Joined) and last and not keepdims:
+        if any(isinstance(part, Constant) and part.value for part in x.parts):
+            return (
+                Constant(True) if not x.along_time else _unsupported("any of constants over time")
+            )
+        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
+        if x.along_time:
+            if len(masks) < len(x.parts):
+                _unsupported("masks of which one is a constant, joined over time")
+            joined = masks[0]
+            for mask in masks[1:]:  # a mask has its own frames
+                joined = Mask("concat", (joined, mask, joined, mask))
+            return Frames(joined)
+        return Frames(Mask("any", masks)) if masks else Constant(False)
+    if isinstance(x, Frames) and x.expanded and last:
+        return replace(x, expanded=False)
+    return _unsupported("any")
+
+
+def _unsupported(what: str) -> Any:
+    raise NotSupportedError(f"{what} of values that are no masks of frames")
+
+
+def _merge(kind: str) -> Callable[..., Boolean]:
+    def merged(_ids: bool, a: Any, b: Any) -> Boolean:
+        for one, other in ((a, b), (b, a)):
+            if isinstance(one, Constant) and isinstance(other, (Frames, Constant)):
+                # False or m, True and m: m; else the constant
+                return other if one.value == (kind == "all") else one
+        if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
+            return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
+        return _unsupported("a logical operation")  # type: ignore[no-any-return]
+
+    return merged
+
+
+def _expand_dims(_ids: bool, x: Any, axis: Any = None) -> Boolean:
+    if isinstance(x, Frames) and not x.expanded and axis in (-1, 2, [-1], [2]):
+        return replace(x, expanded=True)
+    return _unsupported("a new axis")  # type: ignore[no-any-return]
+
+
+def _squeeze(_ids: bool, x: Any, axis: Any = None) -> Boolean:
+    if isinstance(x, Frames) and x.expanded and axis in (None, -1, 2, [-1], [2]):
+        return replace(x, expanded=False)
+    return _unsupported("an axis less")  # type: ignore[no-any-return]
+
+
+def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
+    parts = tuple(xs) if isinstance(xs, Sequence) else ()
+    if parts and all(isinstance(part, (Frames, Constant)) for part in parts):
+        if axis in (-1, 2):
+            return Joined(parts, along_time=False)
+        if axis == 1:
+            return Joined(parts, along_time=True)
+    return _unsupported("a concatenation")  # type: ignore[no-any-return]
+
+
+def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
+    return Constant(False) if dtype == "bool" else _unsupported("zeros")
+
+
+def _ones_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
+    return Constant(True) if dtype == "bool" else _unsupported("ones")
+
+
+# Names of Keras 3 and of TensorFlow's functions. Each takes whether its first argument is token
+# ids, then the operation's arguments.
+BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
+    "NotEqual": _not_equal,
+    "math.not_equal": _not_equal,
+    "Any": _any,
+    "math.reduce_any": _any,
+    "LogicalOr": _merge("any"),
+    "math.logical_or": _merge("any"),
+    "LogicalAnd": _merge("all"),
+    "math.logical_and": _merge("all"),
+    "ExpandDims": _expand_dims,
+    "Squeeze": _squeeze,
+    "Concatenate": _concatenate,
+    "ZerosLike": _zeros_like,
+    "OnesLike": _ones_like,
+}

@@ -1,0 +1,407 @@
+"""Configs of whole models: how layers are called, as one `Composite` of layers without weights.
+
+Calls are calls.py's, what one layer means classes.py's, operations outside of layers are
+operations.py's. A model inside a model is a Composite too. Everything that is not supported is
+collected, so that one error lists it all.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from ...errors import GraphError, ModelFileError, UnsupportedLayerError
+from ...graph import Mask
+from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistributed, snake_case
+from .booleans import Boolean, mask_of
+from .calls import KerasCall, Reference, calls_of, ends_of, references
+from .classes import CLASSES, layer_of
+from .config import Config, NotSupportedError, Option, ignored, only, short
+from .operations import is_operation, reads_ids, run
+
+__all__ = ["INPUT_OPTIONS", "MODELS", "ModelReader"]
+
+MODELS = ("Sequential", "Functional", "Model")
+_INPUT_DTYPES = frozenset(
+    ["float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"]
+)
+
+
+def _input_dtype(_c: Config, option: str, value: Any) -> None:
+    if isinstance(value, dict):
+        config = value.get("config")
+        value = config.get("name") if isinstance(config, dict) else value
+    if value not in _INPUT_DTYPES and value is not None:
+        raise NotSupportedError(f"an input of {option} {short(value)} is not supported")
+
+
+INPUT_OPTIONS = {
+    "dtype": Option(", ".join(sorted(_INPUT_DTYPES)), _input_dtype, None, kept=False),
+    "type_spec": only(None, "inputs are dense arrays"),
+    "input_tensor": ignored("it is the graph's own"),
+}
+
+
+class _CollectedError(NotSupportedError):
+    """What is not supported is on the list already."""
+
+
+@dataclass
+class _Node:
+    """A layer of the config with its calls. Without `layer` it is an input or an operation."""
+
+    config: Config
+    layer: Layer | None = None
+    calls: list[KerasCall] = field(default_factory=list)
+
+    @property
+    def is_input(self) -> bool:
+        return self.config.kind == "InputLayer"
+
+    def reads_ids(self, position: int) -> bool:
+        """Whether what a call takes at a position is token ids."""
+        layer = self.layer
+        while isinstance(layer, TimeDistributed):
+            layer = layer.layer
+        if isinstance(layer, Composite):
+            return layer.sources[min(position, len(layer.sources) - 1)].dtype == "int64"
+        return isinstance(layer, Embedding)
+
+
+class ModelReader:
+    """The configs of one file on their way to layers.
+
+    Parameters
+    ----------
+    source : str
+        The file, for messages.
+    major : int
+        Keras's version.
+
+    Attributes
+    ----------
+    names, stems : dict of Layer to str
+        What the file calls a layer, and its class in snake_case.
+    frozen : set of Layer
+        Layers that were not trained.
+    """
+
+    def __init__(self, source: str, major: int) -> None:
+        self.source = source
+        self.major = major
+        self.unsupported: list[tuple[str, str]] = []
+        self.names: dict[Layer, str] = {}
+        self.stems: dict[Layer, str] = {}
+        self.frozen: set[Layer] = set()
+        self.scope = ""  # of the model that is being read
+
+    def refuse(self, why: str) -> NoReturn:
+        raise ModelFileError(f"{self.source}: {why}")
+
+    def read(self, entry: Any) -> Composite:
+        """Return a whole model, without weights.
+
+        Raises
+        ------
+        UnsupportedLayerError
+            Listing all that is not supported.
+        ModelFileError
+            The config contradicts itself.
+        """
+        kind = entry.get("class_name") if isinstance(entry, dict) else None
+        if kind not in MODELS:
+            why = f"the model's class {short(kind)} is not Sequential or Functional"
+            raise UnsupportedLayerError([("model", why)], self.source)
+        c = Config(self.source, self.major, entry, nested=self._nested)
+        try:
+            return self._model(c, top=True)
+        except _CollectedError:
+            pass
+        except NotSupportedError as reason:
+            self.unsupported.append((c.label, str(reason)))
+        raise UnsupportedLayerError(self.unsupported, self.source)
+
+    def _nested(self, c: Config) -> Composite:
+        outer = self.scope
+        self.scope = f"{outer}{c.name}/"
+        try:
+            return self._model(c, top=False)
+        finally:
+            self.scope = outer
+
+    def _collect(self, c: Config, reason: NotSupportedError) -> None:
+        if not isinstance(reason, _CollectedError):
+            self.unsupported.append((self.scope + c.label, str(reason)))
+
+    # ---- Models
+
+    def _model(self, c: Config, top: bool) -> Composite:
+        if c.entry.get("registered_name") not in (None, *MODELS):
+            raise NotSupportedError(f"{short(c.entry['registered_name'])} is a class of the user's")
+        entries = c.values.get("layers")
+        if not isinstance(entries, list) or not entries:
+            self.refuse(f"{c.name!r}: expected a list of layers; found {short(entries)}")
+        chain = c.kind == "Sequential"
+        before = len(self.unsupported)
+        nodes = self._nodes(c, self._with_input(c, entries, top) if chain else entries, chain)
+        names = list(nodes)
+        if chain:
+            inputs, outputs = [Reference(names[0], 0, 0)], [Reference(names[-1], 0, 0)]
+        else:
+            inputs, outputs = ends_of(c, "input_layers"), ends_of(c, "output_layers")
+        if len(self.unsupported) > before:
+            raise _CollectedError
+        made = self._made(nodes, {reference.layer for reference in inputs})
+        self._call_all(nodes, made, outputs)
+        if len(self.unsupported) > before:
+            raise _CollectedError
+        ends = list(made[names[-1], 0]) if chain else [self._symbol(made, end) for end in outputs]
+        sources = [self._symbol(made, end) for end in inputs]
+        if not all(isinstance(symbol, Input) for symbol in sources):
+            self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
+        layers = [node.layer for node in nodes.values() if node.layer is not None]
+        return Composite(sources, ends, layers=layers, name=c.name)  # type: ignore[arg-type]
+
+    def _with_input(self, c: Config, entries: list[Any], top: bool) -> list[Any]:
+        """Return a chain as the functional graph that it is, an InputLayer first."""
+        first = c.child(entries[0])
+        if first.kind == "InputLayer":
+            return entries
+        inner = first
+        while inner.kind in MODELS and isinstance(inner.values.get("layers"), list):
+            inner = c.child(inner.values["layers"][0])
+        keys = ("batch_input_shape", "batch_shape")
+        shapes = [inner.values.get(key) for key in keys] + [c.values.get("build_input_shape")]
+        shape = next((shape for shape in shapes if shape is not None), None)
+        # Of a model inside another one, the outer one's values have the shape.
+        shape = [None, None] if shape is None and not top else shape
+        values = {"name": f"{first.name}_input", "batch_shape": shape, "dtype": "float32"}
+        return [{"class_name": "InputLayer", "config": values}, *entries]
+
+    def _nodes(self, c: Config, entries: list[Any], chain: bool) -> dict[str, _Node]:
+        """Translate every layer, and note what cannot be."""
+        configs = []
+        for entry in entries:
+            own = entry.get("name") if isinstance(entry, dict) and not chain else None
+            configs.append(c.child(entry, own))
+        known = frozenset(config.name for config in configs)
+        if len(known) < len(configs):
+            names = [config.name for config in configs]
+            twice = next(name for name in names if names.count(name) > 1)
+            self.refuse(f"two layers are named {twice!r}")
+        nodes: dict[str, _Node] = {}
+        for before, config in zip([None, *configs], configs, strict=False):
+            node = nodes[config.name] = _Node(config)
+            try:
+                if not chain:
+                    node.calls = calls_of(config, known)
+                elif before is not None:
+                    if config.kind == "InputLayer":
+                        config.contradicts("an InputLayer behind other layers of a Sequential")
+                    node.calls = [KerasCall([Reference(before.name, 0, 0)], {})]
+                self._translate(node)
+            except NotSupportedError as reason:
+                self._collect(config, reason)
+        return nodes
+
+    def _translate(self, node: _Node) -> None:
+        c = node.config
+        if c.kind == "InputLayer":
+            c.check_origin()
+            c.options(INPUT_OPTIONS)
+        elif c.kind in MODELS:
+            node.layer = self._nested(c)
+        elif not is_operation(c):
+            node.layer = layer_of(c, **self._call_options(node))
+        if node.layer is not None:
+            self.names[node.layer] = c.name
+            self.stems[node.layer] = snake_case(c.kind)
+            if c.values.get("trainable") is False:
+                self._freeze(node.layer)
+
+    def _freeze(self, layer: Layer) -> None:
+        self.frozen.add(layer)
+        inner = layer.layer if isinstance(layer, TimeDistributed) else layer
+        for part in inner.layers if isinstance(inner, Composite) else ():
+            self._freeze(part)
+
+    def _call_options(self, node: _Node) -> dict[str, Any]:
+        """Take the arguments of calls that are options of our layer: the same at every call."""
+        known = CLASSES[node.config.kind].calls if node.config.kind in CLASSES else ()
+        found = []
+        for call in node.calls:
+            given = {name: call.kwargs.pop(name) for name in known if name in call.kwargs}
+            found.append({name: value for name, value in given.items() if value is not None})
+        if any(options != found[0] for options in found):
+            raise NotSupportedError(f"called in different ways: {short(found)}")
+        return found[0] if found else {}
+
+    # ---- Calls
+
+    def _made(self, nodes: Mapping[str, _Node], inputs: set[str]) -> dict[tuple[str, int], Any]:
+        """Return the inputs, which are token ids where somebody reads them as such."""
+        ids = set()
+        for node in nodes.values():
+            for call in node.calls:
+                for position, reference in enumerate(references(call.args)):
+                    if node.reads_ids(position):
+                        ids.add(reference.layer)
+        comparing = {
+            reference.layer
+            for node in nodes.values()
+            if reads_ids(node.config)
+            for call in node.calls
+            for reference in references(call)
+        }
+        made: dict[tuple[str, int], Any] = {}
+        for name, node in nodes.items():
+            if node.is_input and (name in inputs or not node.calls):
+                readers = [
+                    other
+                    for other in nodes.values()
+                    if any(r.layer == name for call in other.calls for r in references(call))
+                ]
+                only_compared = bool(readers) and all(reads_ids(r.config) for r in readers)
+                is_int = "int" in str(node.config.values.get("dtype"))
+                compared = name in comparing and only_compared and is_int
+                made[name, 0] = (self._input(node.config, name in ids or compared),)
+        return made
+
+    def _input(self, c: Config, ids: bool) -> Input:
+        shape = c.values.get("batch_shape", c.values.get("batch_input_shape"))
+        if not isinstance(shape, list) or len(shape) < 2:
+            c.contradicts(f"expected the shape of its input with the batch; found {short(shape)}")
+        return Input(shape[1:], dtype="int64" if ids else "float32", name=c.name)
+
+    def _call_all(
+        self,
+        nodes: Mapping[str, _Node],
+        made: dict[tuple[str, int], Any],
+        ends: Sequence[Reference],
+    ) -> None:
+        """Make every call that the outputs need, each when all that it reads is there."""
+        needed = self._needed(nodes, ends)
+        waiting: dict[tuple[str, int], int] = {}
+        readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
+        for name, index in needed:
+            if (name, index) in made:
+                continue
+            sources = {reference[:2] for reference in references(nodes[name].calls[index])}
+            waiting[name, index] = len(sources)
+            for source in sources:
+                readers[source].append((name, index))
+        ready = deque([*made, *(key for key, count in waiting.items() if not count)])
+        while ready:
+            key = ready.popleft()
+            if key not in made:
+                made[key] = self._called(nodes[key[0]], nodes[key[0]].calls[key[1]], made)
+            for reader in readers[key]:
+                waiting[reader] -= 1
+                if not waiting[reader]:
+                    ready.append(reader)
+        stuck = sorted({name for name, index in waiting if (name, index) not in made})
+        if stuck:
+            self.refuse(f"layers that read each other, or something that is not there: {stuck[:5]}")
+
+    def _needed(
+        self, nodes: Mapping[str, _Node], ends: Sequence[Reference]
+    ) -> dict[tuple[str, int], None]:
+        """Return the calls behind `ends`: Keras 3 writes masks that nobody reads."""
+        needed: dict[tuple[str, int], None] = {}
+        pending = [reference[:2] for reference in ends]
+        while pending:
+            key = pending.pop()
+            if key in needed:
+                continue
+            name, index = key
+            if name not in nodes or (index >= len(nodes[name].calls) and not nodes[name].is_input):
+                self.refuse(f"there is no call {index} of a layer {name!r}")
+            needed[key] = None
+            if not nodes[name].is_input:
+                pending += [r[:2] for r in references(nodes[name].calls[index])]
+        return needed
+
+    def _called(
+        self, node: _Node, call: KerasCall, made: Mapping[tuple[str, int], Any]
+    ) -> Sequence[Any]:
+        """Return what a call gives; None for each part when it is not supported."""
+        try:
+            resolved = self._resolved([call.args, call.kwargs], made)
+            args, kwargs = resolved
+            if node.layer is None:
+                return run(node.config, args, kwargs)
+            return self._layer_called(node, args, dict(kwargs))
+        except NotSupportedError as reason:
+            self._collect(node.config, reason)
+        except GraphError as error:
+            self._collect(node.config, NotSupportedError(str(error)))
+        return _Unsupported()
+
+    def _layer_called(self, node: _Node, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+        assert node.layer is not None
+        takes = CLASSES[node.config.kind].takes if node.config.kind in CLASSES else "many"
+        given = list(_flat(args))
+        states = list(_flat([kwargs.pop("initial_state", None), kwargs.pop("states", None)]))
+        if takes == "states":
+            given, states = given[:1], given[1:] + states
+        elif not isinstance(takes, str):
+            given += [
+                kwargs.pop(name) for name in takes[len(given) :] if kwargs.get(name) is not None
+            ]
+        masks = self._masks(kwargs.pop("mask", None), len(given))
+        for option, value in kwargs.items():
+            if value is not None and not (option == "training" and value in (False, 0)):
+                raise NotSupportedError(f"called with {option}={short(value)}")
+        for value in given + states:
+            if not isinstance(value, Symbol):
+                what = "a mask" if isinstance(value, Boolean) else f"the constant {short(value)}"
+                raise NotSupportedError(f"called with {what}")
+        options: dict[str, Any] = {"initial_state": states} if states else {}
+        result = node.layer(*given, masks=masks, **options)
+        return result if isinstance(result, tuple) else (result,)
+
+    def _masks(self, given: Any, count: int) -> list[Mask | None] | None:
+        """Return the masks that a call is given, of its inputs; None without any."""
+        if given is None:
+            return None
+        masks = given if isinstance(given, list) else [given]
+        if len(masks) > count:
+            raise NotSupportedError(f"called with {len(masks)} masks for {count} inputs")
+        return [None if mask is None else mask_of(mask) for mask in masks]
+
+    def _resolved(self, value: Any, made: Mapping[tuple[str, int], Any]) -> Any:
+        if isinstance(value, Reference):
+            return self._symbol(made, value)
+        if isinstance(value, list):
+            return [self._resolved(item, made) for item in value]
+        if isinstance(value, dict):
+            return {name: self._resolved(item, made) for name, item in value.items()}
+        return value
+
+    def _symbol(self, made: Mapping[tuple[str, int], Any], reference: Reference) -> Any:
+        symbols = made.get((reference.layer, reference.call), ())
+        if isinstance(symbols, _Unsupported):
+            raise _CollectedError
+        if reference.output >= len(symbols):
+            self.refuse(
+                f"there is no output {reference.output} of call {reference.call} of a layer "
+                f"{reference.layer!r}"
+            )
+        return symbols[reference.output]
+
+
+class _Unsupported(tuple[()]):
+    """What a call gives that is not supported."""
+
+    __slots__ = ()
+
+
+def _flat(value: Any) -> Any:
+    """Yield what an argument holds, None skipped."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _flat(item)
+    elif value is not None:
+        yield value
