@@ -58,6 +58,8 @@ ACTIVATIONS = [
     ["sparse_plus", 0, 0],
     ["log_softmax", 0, 0],
 ]
+# Of a cell: log_softmax of many units is far below 0, and grows from step to step.
+STEADY = [spec for spec in ACTIVATIONS if spec[0] != "log_softmax"]
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
@@ -424,7 +426,7 @@ class _Builder:
         weights["U"] = self.weight(units, width, scale=0.4 * units**-0.5)
         attrs = {
             "units": units,
-            "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.activation_spec(),
+            "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.draw.choice(STEADY),
             "reverse": self.draw.random() < 0.4,
             "realign": self.draw.random() < 0.5,
             "return_sequences": self.draw.random() < 0.6,
@@ -519,19 +521,15 @@ class _Builder:
         self.add(op, [v.name], [name], **self.lengths(v))
         return Value(name, "vector", v.channels, depth=v.depth)
 
-    def mapped(self, v: Value, op: str, attrs: dict[str, Any]) -> Value:
+    def along_time(self, v: Value, op: str, attrs: dict[str, Any]) -> Value:
         """A node that gives every row as many frames as the reference says."""
-        name = self.name()
-        frames = tuple(ref.LENGTHS[op](n, attrs) for n in v.frames)
-        ends = None if v.lengths is None else f"{name}:lengths"
-        lengths = {"lengths": v.lengths, "lengths_out": ends} if v.lengths else {}
-        self.add(op, [v.name], [name], attrs, **lengths)
-        return replace(v, name=name, frames=frames, lengths=ends)
+        made = self.mapped(v, replace(v, name=self.name()), lambda n: ref.LENGTHS[op](n, attrs))
+        return self.add_mapped(op, v, made, attrs)
 
     def repeat(self, v: Value) -> Value | None:
         if max(v.frames) > 40:
             return None
-        return self.mapped(v, "repeat", {"axis": 1, "repeats": self.draw.randint(1, 3)})
+        return self.along_time(v, "repeat", {"axis": 1, "repeats": self.draw.randint(1, 3)})
 
     def slice(self, v: Value) -> Value:
         bounds = [None, None, 0, 1, 2, 5, -1, -2, -4]
@@ -540,7 +538,7 @@ class _Builder:
         low, high = (start, stop) if step > 0 else (stop, start)
         if low is not None and high is not None and low < 0 <= high:
             start = stop = None  # rows of different lengths are refused
-        return self.mapped(v, "slice", {"axis": 1, "start": start, "stop": stop, "step": step})
+        return self.along_time(v, "slice", {"axis": 1, "start": start, "stop": stop, "step": step})
 
     def index(self, v: Value) -> Value | None:
         index = self.draw.choice([-1, -1, -3, 0, 2])
