@@ -70,7 +70,7 @@ READERS = {
     "sequence": [
         *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
         "pool1d", "pad1d", "global_pool", "fold", "flatten", "repeat", "slice", "slice", "index",
-        "reduce", "there_and_back",
+        "reduce", "there_and_back", "attention", "products",
     ],
     "vector": [*ANY, "stack", "stack", "every_frame"],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
@@ -553,6 +553,48 @@ class _Builder:
         attrs = {"function": function, "axes": [1], "keepdims": False}
         self.add("reduce", [v.name], [name], attrs, **self.lengths(v))
         return Value(name, "vector", v.channels, depth=v.depth)
+
+    def attention(self, v: Value) -> Value | None:
+        """A query over a key of as many features, and a value that ends where the key does."""
+        sequences = [u for u in self.values if u.kind == "sequence"]
+        key = self.draw.choice([u for u in sequences if u.channels == v.channels])
+        value = self.draw.choice([u for u in sequences if u.fits(key)])
+        depth = max(v.depth, key.depth, value.depth) + 1
+        if depth > MAX_DEPTH:
+            return None
+        parts = [
+            h for h in (0, 0, 1, 2, 3) if v.channels % (h or 1) == value.channels % (h or 1) == 0
+        ]
+        attrs = {
+            "score": self.draw.choice(["dot", "additive"]) if v.channels else "dot",
+            "masking": self.draw.choice(["subtract", "replace", "zero"]),
+            "heads": self.draw.choice(parts), "scale": max(v.channels, 1) ** -0.5,
+            "causal": self.draw.random() < 0.4,
+        }  # fmt: skip
+        weights = {}
+        if attrs["score"] == "additive":
+            attrs |= {"heads": 0, "shared": self.draw.random() < 0.5}
+            weights["W"] = self.weight(1 if attrs["shared"] else v.channels, scale=0.3)
+        lengths = [u.lengths for u in (v, value, key)]
+        entry = {"lengths": lengths} if any(lengths) else {}
+        name, inputs = self.name(), [v.name, value.name, key.name]
+        self.add("attention", inputs, [name, None], attrs, weights, **entry)
+        return replace(v, name=name, channels=value.channels, depth=depth)
+
+    def products(self, v: Value) -> Value | None:
+        """The same by hand: cosines of all frames, and sums of those of the other value."""
+        others = [u for u in self.values if u.kind == "sequence" and u.channels == v.channels]
+        others = [u for u in others if u.fixed and u.lengths is None and u.depth < MAX_DEPTH]
+        if not others or v.depth == MAX_DEPTH:
+            return None
+        other = self.draw.choice(others)
+        cosines, name = self.name(), self.name()
+        entry = {"lengths": [v.lengths, None]} if v.lengths is not None else {}
+        attrs = {"axes": [self.draw.choice([2, -1]), 2], "normalize": True}
+        self.add("dot", [v.name, other.name], [cosines], attrs, **entry)
+        self.add("batch_matmul", [cosines, other.name], [name], **entry)
+        made = replace(v, name=name, depth=max(v.depth, other.depth) + 1)
+        return self.activation(made, self.draw.choice(BOUNDED))
 
     # ---- Readers: shapes -------------------------------------------------------------------------
 

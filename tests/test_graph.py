@@ -49,7 +49,7 @@ def test_constants_of_an_activation_are_explicit(spec, attr):
     "arguments",
     [
         ("Tanh",),
-        ("relu6",),
+        ("glu",),
         (None,),
         (3,),
         ("leaky_relu", float("nan")),

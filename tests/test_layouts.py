@@ -7,6 +7,7 @@ left is the layout.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -14,10 +15,11 @@ import keras
 import numpy as np
 import pytest
 import torch
-from tolerances import FLOAT64, close
+from tolerances import FLOAT32, FLOAT64, close
 
 import seqcore as sc
 from seqcore import layouts, reference
+from seqcore.formats.keras_archive import read_keras_weights
 
 KINDS = {"SimpleRNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}
 ACTIVATIONS = {"activation": ["tanh", 0, 0]}
@@ -196,8 +198,15 @@ def test_projections_are_refused():
         ("LSTM", [(5, 28), (7, 28), (28,), (1,)], "found 4 arrays"),
         ("LSTM", [(5, 28), (7, 21), (28,)], "recurrent_kernel"),
         ("LSTM", [(5, 27), (7, 28), (28,)], "kernel: expected"),
-        ("LSTM", [(5, 28), (7, 28), (56,)], "CuDNNLSTM"),
-        ("GRU", [(5, 21), (7, 21), (42,)], "CuDNNGRU"),
+        ("LSTM", [(5, 28), (7, 28), (57,)], r"bias: expected shape \(28,\)"),
+        (
+            "LSTM",
+            [(5, 7), (7, 7), (7,)] * 3 + [(5, 7), (7, 7), (6,)],
+            r"b_o: expected shape \(7,\)",
+        ),
+        ("GRU", [(5, 7), (7, 7), (7,)] * 2 + [(5, 7), (7, 6), (7,)], r"U_h: expected shape"),
+        ("GRU", [(5, 7), (7, 7), (7,)] * 4, "or Keras 1's 9 of its gates.*found 12"),
+        ("SimpleRNN", [(5, 7), (7, 7), (7,)] * 3, "found 9 arrays"),
         ("GRU", [(5, 21), (7, 21), (3, 21)], r"bias: expected shape \(2, 21\)"),
         ("SimpleRNN", [(5, 7), (7, 7), (14,)], r"bias: expected shape \(7,\)"),
         ("SimpleRNN", [(5, 7), (0, 0)], "recurrent_kernel|kernel"),
@@ -206,6 +215,105 @@ def test_projections_are_refused():
 def test_wrong_keras_weights_name_what_is_wrong(kind, shapes, message):
     with pytest.raises(sc.WeightsError, match=message):
         layouts.keras_recurrent(kind, [np.zeros(shape) for shape in shapes], "encoder")
+
+
+# ---- CuDNN and Keras 1 --------------------------------------------------------------------------
+
+HARD_SIGMOID = sc.ActivationSpec("hard_sigmoid", 0.2, 0.5)  # as before Keras 3
+
+
+def golden(name):
+    """Return weights by layer, inputs and outputs of a file that another Keras wrote."""
+    path = Path(__file__).parent / "golden" / name
+    with np.load(f"{path}.npz") as arrays:
+        inputs, outputs = ([arrays[key] for key in sorted(arrays) if key[0] == k] for k in "xy")
+    return read_keras_weights(f"{path}.h5").weights, inputs, outputs
+
+
+def arrays_of(pairs):
+    return [array for _, array in pairs]
+
+
+def test_cudnn_layers_are_the_plain_ones_of_keras_2():
+    """The outputs are those of the LSTM and the GRU into which Keras 2.2.4 loaded this file."""
+    weights, (x,), (expected,) = golden("keras2.2.4_cudnn")
+    lstm, gru = (arrays_of(pairs) for pairs in weights.values() if pairs)
+    for option in ({}, {"cudnn": True}):
+        both = sc.Bidirectional.from_keras(lstm, sc.LSTM, return_sequences=True, **option)
+        model = sc.Sequential([both, sc.GRU.from_keras(gru, **option)])
+        close(model(x), expected, FLOAT32[2])
+    assert both.parameters((None, 3)) == sum(array.size for array in lstm)
+
+
+def test_cudnn_is_told_by_the_bias_or_by_the_caller():
+    rng = np.random.default_rng(5)
+    arrays = [exact(rng, 3, 8), exact(rng, 2, 8), exact(rng, 16)]
+    cell = layouts.keras_recurrent("LSTM", arrays, "l")
+    for k in range(4):
+        block = arrays[0][:, 2 * k : 2 * k + 2]
+        np.testing.assert_array_equal(cell.W[:, 2 * k : 2 * k + 2], block.reshape(2, 3).T)
+        block = arrays[1][:, 2 * k : 2 * k + 2]
+        np.testing.assert_array_equal(cell.U[:, 2 * k : 2 * k + 2], block.T)
+    np.testing.assert_array_equal(cell.b, arrays[2][:8] + arrays[2][8:])
+    with pytest.raises(sc.WeightsError, match=r"bias: expected shape \(8,\)"):
+        layouts.keras_recurrent("LSTM", arrays, "l", cudnn=False)
+    with pytest.raises(sc.WeightsError, match=r"bias: expected shape \(16,\)"):
+        layouts.keras_recurrent("LSTM", [*arrays[:2], arrays[2][:8]], "l", cudnn=True)
+    with pytest.raises(sc.WeightsError, match="there is none"):
+        layouts.keras_recurrent("LSTM", arrays[:2], "l", cudnn=True)
+    with pytest.raises(sc.OptionError, match="no CuDNN layer"):
+        layouts.keras_recurrent("SimpleRNN", [np.ones((2, 2))] * 2, "l", cudnn=True)
+    with pytest.raises(sc.OptionError, match="cudnn: expected"):
+        layouts.keras_recurrent("LSTM", arrays, "l", cudnn="yes")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_gates_of_keras_1(named):
+    """One array a gate, in an order of its own. The last row is the one without a mask."""
+    weights, (x,), (expected,) = golden("keras1_recurrent")
+
+    def layer(kind, name, **options):
+        if named:
+            cell = layouts.keras1_recurrent(kind.__name__, dict(weights[name]), name)
+            return kind.from_cell(cell, **options)
+        return kind.from_keras(arrays_of(weights[name]), **options)
+
+    model = sc.Sequential(
+        [
+            layer(sc.LSTM, "lstm_1", recurrent_activation=HARD_SIGMOID, return_sequences=True),
+            layer(sc.GRU, "gru_1", return_sequences=True),
+            layer(sc.SimpleRNN, "simplernn_1", activation="relu"),
+            sc.Dense.from_keras(arrays_of(weights["dense_1"]), activation="softmax"),
+        ]
+    )
+    close(model(x[3:]), expected[3:], FLOAT32[3])
+
+
+def test_gates_of_keras_1_side_by_side():
+    """`consume_less="gpu"`: the three arrays of Keras 2 by other names."""
+    weights = golden("keras1_convolution")[0]
+    for kind in ("LSTM", "GRU"):
+        (pairs,) = (pairs for name, pairs in weights.items() if name.startswith(kind.lower()))
+        cell = layouts.keras1_recurrent(kind, dict(reversed(pairs)), kind)
+        expected = layouts.keras_recurrent(kind, arrays_of(pairs), kind)
+        for found, wanted in zip(cell, expected, strict=True):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("W_i U_i b_i", "expected the weights W_i, U_i, b_i, W_c"),
+        ("W U", "expected the weights W, U, b; found U, W"),
+        ("W U b b_i", "found U, W, b, b_i"),
+        ("W U b kernel:0", "'kernel:0' is no weight of Keras 1's LSTM"),
+        ("a_W b_W", "'b_W' is no weight"),
+        ("", "found none"),
+    ],
+)
+def test_names_that_are_not_keras_1(names, message):
+    with pytest.raises(sc.WeightsError, match=message):
+        layouts.keras1_recurrent("LSTM", {name: np.ones((1, 1)) for name in names.split()}, "l")
 
 
 # ---- weight() -----------------------------------------------------------------------------------

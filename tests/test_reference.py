@@ -122,6 +122,71 @@ def test_every_activation_of_the_design_is_compared():
     assert {spec[0] for spec, _ in ACTIVATIONS} == set(ref.ACTIVATIONS)
 
 
+# ---- Normalisation -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [[2], [-2, -1]])
+def test_layer_and_rms_normalization(axes, rng):
+    x = rng.normal(size=(B, T, IN))
+    shape = x.shape[-len(axes) :]
+    W, b = rng.normal(size=shape), rng.normal(size=shape)
+    options = {"W": W, "axes": axes, "groups": 0, "epsilon": 0.3}
+    layer = torch.nn.functional.layer_norm(as_torch(x), shape, as_torch(W), as_torch(b), 0.3)
+    close(ref.OPS["normalize"](x, b=b, kind="layer", **options), layer.numpy(), FLOAT64)
+    rms = torch.nn.functional.rms_norm(as_torch(x), shape, as_torch(W), 0.3)
+    close(ref.OPS["normalize"](x, b=0 * b, kind="rms", **options), rms.numpy(), FLOAT64)
+
+
+@pytest.mark.parametrize("groups", [1, 3, -1])
+def test_group_normalization(groups, rng):
+    x, W, b = rng.normal(size=(B, IN, T)), rng.normal(size=IN), rng.normal(size=IN)
+    expected = torch.nn.functional.group_norm(
+        as_torch(x), IN if groups == -1 else groups, as_torch(W), as_torch(b), 0.3
+    )
+    y = ref.OPS["normalize"](x, W=W, b=b, kind="layer", axes=[1], groups=groups, epsilon=0.3)
+    close(y, expected.numpy(), FLOAT64)
+
+
+def test_unit_normalization_and_softmax(rng):
+    x, one, zero = rng.normal(size=(B, T, IN)), np.ones(1), np.zeros(1)
+    y = ref.OPS["normalize"](x, W=one, b=zero, kind="unit", axes=[1], groups=0, epsilon=2.5)
+    expected = torch.nn.functional.normalize(as_torch(x), dim=1, eps=2.5)
+    close(y, expected.numpy(), FLOAT64)
+    for axes in ([1], [-2, -1]):
+        expected = scipy.special.softmax(x, axis=tuple(axes))
+        close(ref.OPS["softmax"](x, axes=axes), expected, FLOAT64)
+
+
+def test_batch_normalization_and_prelu(rng):
+    x, weights = rng.normal(size=(B, IN, T)), rng.uniform(0.5, 2, size=(4, IN))
+    mean, variance, gamma, beta = weights
+    expected = torch.nn.functional.batch_norm(
+        *(as_torch(a) for a in (x, mean, variance, gamma, beta)), eps=0.3
+    )
+    W = gamma / np.sqrt(variance + 0.3)
+    close(ref.OPS["affine"](x, c=mean, W=W, b=beta, axes=[1]), expected.numpy(), FLOAT64)
+    expected = torch.nn.functional.prelu(as_torch(x), as_torch(mean))
+    close(ref.OPS["prelu"](x, alpha=mean, axes=[1]), expected.numpy(), FLOAT64)
+
+
+@pytest.mark.parametrize("op", ["layer", "time", "group", "softmax", "affine"])
+def test_normalisation_ends_with_its_row(op, rng):
+    x, one = rng.normal(size=(B, T, IN)), np.ones(1)
+    options = {"W": one, "b": one, "kind": "layer", "epsilon": 0.3, "groups": 0}
+    function, options = {
+        "layer": ("normalize", options | {"axes": [1, 2], "W": one[None], "b": one[None]}),
+        "time": ("normalize", options | {"axes": [1]}),
+        "group": ("normalize", options | {"axes": [2], "groups": 2}),
+        "softmax": ("softmax", {"axes": [1]}),
+        "affine": ("affine", {"c": one, "W": one, "b": one, "axes": [1]}),
+    }[op]
+    y = ref.OPS[function](x, lengths=LENGTHS, **options)
+    for i, n in enumerate(LENGTHS):
+        if n:
+            close(y[i, :n], ref.OPS[function](x[i : i + 1, :n], **options)[0], FLOAT64)
+        assert not y[i, n:].any()
+
+
 # ---- torch ---------------------------------------------------------------------------------------
 
 

@@ -1,6 +1,6 @@
-/* Attention: each frame of a query takes the mean of the value's frames, weighed by the softmax of its scores with their keys.
- * The keys and values of a row and head are packed once and multiplied by all frames of its query. Projections and the layers
- * that are made of them (MultiHeadAttention) are dense nodes around this one. */
+/* Attention: each frame of a query takes the mean of the value's frames, weighed by the softmax of its scores with their
+ * keys. The keys and values of a row and head are packed once and multiplied by all frames of its query. Projections, and
+ * the layers that are made of them (MultiHeadAttention), are dense nodes around this one. */
 #include "plan.h"
 #include "products.h"
 
@@ -134,8 +134,8 @@ static sc_status pack_column(sc_builder *builder, sc_node *node, size_t features
         return status;
     }
     if (features == SC_UNKNOWN || features > MOST_FEATURES) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (attention): its query must have a fixed number of features, at "
-                       "most 2^20", node->layer);
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (attention): its query must have a fixed number of "
+                       "features, at most 2^20", node->layer);
     }
     if (p->shared) {
         float *all = sc_plan_alloc(builder->plan, features, sizeof *all);
@@ -249,7 +249,8 @@ static void weigh(const attention *a, size_t i, float *s)
 }
 
 /* y_i = sum over j of softmax_j(s_ij) v_j for frames [first, first + count) of the query */
-static void attend(const attention *a, size_t first, size_t count, float *scores, size_t scores_step, float *y, size_t y_step)
+static void attend(const attention *a, size_t first, size_t count, float *scores, size_t scores_step, float *y,
+                   size_t y_step)
 {
     if (a->p->score == DOT) {
         dot_scores(a, first, count, scores, scores_step);

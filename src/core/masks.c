@@ -149,21 +149,22 @@ static void mask_merge_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* Absent masks do not keep the others from moving; where they decide, every frame that comes counts. */
+/* What is absent, and the mask of one frame for all, move with the others. */
 static const char *mask_merge_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
-    const bool all = ((const merge_params *)node->params)->all;
-    size_t absent = 0, given = 0;
+    bool found = false;
+    out[0] = SC_MOVING;
     for (size_t i = 0; i < node->n_inputs; i++) {
-        if (plan->values[node->inputs[i]].kind == SC_MASK) {
-            absent++;
-        } else if (given++ > 0 && in[i] != out[0]) {
-            return "it joins the masks of a sequence and of what is none";
-        } else {
-            out[0] = in[i];
+        const size_t mask = node->inputs[i];
+        if (plan->values[mask].kind == SC_MASK || (in[i] == SC_WHOLE && plan->shapes[mask].dim[1] == 1)) {
+            continue;
         }
+        if (found && in[i] != out[0]) {
+            return "it joins the masks of a sequence and of what is none";
+        }
+        found = true;
+        out[0] = in[i];
     }
-    out[0] = given == 0 || (absent > 0 && !all) ? SC_MOVING : out[0];
     return NULL;
 }
 

@@ -1,5 +1,5 @@
-/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of each row
- * is packed as if it were weights. */
+/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of each
+ * row is packed as if it were weights. */
 #include "products.h"
 #include "plan.h"
 
@@ -34,7 +34,8 @@ static bool operand_of(const sc_shape *shape, int axis, operand *o)
     } else if (summed == rank - 1) {
         *o = (operand){.count = shape->dim[rank - 2], .size = K, .step = K, .stride = 1, .rest = rank - 2};
     } else {
-        *o = (operand){.count = shape->dim[rank - 1], .size = K, .step = 1, .stride = shape->dim[rank - 1], .rest = rank - 1};
+        const size_t count = shape->dim[rank - 1];
+        *o = (operand){.count = count, .size = K, .step = 1, .stride = count, .rest = rank - 1};
     }
     return true;
 }
@@ -84,7 +85,8 @@ static sc_status dot_parse(sc_builder *builder, sc_node *node, const sc_json *at
     for (size_t i = 0; i < 2; i++, axis = axis->next) {
         const double number = axis != NULL && axis->type == SC_JSON_NUMBER ? axis->number : 0;
         if (!(number >= -2 && number <= 2) || number != (double)(int)number || number == 0) {
-            return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (dot): axes must be two of 1, 2, -1 and -2", node->layer);
+            return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (dot): axes must be two of 1, 2, -1 and -2",
+                           node->layer);
         }
         p->axes[i] = (int)number;
     }
@@ -98,7 +100,7 @@ static bool agree(size_t a, size_t b)
 }
 
 /* batch_matmul: a (B,...,M,K), b (B,...,K,N) -> (B,...,M,N)
- * dot:          a (B,K) or (B,M,K) or (B,K,M), b likewise -> (B,M,N), without M or N where there is none; (B,1) without both */
+ * dot:          a (B,K) or (B,M,K) or (B,K,M), b likewise -> (B,M,N), without M or N where there is none, or (B,1) */
 static sc_status product_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const product_params *p = node->params;
@@ -106,8 +108,8 @@ static sc_status product_infer(const sc_node *node, const sc_shape *in, sc_shape
     operand x, y;
     const bool ranks = p->vectors ? a->rank <= 3 && b->rank <= 3 : a->rank >= 3 && a->rank == b->rank;
     if (!ranks || !operand_of(a, p->axes[0], &x) || !operand_of(b, p->axes[1], &y)) {
-        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): its inputs of %zu and %zu axes have no product over axes %d and %d",
-                       node->layer, node->op->name, a->rank, b->rank, p->axes[0], p->axes[1]);
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): its inputs of %zu and %zu axes have no product over axes "
+                       "%d and %d", node->layer, node->op->name, a->rank, b->rank, p->axes[0], p->axes[1]);
     }
     bool fits = agree(x.size, y.size) && agree(a->dim[0], b->dim[0]);
     for (size_t d = 1; d + 2 < a->rank; d++) {
@@ -115,7 +117,8 @@ static sc_status product_infer(const sc_node *node, const sc_shape *in, sc_shape
     }
     if (!fits) {
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the shapes of its inputs do not fit each other: %s and %s",
-                       node->layer, node->op->name, sc_shape_text(a->rank, a->dim).text, sc_shape_text(b->rank, b->dim).text);
+                       node->layer, node->op->name, sc_shape_text(a->rank, a->dim).text,
+                       sc_shape_text(b->rank, b->dim).text);
     }
     out[0] = (sc_shape){.rank = a->rank > 2 ? a->rank - 2 : 1};
     memcpy(out[0].dim, a->dim, out[0].rank * sizeof(size_t));
@@ -255,6 +258,6 @@ const sc_op sc_op_batch_matmul = {.name = "batch_matmul", .min_inputs = 2, .max_
                                   .lengths_apart = true, .parse = batch_matmul_parse, .infer = product_infer,
                                   .pack = product_pack, .scratch = product_scratch, .run = product_run,
                                   .moves = product_moves};
-const sc_op sc_op_dot = {.name = "dot", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .divides = true, .lengths_apart = true,
-                         .parse = dot_parse, .infer = product_infer, .pack = product_pack, .scratch = product_scratch,
+const sc_op sc_op_dot = {.name = "dot", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .divides = true,
+                         .lengths_apart = true, .parse = dot_parse, .infer = product_infer, .pack = product_pack, .scratch = product_scratch,
                          .run = product_run, .moves = product_moves};

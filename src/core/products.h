@@ -1,5 +1,5 @@
-/* The product of a row's values with each other: attention.c, products.c. What stands for the weights is packed anew for each
- * row, so that the rest is the kernels' matmul. */
+/* The product of a row's values with each other: attention.c, products.c. What stands for the weights is packed anew for
+ * each row, so that the rest is the kernels' matmul. */
 #ifndef SC_PRODUCTS_H
 #define SC_PRODUCTS_H
 

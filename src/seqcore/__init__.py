@@ -91,6 +91,7 @@ from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:
     from .formats import read_weights
+    from .importers.keras import from_keras
     from .importers.torch import from_torch
 
 __all__ = [
@@ -177,6 +178,7 @@ __all__ = [
     "WeightsError",
     "ZeroPadding1D",
     "cpu_info",
+    "from_keras",
     "from_torch",
     "get_num_threads",
     "load",
@@ -186,7 +188,11 @@ __all__ = [
 
 # Readers of foreign files take longer to import than all the rest, and a program that loads its
 # own never needs them.
-_ON_FIRST_USE = {"from_torch": ".importers.torch", "read_weights": ".formats"}
+_ON_FIRST_USE = {
+    "from_keras": ".importers.keras",
+    "from_torch": ".importers.torch",
+    "read_weights": ".formats",
+}
 
 
 def __getattr__(name: str) -> _Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ._binding import read_model_file
 from .errors import GraphError, ModelFileError, OptionError, ShapeError, WeightsError
+from .formats.tensorflow_files import foreign_kind
 from .model import Model, checked_options, from_graph
 
 __all__ = ["load"]
@@ -57,19 +58,19 @@ def load(
     """
     checked_isa, checked_threads = checked_options(isa, threads, precision)
     name = os.fspath(path)
-    if not stat.S_ISREG(os.stat(name).st_mode):  # before opening: a FIFO would wait for ever
-        raise ModelFileError(f"{name}: not a regular file")
+    _check_regular(name)
     with open(name, "rb") as file:
         head = file.read(8)
-        if head == _HDF5 or _has_user_block(file):
-            from .importers.keras import load_h5  # h5py is an extra
+        is_hdf5 = head == _HDF5 or _has_user_block(file)
+    if is_hdf5 or _is_archive(name, head):
+        from .importers.keras import load_archive, load_h5  # imported on first use
 
-            if mmap:
-                raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
-            model = load_h5(path)
-            if checked_isa is None and checked_threads is None:
-                return model
-            return model.with_options(isa=checked_isa, threads=checked_threads)
+        if mmap:
+            raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
+        model = load_h5(path) if is_hdf5 else load_archive(path)
+        if checked_isa is None and checked_threads is None:
+            return model
+        return model.with_options(isa=checked_isa, threads=checked_threads)
     _refuse_foreign(name, head)
     try:
         text, tensors = read_model_file(name, mmap)
@@ -77,12 +78,26 @@ def load(
     except (GraphError, ShapeError, WeightsError) as error:
         raise ModelFileError(f"{name}: {error}") from None
     except ModelFileError:
+        if kind := foreign_kind(name):
+            raise ModelFileError(f"{name}: {kind}") from None
         if _lacks_graph(name, head):
             raise ModelFileError(
                 f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
                 "read_weights and, for example, LSTM.from_torch(weights, prefix)"
             ) from None
         raise
+
+
+def _check_regular(name: str) -> None:
+    """Refuse what is no file before it is opened: a FIFO would wait for ever."""
+    try:
+        regular = stat.S_ISREG(os.stat(name).st_mode)
+    except FileNotFoundError:
+        if kind := foreign_kind(name):
+            raise ModelFileError(f"{name}: {kind}") from None
+        raise
+    if not regular:
+        raise ModelFileError(f"{name}: {foreign_kind(name) or 'not a regular file'}")
 
 
 def _lacks_graph(name: str, head: bytes) -> bool:
@@ -108,6 +123,19 @@ def _has_user_block(file: Any) -> bool:
     return False
 
 
+def _is_archive(name: str, head: bytes) -> bool:
+    """Tell whether a file is Keras's archive."""
+    if not head.startswith(b"PK"):
+        return False
+    import zipfile  # takes a tenth of the time in which all of seqcore is imported
+
+    try:
+        with zipfile.ZipFile(name) as archive:
+            return "config.json" in archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
+        return False
+
+
 def _refuse_foreign(name: str, head: bytes) -> None:
     """Tell the user of a known kind of file what to do with it instead."""
     if head.startswith(b"PK"):
@@ -118,10 +146,6 @@ def _refuse_foreign(name: str, head: bytes) -> None:
                 members = archive.namelist()
         except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
             raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
-        if "config.json" in members:
-            raise ModelFileError(
-                f"{name}: a .keras archive, which is not supported; save it as .h5"
-            )
         if any(member.endswith("data.pkl") for member in members):
             head = b"\x80"
         else:

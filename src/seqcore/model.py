@@ -26,8 +26,9 @@ from .arguments import (
     unfit_out,
 )
 from .errors import GraphError, NotBuiltError, OptionError, ShapeError
-from .graph import Graph
+from .graph import Graph, unique_names
 from .layers.base import Input, Layer, Symbol, whole
+from .layers.composite import Composite
 from .layers.lowering import lower
 from .stream import Stream, StreamPool
 
@@ -107,11 +108,13 @@ class Model:
     """
 
     def __init__(self, inputs: Input | Sequence[Input], outputs: Symbol | Sequence[Symbol]) -> None:
-        self._symbols = listed(inputs), listed(outputs)
         graph, unbuilt = lower(listed(inputs), listed(outputs))
+        self._symbols = (listed(inputs), listed(outputs)) if unbuilt else None
         tensors = dict(graph.tensors)
         plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))
         self._set_up(plan, graph, unbuilt, isa=None, threads=0)
+
+    _symbols: tuple[list[Any], list[Any]] | None = None  # of a model without weights
 
     def _set_up(
         self,
@@ -538,6 +541,46 @@ class Model:
         self._check_built("there is nothing to save")
         tensors = dict([self._plan.packed()] if packed else []) | dict(self._graph.tensors)
         write_model_file(os.fspath(path), self._graph.to_json(), tensors)
+
+    def load_weights(self, path: str | os.PathLike[str]) -> None:
+        """Take weights from a Keras file that has no network: a model without becomes one with.
+
+        Parameters
+        ----------
+        path : str or path-like
+            ``.weights.h5``, or a legacy ``.h5`` of ``save_weights`` or ``save``; also ``.keras``.
+            Layers are found by their names, or in the order in which they were made.
+
+        Raises
+        ------
+        OptionError
+            The model has its weights, and does not change any more.
+        WeightsError
+            A weight is missing, left over, or of another shape.
+        ModelFileError, MissingExtraError
+
+        Examples
+        --------
+        >>> import seqcore as sc
+        >>> model = sc.Sequential([sc.Input((None, 8)), sc.LSTM(64), sc.Dense(1)])
+        >>> model.load_weights("lstm.weights.h5")                       # doctest: +SKIP
+        """
+        from .importers.keras import load_weights  # readers are imported on first use
+
+        if not self._unbuilt or self._symbols is None:
+            raise OptionError("load_weights: this model has its weights; make it without them")
+        loaded = load_weights(self, path)
+        self._set_up(loaded._plan, loaded._graph, {}, self._isa, self._threads)
+        self._symbols = None
+
+    def network(self) -> tuple[Composite, dict[Layer, str]]:
+        """Return the layers of a model without weights as one, and the name of each."""
+        assert self._symbols is not None
+        composite = Composite(*self._symbols)
+        wanted = [(symbol.name, "input") for symbol in composite.sources]
+        stems = [(layer.name, layer.stem) for layer in composite.layers]
+        names = unique_names(wanted + stems)[len(wanted) :]
+        return composite, dict(zip(composite.layers, names, strict=True))
 
     def with_options(
         self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"

@@ -140,6 +140,17 @@ def test_names_with_a_null_hide_nothing():
         read(raw_zip([("a.npy\0.txt", GOOD, {})]))
 
 
+def test_bytes_before_the_first_member():
+    # An archive inside of a truncated one would be read in place of it.
+    outer = io.BytesIO()
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.writestr("inner.npz", raw_zip([("a.npy", GOOD, {})]))
+    cut = outer.getvalue()[: outer.getvalue().index(b"PK\x05\x06") + 22]
+    assert zipfile.ZipFile(io.BytesIO(cut)).namelist() == ["a.npy"]
+    with pytest.raises(ModelFileError, match="39 bytes before its members"):
+        read(cut)
+
+
 def test_names_that_differ_between_headers():
     with pytest.raises(ModelFileError, match=r"'a.npy' is damaged"):
         read(raw_zip([("a.npy", GOOD, {"local_name": b"b.npy"})]))

@@ -74,12 +74,15 @@ class KerasH5:
     weights : LayerWeights
         By layer, in the file's order; names without the layer's group, such as
         "lstm/lstm_cell/kernel:0".
+    backend : str or None
+        On which Keras was trained, such as "theano"; Keras 1 does not say.
     """
 
     source: str
     version: str | None
     config: dict[str, Any]
     weights: LayerWeights
+    backend: str | None = None
 
 
 def read_keras_h5(path: str | os.PathLike[str]) -> KerasH5:
@@ -125,9 +128,7 @@ def read_h5_arrays(path: str | os.PathLike[str]) -> dict[str, Array]:
         As for `read_keras_h5`.
     """
     with opened(path) as reader:
-        datasets = reader.walk(reader.file.id)[1]
-        arrays = {name: reader.array(name, dataset) for name, dataset in datasets.items()}
-        return {name: array for name, array in arrays.items() if array is not None}
+        return reader.arrays()
 
 
 def parse_config(text: str, what: str) -> dict[str, Any]:
@@ -303,6 +304,12 @@ class H5Reader:
 
     # ---- Arrays
 
+    def arrays(self) -> dict[str, Array]:
+        """Read every dataset that holds numbers, by path."""
+        datasets = self.walk(self.file.id)[1]
+        arrays = {name: self.array(name, dataset) for name, dataset in datasets.items()}
+        return {name: array for name, array in arrays.items() if array is not None}
+
     def array(self, name: str, dataset: Any) -> Array | None:
         """Read a dataset within bounds; None when it holds no numbers."""
         wide = self._dtype(name, dataset)
@@ -444,7 +451,8 @@ class H5Reader:
         if b"model_weights" not in self.file.id:
             self.refuse("a model_config, but no group 'model_weights'")
         version, weights = self._layers_in("model_weights")
-        return KerasH5(self.source, version, config, weights)
+        backend = self.strings(self.file.id, "backend", "/")
+        return KerasH5(self.source, version, config, weights, backend[0] if backend else None)
 
     def keras_layers(self) -> tuple[str | None, LayerWeights] | None:
         """Read version and weights by layer, of weights alone or of a whole model.

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ModelFileError
 from .arrays import Budget, shorten
-from .hdf5 import LayerWeights, opened, opened_bytes, parse_config
-from .keras_trees import WeightTree, h5_tree, npz_tree
+from .hdf5 import Array, H5Reader, LayerWeights, opened, opened_bytes, parse_config
+from .keras_trees import WeightTree, h5_tree, is_npz, npz_paths, npz_tree
 from .opening import budget_of, reading, whole
 from .zips import MAGIC as ZIP_MAGIC
 from .zips import Archive
@@ -26,12 +27,13 @@ from .zips import Archive
 __all__ = [
     "KerasArchive",
     "KerasWeights",
+    "archive_arrays",
     "is_keras_archive",
-    "is_keras_npz",
     "read_keras_archive",
     "read_keras_weights",
-    "weights_tree",
 ]
+
+Found = TypeVar("Found")
 
 CONFIG, METADATA = "config.json", "metadata.json"
 WEIGHTS_H5, WEIGHTS_NPZ = "model.weights.h5", "model.weights.npz"
@@ -145,7 +147,7 @@ def read_keras_weights(
         budget = budget_of(size, max_bytes, _FLOOR_BYTES)
         if magic == ZIP_MAGIC:
             archive = Archive(file, budget)
-            if is_keras_npz(archive):
+            if is_npz(archive):
                 return KerasWeights(source, None, npz_tree(archive, budget))
             found = _archive(archive, source, budget)
             return KerasWeights(source, found.version, found.weights)
@@ -163,18 +165,23 @@ def is_keras_archive(archive: Archive) -> bool:
     return CONFIG in archive and any(name in archive for name in (METADATA, *_WEIGHTS))
 
 
-def is_keras_npz(archive: Archive) -> bool:
-    """Tell whether an .npz is the `model.weights.npz` of an archive; Keras begins at the root."""
-    return "__root__.npy" in archive
-
-
-def weights_tree(archive: Archive, budget: Budget) -> WeightTree:
-    """Read the weights of a ``.keras`` archive.
+def archive_arrays(archive: Archive, budget: Budget) -> dict[str, Array]:
+    """Read the arrays of a ``.keras`` archive by their paths, as an HDF5 file has them.
 
     Raises
     ------
     ModelFileError, MissingExtraError
     """
+    return _weights(archive, budget, H5Reader.arrays, npz_paths)
+
+
+def _weights(
+    archive: Archive,
+    budget: Budget,
+    from_h5: Callable[[H5Reader], Found],
+    from_npz: Callable[[Archive, Budget], Found],
+) -> Found:
+    """Read the weights of an archive by one of two functions, whichever kind they are."""
     found = [name for name in _WEIGHTS if name in archive]
     if len(found) != 1:
         listed = " and ".join(found) if found else "neither"
@@ -182,9 +189,9 @@ def weights_tree(archive: Archive, budget: Budget) -> WeightTree:
     data = archive.read(found[0])
     if found == [WEIGHTS_H5]:
         with opened_bytes(data, WEIGHTS_H5) as reader:
-            return h5_tree(reader)
+            return from_h5(reader)
     try:
-        return npz_tree(Archive(io.BytesIO(data), budget), budget)
+        return from_npz(Archive(io.BytesIO(data), budget), budget)
     except ModelFileError as error:
         raise ModelFileError(f"{WEIGHTS_NPZ}: {error}") from error
 
@@ -197,7 +204,7 @@ def _archive(archive: Archive, source: str, budget: Budget) -> KerasArchive:
     if version is not None and not isinstance(version, str):
         raise ModelFileError(f"{METADATA}: keras_version {shorten(version)} is no string")
     config = parse_config(_text(archive, CONFIG, _MAX_CONFIG), CONFIG)
-    return KerasArchive(source, version, config, weights_tree(archive, budget))
+    return KerasArchive(source, version, config, _weights(archive, budget, h5_tree, npz_tree))
 
 
 def _text(archive: Archive, member: str, limit: int) -> str:

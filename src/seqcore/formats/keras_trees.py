@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ from .numpy_pickles import load_object_array
 from .values import refuse_stub, settle
 from .zips import Archive
 
-__all__ = ["WeightTree", "h5_tree", "npz_tree"]
+__all__ = ["WeightTree", "h5_tree", "is_npz", "npz_paths", "npz_tree"]
 
 Array = NDArray[Any]
 
@@ -93,6 +93,8 @@ def h5_tree(reader: H5Reader) -> WeightTree:
     for owner in own.keys() | {path.rpartition("/")[0] for path in groups if _is_vars(path)}:
         path = f"{owner}/vars" if owner else "vars"
         if name := reader.strings(groups[path], "name", path):
+            if len(name) > 1:
+                reader.refuse(f"attribute 'name' of {path!r}: expected one name; found {len(name)}")
             names[owner] = name[0]
     try:
         return _tree(own, names)
@@ -100,8 +102,24 @@ def h5_tree(reader: H5Reader) -> WeightTree:
         reader.refuse(str(error))
 
 
+def is_npz(archive: Archive) -> bool:
+    """Tell whether an .npz holds a tree: Keras begins with the root."""
+    return "__root__.npy" in archive
+
+
 def npz_tree(archive: Archive, budget: Budget) -> WeightTree:
-    """Read the tree of an .npz. No pickle in it is executed.
+    """Read the tree of an .npz; what training alone needs is not looked at.
+
+    Raises
+    ------
+    ModelFileError
+        As for `npz_paths`; or arrays are not numbered 0, 1 ...
+    """
+    return _tree(_npz_arrays(archive, budget, _TRAINING), {})
+
+
+def npz_paths(archive: Archive, budget: Budget) -> dict[str, Array]:
+    """Read all arrays of an .npz by their paths, as the HDF5 form has them: "layers/dense/vars/0".
 
     Raises
     ------
@@ -109,12 +127,24 @@ def npz_tree(archive: Archive, budget: Budget) -> WeightTree:
         A member is no pickled dict of NumPy arrays by number. Keras 3 pickles its backend's
         variables, which it cannot load again itself.
     """
+    own = _npz_arrays(archive, budget, ())
+    return {
+        f"{path}/vars/{key}" if path else f"vars/{key}": array
+        for path, arrays in own.items()
+        for key, array in arrays.items()
+    }
+
+
+def _npz_arrays(
+    archive: Archive, budget: Budget, skip: Collection[str]
+) -> dict[str, Mapping[str, Array]]:
+    """Read arrays by owner and number. No pickle is executed."""
     own: dict[str, Mapping[str, Array]] = {}
     for member in archive.names:
         path = member.removesuffix(".npy")
         if path == member:
             raise ModelFileError(f"member {shorten(member)} is no .npy, as in an .npz")
-        if path.split("/")[0] in _TRAINING:
+        if path.split("/")[0] in skip:
             continue
         what = shorten(path)
         loaded = load_object_array(npy_pickle(archive.read(member), what), what, budget)
@@ -125,7 +155,7 @@ def npz_tree(archive: Archive, budget: Budget) -> WeightTree:
             if not isinstance(array, np.ndarray):
                 _refuse_value(array, f"{what}, {shorten(key)}")
         own["" if path == "__root__" else path] = found
-    return _tree(own, {})
+    return own
 
 
 def _refuse_value(value: object, what: str) -> NoReturn:

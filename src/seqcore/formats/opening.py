@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from ..errors import ModelFileError, OptionError
 from .arrays import Budget
+from .tensorflow_files import foreign_kind
 
 __all__ = ["budget_of", "reading", "whole"]
 
@@ -36,10 +37,10 @@ def reading(path: str | os.PathLike[str]) -> Iterator[tuple[BinaryIO, int]]:
     """Opens a regular file and puts its name before the message of every ModelFileError."""
     name = os.fsdecode(path)
     try:
-        if os.path.isdir(path):
-            saved = os.path.exists(os.path.join(path, "saved_model.pb"))
-            kind = "a TensorFlow SavedModel, which is not supported" if saved else "a folder"
-            raise ModelFileError(f"this is {kind}")
+        if os.path.isdir(path) or not os.path.exists(path):
+            kind = foreign_kind(path)
+            if kind is not None:
+                raise ModelFileError(kind)
         # Without O_NONBLOCK, opening a pipe would wait for a writer.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         with open(os.open(path, flags), "rb") as file:

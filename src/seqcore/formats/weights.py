@@ -18,6 +18,7 @@ from .numpy_files import NPY_MAGIC, parse_npy, read_npz
 from .numpy_pickles import load_pickle
 from .opening import budget_of, reading, whole
 from .safetensors_files import looks_like_safetensors, read_safetensors
+from .tensorflow_files import foreign_kind
 from .torch_archive import load_torch
 from .values import flatten, settle
 from .zips import MAGIC as ZIP_MAGIC
@@ -38,7 +39,7 @@ _FOREIGN = (
     (b"GGUF", "a GGUF file, which is not supported"),
     (b"\x7fELF", "a program or a shared library"),
     (b"<", "HTML or XML, perhaps a web page saved in place of the file"),
-    (b"{", "JSON, which holds no arrays"),
+    (b"{", "JSON, which holds no arrays (of weights in shards, read each .h5 that it names)"),
     (b"\x08", "a protocol buffer, perhaps ONNX or a TensorFlow graph, which is not supported"),
 )
 
@@ -52,8 +53,8 @@ def read_weights(
     ----------
     path : str or path-like
         A torch ``.pt``, ``.pth`` or ``.ckpt`` (a state_dict, or nested dicts, as torch.save writes
-        them since torch 1.6), ``.safetensors``, ``.npz``, ``.npy``, a pickle of NumPy arrays, or
-        HDF5. The kind is found by content, not by extension.
+        them since torch 1.6), ``.safetensors``, ``.npz``, ``.npy``, a pickle of NumPy arrays, HDF5,
+        or a ``.keras`` archive. The kind is found by content, not by extension.
     max_bytes : int, optional
         The most bytes that the file may unpack to, what is read on the way included. Default:
         256 MiB and 16 times its size. HDF5 has bounds of its own.
@@ -62,8 +63,9 @@ def read_weights(
     -------
     dict of str to ndarray
         Nested dicts are flattened with ``'.'``, nothing is stripped from a name, and what is no
-        tensor is left out. HDF5 names are the file's own paths; a lone array is named by the file's
-        stem. The arrays are C-contiguous, in native byte order, writable, and own their memory.
+        tensor is left out. HDF5 names are the file's own paths, in a ``.keras`` archive those of
+        its weights ("layers/dense/vars/0"); a lone array is named by the file's stem. The arrays
+        are C-contiguous, in native byte order, writable, and own their memory.
         bfloat16 becomes float32; every other dtype stays as it was.
 
     Raises
@@ -138,15 +140,21 @@ def _read(
     if head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05":
         loaded = load_pickle(whole(file, size, budget), budget)
         return flatten(settle(loaded, keep_stubs=True), path.stem, budget)
-    raise ModelFileError(_describe(head, size))
+    raise ModelFileError(foreign_kind(path) or _describe(head, size))
 
 
 def _read_zip(path: Path, archive: Archive, budget: Budget) -> dict[str, np.ndarray]:
+    # Imported late: it knows HDF5 as well, whose h5py is an extra.
+    from .keras_archive import archive_arrays, is_keras_archive
+    from .keras_trees import is_npz, npz_paths
+
     names = archive.names
+    if is_npz(archive):
+        return npz_paths(archive, budget)
     if names and all(name.endswith(".npy") for name in names):
         return read_npz(archive, budget)
-    if "config.json" in archive and "model.weights.h5" in archive:
-        raise ModelFileError("this is a .keras archive, which is not supported yet; save as .h5")
+    if is_keras_archive(archive):
+        return archive_arrays(archive, budget)
     roots = {name.split("/")[0] for name in names if "/" in name}
     if len(roots) == 1:
         (root,) = roots
@@ -178,5 +186,5 @@ def _describe(head: bytes, size: int) -> str:
         return "this seems to be a TensorFlow Lite model, which is not supported"
     return (
         f"not a file of weights that is known (it begins with {head[:8].hex(' ')}): expected "
-        "torch, safetensors, NumPy (.npz, .npy), a pickle of protocol 2 to 5, or HDF5"
+        "torch, safetensors, NumPy (.npz, .npy), a pickle of protocol 2 to 5, HDF5, or .keras"
     )

@@ -120,9 +120,14 @@ def _check_member(info: zipfile.ZipInfo) -> None:
 
 
 def _check_overlap(infos: list[zipfile.ZipInfo]) -> None:
-    """Refuses members that share bytes: the way to make gigabytes of one small block."""
+    """Refuses members that share bytes: the way to make gigabytes of one small block.
+
+    So are bytes before the first one: an archive in a truncated archive is not what was written.
+    """
     end = 0
     for info in sorted(infos, key=lambda info: info.header_offset):
+        if end == 0 and info.header_offset > 0:
+            raise ModelFileError(f"zip archive with {info.header_offset} bytes before its members")
         if info.header_offset < end:
             raise ModelFileError(f"zip member {info.filename[:200]!r} overlaps another")
         # The extra field of the local header is not known here: a lower bound is enough.

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, finite, told
-from .base import Array, Layer, Shape, axes_of, checked_axis
+from .base import Array, Layer, Shape, Slot, axes_of, checked_axis
 from .feedforward import Activation
 
 __all__ = ["ELU", "LeakyReLU", "PReLU", "ReLU", "Softmax", "ThresholdedReLU"]
@@ -218,6 +218,9 @@ class PReLU(Layer):
     @property
     def built(self) -> bool:
         return self.alpha is not None
+
+    def keras_weights(self) -> list[Slot]:
+        return [Slot("alpha", None)]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         if self.alpha is None:

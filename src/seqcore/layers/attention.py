@@ -55,7 +55,9 @@ def _attend(
         attrs=attrs,
     )
     made[0] = replace(made[0], lengths=query.lengths)
-    return made if outputs[1] is not None else made[:1]
+    if outputs[1] is None:
+        return made[:1]
+    return [made[0], replace(made[1], rank=4 if attrs["heads"] else 3)]
 
 
 # Options that the weights tell.

@@ -199,17 +199,19 @@ class Slot:
     ----------
     role : str
         How its path ends: "kernel", of a Bidirectional "forward_lstm/kernel".
-    shape : tuple of (int or None)
-        None for a size that follows from the layer's input.
+    shape : tuple of (int or None), or None
+        None for a size that follows from the layer's input, or for any shape.
     home : str
         Where a .keras archive keeps it below the layer: "cell".
     trainable : bool
+    floats : bool
     """
 
     role: str
-    shape: Shape
+    shape: Shape | None
     home: str = ""
     trainable: bool = True
+    floats: bool = True
 
 
 # Options that a layer's weights tell: those that stand before a constructor's named ones.

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import GraphBuilder, Site, Value, finite, told
-from .base import Array, Layer, Shape, axes_of, checked_axis, flag, whole
+from .base import Array, Layer, Shape, Slot, axes_of, checked_axis, flag, whole
 
 __all__ = [
     "BatchNormalization",
@@ -94,6 +94,10 @@ class Normalized(Layer):
     @property
     def built(self) -> bool:
         return all(array is not None for array in self.weights.values())
+
+    def keras_weights(self) -> list[Slot]:
+        shape = (None,) * len(self.axes)
+        return [Slot(role, shape, trainable="moving" not in role) for role in self.weights]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         first = next(iter(self.weights.values()), None)

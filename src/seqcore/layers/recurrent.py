@@ -267,7 +267,14 @@ class Recurrent(Sequencer):
             Slot("recurrent_kernel", (self.units, width), "cell"),
         ]
         bias = (width,) if self._bias_rows() < 2 else (2, width)
+        if self._options.get("cudnn"):
+            bias = (2 * width,)
         return slots + [Slot("bias", bias, "cell")] * self.use_bias
+
+    def as_cudnn(self) -> Recurrent:
+        """Let `keras_weights` and `loaded` be those of CuDNNLSTM or CuDNNGRU."""
+        self._options = {**self._options, "cudnn": True}
+        return self
 
     def _attrs(self) -> dict[str, Any]:
         """Return the attributes of this kind of cell."""

@@ -148,7 +148,10 @@ def run(
     ]
 
 
-def _value(values: Mapping[str, Any], name: str | None) -> Any:
+def _value(values: Mapping[str, Any], name: str | list[str | None] | None) -> Any:
+    """Return a value; of a list of names, which lengths of several inputs are, a list."""
+    if isinstance(name, list):
+        return [_value(values, each) for each in name]
     return None if name is None else values[name]
 
 
@@ -160,13 +163,6 @@ def _evaluate(
     arguments = {name: tensors[tensor] for name, tensor in node.get("weights", {}).items()}
     arguments.update((name, value) for name, value in attrs.items() if name not in SIZES)
     if op in WITH_LENGTHS:
-        given = node.get("lengths")  # a list where each input ends for itself
-        lengths = (
-            [_value(values, name) for name in given]
-            if isinstance(given, list)
-            else _value(values, given)
-        )
-        arguments["lengths"] = lengths
         arguments["lengths"] = _value(values, node.get("lengths"))
     result = OPS[op](*(_value(values, name) for name in node["inputs"]), **arguments)
     results = result if isinstance(result, tuple) else (result,)

@@ -86,7 +86,7 @@ def expand(x: ArrayLike, *, axis: int) -> Array:
 
 def permute(x: ArrayLike, *, dims: Sequence[int]) -> Array:
     """Axis d of the result is axis dims[d-1] of x; the batch stays."""
-    return np.asarray(np.asarray(x, np.float64).transpose((0, *dims)))
+    return np.asarray(np.asarray(x, np.float64).transpose(0, *dims))
 
 
 def repeat(x: ArrayLike, *, axis: int, repeats: int) -> Array:

@@ -35,7 +35,7 @@ from ...formats.keras_archive import read_keras_archive, read_keras_weights
 from ...formats.keras_trees import WeightTree
 from ...layers import Composite, Layer, snake_case
 from ...model import Model
-from .config import short
+from .config import Version, short
 from .graphs import ModelReader
 from .keras1 import as_keras_2, is_keras_1, weights_as_keras_2
 from .weights import Lists, from_lists, from_tree
@@ -123,8 +123,7 @@ def from_keras(model: Any) -> Model:
 def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
     """Return a model with the weights of a file: `Model.load_weights`."""
     file = read_keras_weights(path)
-    network = Composite(*model.symbols)
-    names = model.names_of(network.layers)
+    network, names = model.network()
     stems = {layer: snake_case(layer.kind) for layer in network.layers}
     with _about(file.source):
         if isinstance(file.weights, WeightTree):
@@ -161,11 +160,11 @@ def _about(source: str) -> Iterator[None]:
 
 
 def _model(source: str, version: str | None, config: Any, weights: WeightTree | Lists) -> Model:
-    major = _major(source, version, config)
-    if major == 1:
+    known = _version(source, version, config)
+    if known.major == 1:
         config = as_keras_2(source, config)
         weights = weights if isinstance(weights, WeightTree) else weights_as_keras_2(weights)
-    reader = ModelReader(source, major)
+    reader = ModelReader(source, known)
     network = reader.read(config)
     if isinstance(weights, WeightTree):
         arrays = from_tree(network, weights, reader.names, reader.stems)
@@ -188,14 +187,14 @@ def _finished(network: Composite, arrays: list[Any], source: str = "") -> Model:
         raise UnsupportedLayerError([reason], source) from error
 
 
-def _major(source: str, version: str | None, config: Any) -> int:
-    """Return Keras's major version; Keras 1 did not always say."""
-    match = re.match(r"(\d+)\.", version or "")
-    if match and match[1] in ("1", "2", "3"):
-        return int(match[1])
-    if version is None and is_keras_1(config):
-        return 1
-    told = "does not say" if version is None else f"says {short(version)}"
+def _version(source: str, text: str | None, config: Any) -> Version:
+    """Return Keras's version; Keras 1 did not always say."""
+    version = Version.of(text or "")
+    if version is None and text is None and is_keras_1(config):
+        version = Version(1, zeroes_masked=False)
+    if version is not None:
+        return version
+    told = "does not say" if text is None else f"says {short(text)}"
     raise ModelFileError(f"{source}: expected a file of Keras 1, 2 or 3; its keras_version {told}")
 
 

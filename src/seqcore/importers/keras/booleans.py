@@ -78,13 +78,11 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
         return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
     if isinstance(x, Joined) and last and not keepdims:
         if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return (
-                Constant(True) if not x.along_time else _unsupported("any of constants over time")
-            )
+            return _unsupported("a constant") if x.along_time else Constant(True)
         masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         if x.along_time:
             if len(masks) < len(x.parts):
-                _unsupported("masks of which one is a constant, joined over time")
+                return _unsupported("masks of which one is a constant, joined over time")
             joined = masks[0]
             for mask in masks[1:]:  # a mask has its own frames
                 joined = Mask("concat", (joined, mask, joined, mask))
@@ -95,7 +93,7 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
     return _unsupported("any")
 
 
-def _unsupported(what: str) -> Any:
+def _unsupported(what: str) -> Boolean:
     raise NotSupportedError(f"{what} of values that are no masks of frames")
 
 
@@ -107,7 +105,7 @@ def _merge(kind: str) -> Callable[..., Boolean]:
                 return other if one.value == (kind == "all") else one
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
             return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
-        return _unsupported("a logical operation")  # type: ignore[no-any-return]
+        return _unsupported("a logical operation")
 
     return merged
 
@@ -115,13 +113,13 @@ def _merge(kind: str) -> Callable[..., Boolean]:
 def _expand_dims(_ids: bool, x: Any, axis: Any = None) -> Boolean:
     if isinstance(x, Frames) and not x.expanded and axis in (-1, 2, [-1], [2]):
         return replace(x, expanded=True)
-    return _unsupported("a new axis")  # type: ignore[no-any-return]
+    return _unsupported("a new axis")
 
 
 def _squeeze(_ids: bool, x: Any, axis: Any = None) -> Boolean:
     if isinstance(x, Frames) and x.expanded and axis in (None, -1, 2, [-1], [2]):
         return replace(x, expanded=False)
-    return _unsupported("an axis less")  # type: ignore[no-any-return]
+    return _unsupported("an axis less")
 
 
 def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
@@ -131,7 +129,7 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
             return Joined(parts, along_time=False)
         if axis == 1:
             return Joined(parts, along_time=True)
-    return _unsupported("a concatenation")  # type: ignore[no-any-return]
+    return _unsupported("a concatenation")
 
 
 def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:

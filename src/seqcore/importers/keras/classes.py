@@ -103,7 +103,7 @@ _CUDNN = {"units": size(), "unit_forget_bias": _NO_EFFECT, **_TIME}
 
 
 def _cudnn(kind: str, **fixed: Any) -> Callable[[Config, Options], Layer]:
-    return lambda c, options: getattr(layers, kind)(name=c.name, cudnn=True, **options, **fixed)
+    return lambda c, options: getattr(layers, kind)(name=c.name, **options, **fixed).as_cudnn()
 
 
 def _inner(c: Config, entry: Any, wanted: type[Layer]) -> Any:
@@ -137,7 +137,10 @@ def _bidirectional(c: Config, options: Options) -> Layer:
     if forward.values.get("go_backwards"):
         raise NotSupportedError("a forward layer with go_backwards=True is not supported")
     halves = [_inner(c, half.entry, layers.Sequencer) for half in (forward, backward)]
-    return layers.Bidirectional(*halves, merge_mode=options["merge_mode"], name=c.name)
+    return layers.Bidirectional(
+        *halves, merge_mode=options["merge_mode"],
+        zero_output_for_mask=c.version.zeroes_masked, name=c.name,
+    )  # fmt: skip
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
@@ -203,7 +206,7 @@ def _function(kind: str) -> Callable[[Config], ActivationSpec]:
 
     def read(c: Config) -> ActivationSpec:
         made = layer_of(c)
-        if isinstance(made, layers.Softmax) and made.axis in (-1, (-1,)):
+        if isinstance(made, layers.Softmax) and made.axes == (-1,):
             return ActivationSpec("softmax")
         spec = getattr(made, "activation", None)
         if not isinstance(spec, ActivationSpec):
@@ -343,6 +346,13 @@ _SHAPES = {
 
 # ---- Normalisation ------------------------------------------------------------------------------
 
+
+def _unit(c: Config, options: Options) -> Layer:
+    # Keras 2 divides by sqrt(max(sum of squares, 1e-12))
+    least = 1e-12 if c.major == 3 else 1e-6
+    return layers.UnitNormalization(epsilon=least, name=c.name, **options)
+
+
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -369,7 +379,7 @@ _NORMS = {
         _same("RMSNormalization"), {"axis": axis(-1), "epsilon": number(1e-6)}, keras=(3,)
     ),
     "UnitNormalization": KerasClass(
-        _same("UnitNormalization"), {"axis": axis(-1), "order": only(2, "the norm is L2")},
+        _unit, {"axis": axis(-1), "order": only(2, "the norm is L2")},
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
@@ -402,6 +412,7 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
+    del options["attention_axes"]
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
@@ -413,7 +424,7 @@ _HEADS = {
     "use_bias": flag(True),
     "output_shape": raw("sizes, or null", None),
     "dropout": number(0.0),
-    "attention_axes": only(None, "attention is over time"),
+    "attention_axes": any_of(None, [1], default=None),
     "use_gate": only(False, "gated attention is not supported"),
     "sliding_window": only(None, "every frame is seen"),
     "flash_attention": _NO_EFFECT,

@@ -7,6 +7,7 @@ because it is unknown. docs/keras.md is written from these tables.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -19,6 +20,7 @@ __all__ = [
     "Config",
     "NotSupportedError",
     "Option",
+    "Version",
     "activation",
     "any_of",
     "axis",
@@ -201,6 +203,32 @@ _COMMON_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # ---- The config of one layer --------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Version:
+    """What of Keras's version changes the meaning of a config.
+
+    Attributes
+    ----------
+    major : int
+    zeroes_masked : bool
+        Whether Bidirectional makes both directions put out zeros at masked frames, as since the
+        Keras of TensorFlow 2.0; the Keras of its own did not before it was that one.
+    """
+
+    major: int
+    zeroes_masked: bool = True
+
+    @classmethod
+    def of(cls, text: str) -> Version | None:
+        """Read "3.15.1", "2.2.4-tf" and the like."""
+        match = re.match(r"([123])\.(\d+)\.(\d+)(-tf)?", text)
+        if not match:
+            return None
+        major, minor, patch = (int(match[k]) for k in (1, 2, 3))
+        first = (2, 2, 4) if match[4] else (2, 4, 0)
+        return cls(major, (major, minor, patch) >= first)
+
+
 class Config:
     """Class and options of one layer.
 
@@ -208,8 +236,8 @@ class Config:
     ----------
     source : str
         The file, for messages.
-    major : int
-        Of Keras's version, whose meaning options and activations have.
+    version : Version
+        Of Keras, whose meaning options and activations have.
     entry : object
         The layer's JSON.
     name : str, optional
@@ -221,13 +249,13 @@ class Config:
     def __init__(
         self,
         source: str,
-        major: int,
+        version: Version,
         entry: Any,
         name: str | None = None,
         nested: Callable[[Config], Any] | None = None,
     ) -> None:
         self.source = source
-        self.major = major
+        self.version = version
         self.nested = nested
         values = entry.get("config") if isinstance(entry, dict) else None
         # A Sequential's config was a list before Keras 2.2.3
@@ -244,6 +272,10 @@ class Config:
         self.name = own
 
     @property
+    def major(self) -> int:
+        return self.version.major
+
+    @property
     def label(self) -> str:
         return f"{self.name} ({self.kind})"
 
@@ -252,7 +284,7 @@ class Config:
 
     def child(self, entry: Any, name: str | None = None) -> Config:
         """Return the config of a layer inside this one."""
-        return Config(self.source, self.major, entry, name, self.nested)
+        return Config(self.source, self.version, entry, name, self.nested)
 
     def options(self, table: Mapping[str, Option]) -> dict[str, Any]:
         """Read all options; refuse those that nobody knows, all of them at once."""
@@ -316,8 +348,8 @@ ACTIVATIONS: Mapping[int, Mapping[str, ActivationSpec]] = {
         **_KERAS_2,
         **_specs(
             "hard_sigmoid", "silu", "leaky_relu", "relu6", "celu", "log_sigmoid", "hard_silu",
-            "hard_swish", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "squareplus", "sparse_plus",
-            "log_softmax",
+            "hard_swish", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "squareplus",
+            "sparse_plus", "log_softmax",
         ),
     },
 }  # fmt: skip

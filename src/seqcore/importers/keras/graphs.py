@@ -18,7 +18,7 @@ from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistribute
 from .booleans import Boolean, mask_of
 from .calls import KerasCall, Reference, calls_of, ends_of, references
 from .classes import CLASSES, layer_of
-from .config import Config, NotSupportedError, Option, ignored, only, short
+from .config import Config, NotSupportedError, Option, Version, ignored, only, short
 from .operations import is_operation, reads_ids, run
 
 __all__ = ["INPUT_OPTIONS", "MODELS", "ModelReader"]
@@ -77,8 +77,8 @@ class ModelReader:
     ----------
     source : str
         The file, for messages.
-    major : int
-        Keras's version.
+    version : Version
+        Keras's.
 
     Attributes
     ----------
@@ -88,9 +88,9 @@ class ModelReader:
         Layers that were not trained.
     """
 
-    def __init__(self, source: str, major: int) -> None:
+    def __init__(self, source: str, version: Version) -> None:
         self.source = source
-        self.major = major
+        self.version = version
         self.unsupported: list[tuple[str, str]] = []
         self.names: dict[Layer, str] = {}
         self.stems: dict[Layer, str] = {}
@@ -114,7 +114,7 @@ class ModelReader:
         if kind not in MODELS:
             why = f"the model's class {short(kind)} is not Sequential or Functional"
             raise UnsupportedLayerError([("model", why)], self.source)
-        c = Config(self.source, self.major, entry, nested=self._nested)
+        c = Config(self.source, self.version, entry, nested=self._nested)
         try:
             return self._model(c, top=True)
         except _CollectedError:
@@ -153,16 +153,55 @@ class ModelReader:
             inputs, outputs = ends_of(c, "input_layers"), ends_of(c, "output_layers")
         if len(self.unsupported) > before:
             raise _CollectedError
+        outputs = self._renumber(nodes, outputs)
         made = self._made(nodes, {reference.layer for reference in inputs})
         self._call_all(nodes, made, outputs)
         if len(self.unsupported) > before:
             raise _CollectedError
+        if chain:
+            self._check_chain(nodes, made)
         ends = list(made[names[-1], 0]) if chain else [self._symbol(made, end) for end in outputs]
         sources = [self._symbol(made, end) for end in inputs]
         if not all(isinstance(symbol, Input) for symbol in sources):
             self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
-        return Composite(sources, ends, layers=layers, name=c.name)  # type: ignore[arg-type]
+        return Composite(sources, ends, layers=layers, name=c.name)
+
+    def _renumber(
+        self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
+    ) -> list[Reference]:
+        """Count calls of models from 0: Keras 2 counts the making of a model as the first."""
+        read = defaultdict(set)
+        for reference in (*outputs, *(r for n in nodes.values() for r in references(n.calls))):
+            read[reference.layer].add(reference.call)
+        first = {
+            name: 1
+            for name, node in nodes.items()
+            if isinstance(node.layer, Composite)
+            and read[name] == set(range(1, len(node.calls) + 1))
+        }
+
+        def renumbered(value: Any) -> Any:
+            if isinstance(value, Reference):
+                return value._replace(call=value.call - first.get(value.layer, 0))
+            if isinstance(value, list):
+                return [renumbered(item) for item in value]
+            if isinstance(value, dict):
+                return {name: renumbered(item) for name, item in value.items()}
+            return value
+
+        for node in nodes.values() if first else ():
+            node.calls = [
+                KerasCall(renumbered(call.args), renumbered(call.kwargs)) for call in node.calls
+            ]
+        return [renumbered(reference) for reference in outputs]
+
+    def _check_chain(self, nodes: Mapping[str, _Node], made: Mapping[Any, Any]) -> None:
+        several = [node for name, node in nodes.items() if len(made[name, 0]) > 1]
+        for node in several:
+            if node is not list(nodes.values())[-1]:
+                self._collect(node.config, NotSupportedError("several outputs within a Sequential"))
+                raise _CollectedError
 
     def _with_input(self, c: Config, entries: list[Any], top: bool) -> list[Any]:
         """Return a chain as the functional graph that it is, an InputLayer first."""

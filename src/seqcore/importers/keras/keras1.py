@@ -94,7 +94,7 @@ def as_keras_2(source: str, entry: Any) -> Any:
         )
     kind: str = entry["class_name"]
     if isinstance(values, list):  # a Sequential
-        return {**entry, "config": {"layers": _chain(source, values)}}
+        return _chain(source, entry, values)
     values = dict(values)
     if isinstance(values.get("layers"), list) and kind != "Merge":
         values["layers"] = [as_keras_2(source, layer) for layer in values["layers"]]
@@ -124,44 +124,40 @@ def _merge(values: Entry) -> Entry:
     return {"class_name": _MODES[mode], "config": options}
 
 
-def _chain(source: str, entries: list[Any]) -> list[Any]:
+def _chain(source: str, entry: Entry, entries: list[Any]) -> Entry:
     """Translate a Sequential; one that begins with the Merge of others is a functional model."""
     first = entries[0] if entries and isinstance(entries[0], dict) else {}
     values = first.get("config")
     if first.get("class_name") != "Merge" or not isinstance(values, dict):
-        return [as_keras_2(source, layer) for layer in entries]
+        return {**entry, "config": {"layers": [as_keras_2(source, layer) for layer in entries]}}
     branches = values.get("layers")
     if not isinstance(branches, list) or not branches:
         raise ModelFileError(f"{source}: a Merge without layers")
-    merged, rest = _merge(values), [as_keras_2(source, layer) for layer in entries[1:]]
     layers: list[Entry] = []
-    ends = []
-    for number, branch in enumerate(branches):
+    inputs, ends = [], []
+    for branch in branches:
         model = as_keras_2(source, branch)
-        chain = model["config"]["layers"] if model.get("class_name") == "Sequential" else [model]
-        layers.append(_input(f"{_name(chain[0])}_input", _shape(chain[0]), chain[0]))
-        before = layers[-1]["name"]
+        chain = model["config"]["layers"] if model["class_name"] == "Sequential" else [model]
+        layers.append(_input(chain[0]))
+        inputs.append([layers[-1]["name"], 0, 0])
         for layer in chain:
-            layers.append(_called(layer, [before]))
-            before = layers[-1]["name"]
-        ends.append((number, before))
-    layers.append(_called(merged, [end for _, end in ends]))
-    for layer in rest:
-        layers.append(_called(layer, [layers[-1]["name"]]))
-    return layers
+            layers.append(_called(layer, [layers[-1]["name"]]))
+        ends.append(layers[-1]["name"])
+    layers.append(_called(_merge(values), ends))
+    for layer in entries[1:]:
+        layers.append(_called(as_keras_2(source, layer), [layers[-1]["name"]]))
+    outputs = [[layers[-1]["name"], 0, 0]]
+    config = {"layers": layers, "input_layers": inputs, "output_layers": outputs}
+    return {**entry, "class_name": "Model", "config": config}
 
 
 def _name(entry: Entry) -> str:
     return str(entry["config"].get("name", entry["class_name"]))
 
 
-def _shape(entry: Entry) -> Any:
-    return entry["config"].get("batch_input_shape")
-
-
-def _input(name: str, shape: Any, reader: Entry) -> Entry:
-    dtype = "int32" if reader["class_name"] == "Embedding" else "float32"
-    values = {"name": name, "batch_input_shape": shape, "dtype": dtype}
+def _input(reader: Entry) -> Entry:
+    name, shape = f"{_name(reader)}_input", reader["config"].get("batch_input_shape")
+    values = {"name": name, "batch_input_shape": shape, "dtype": "float32"}
     return {"class_name": "InputLayer", "name": name, "config": values, "inbound_nodes": []}
 
 

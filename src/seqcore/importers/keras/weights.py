@@ -29,7 +29,10 @@ _WAYS = ("forward", "backward")
 
 
 def from_lists(
-    layer: Composite, lists: Lists, names: Mapping[Layer, str], frozen: Collection[Layer]
+    layer: Composite,
+    lists: Lists,
+    names: Mapping[Layer, str],
+    frozen: Collection[Layer],
 ) -> list[Array]:
     """Return the arrays of a model's layers, each of the file's used once.
 
@@ -86,13 +89,14 @@ def _checked(slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: s
 
 
 def _check(slot: Slot, array: Array, where: str) -> None:
-    fits = array.ndim == len(slot.shape) and all(
-        size in (None, given) for size, given in zip(slot.shape, array.shape, strict=True)
+    shape = array.shape if slot.shape is None else slot.shape
+    fits = array.ndim == len(shape) and all(
+        size in (None, n) for size, n in zip(shape, array.shape, strict=True)
     )
     if not fits:
-        expected = "(" + ", ".join("any" if n is None else str(n) for n in slot.shape) + ")"
+        expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise WeightsError(f"{where}: expected shape {expected}, found {array.shape}")
-    if array.dtype.kind != "f":
+    if slot.floats and array.dtype.kind != "f":
         raise WeightsError(f"{where}: expected floats, found {array.dtype}")
 
 

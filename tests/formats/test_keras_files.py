@@ -23,9 +23,11 @@ from keras import layers
 from keras.src.saving import saving_lib
 
 from seqcore.errors import MissingExtraError, ModelFileError, OptionError
+from seqcore.formats import read_weights
 from seqcore.formats.keras_archive import KerasWeights, read_keras_archive, read_keras_weights
 from seqcore.formats.keras_trees import WeightTree
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 Groups = dict[str, dict[str, np.ndarray]]  # arrays by path of their owner, then by number
 
 
@@ -73,6 +75,11 @@ def h5_arrays(data: bytes) -> dict[str, np.ndarray]:
     with h5py.File(io.BytesIO(data)) as file:
         file.visititems(keep)
     return found
+
+
+def texts(names: Any) -> list[str]:
+    """Return names that are bytes in the files of h5py 2, and text in those of h5py 3."""
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
 
 
 def same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -250,6 +257,27 @@ def test_gaps_of_later_versions_are_left(tmp_path: Path) -> None:
     assert list(found.weights.arrays()) == ["layers/sequential_3/0"]
 
 
+def test_all_versions_have_one_tree() -> None:
+    """One model with the same numbers, by four ways of writing it and three versions of Keras."""
+    names = ["2.13.1_nested.keras", "2.15.0_nested.keras", "2.15.0_nested_npz.keras"]
+    names += ["2.15.0_nested_only.weights.h5", "3.0.5_nested.keras"]
+    first, *others = (read_keras_weights(GOLDEN / f"keras{name}") for name in names)
+    assert isinstance(first.weights, WeightTree)
+    assert first.version == "2.13.1"
+    assert {"layers/dense/0", "layers/dense_1/1"} <= first.weights.arrays().keys()
+    for other in others:
+        assert isinstance(other.weights, WeightTree)
+        same(other.weights.arrays(), first.weights.arrays())
+
+
+def test_parts_of_attention_have_one_name() -> None:
+    two, three = (
+        read_keras_archive(GOLDEN / f"keras{v}_attention.keras") for v in ("2.15.0", "3.0.5")
+    )
+    assert "layers/multi_head_attention/query_dense/0" in two.weights.arrays()
+    same(two.weights.arrays(), three.weights.arrays())
+
+
 # ---- Weights alone ------------------------------------------------------------------------------
 
 
@@ -316,6 +344,57 @@ def test_lists_past_64512_bytes(tmp_path: Path) -> None:
     found = read_keras_weights(tmp_path / "x.h5").weights
     assert isinstance(found, dict)
     assert {layer: [name for name, _ in own] for layer, own in found.items()} == names
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.h5")), ids=lambda path: path.name)
+def test_files_of_every_version(path: Path) -> None:
+    """All names in their order, and all arrays, as h5py finds them."""
+    found = read_keras_weights(path).weights
+    with h5py.File(path) as file:
+        if isinstance(found, WeightTree):
+            assert "layer_names" not in file.attrs
+            same(found.arrays(), h5_arrays(path.read_bytes()))
+            return
+        top = file if "layer_names" in file.attrs else file["model_weights"]
+        assert list(found) == texts(top.attrs["layer_names"])
+        for layer, own in found.items():
+            names = [name for name, _ in own]
+            assert names == texts(top[layer].attrs["weight_names"])
+            same(dict(own), {name: top[layer][name][()] for name in names})
+
+
+def test_frozen_weights_stand_behind_all_others() -> None:
+    """Of a nested model, whose normalisation is in the middle: an order that is not the layers'."""
+    found = read_keras_weights(GOLDEN / "keras2.2.4_nested.h5").weights
+    assert isinstance(found, dict)
+    owners = [name.split("/")[0] for name, _ in found["sequential_1"]]
+    assert list(dict.fromkeys(owners)) == ["dense_1", "lstm_1", "batch_normalization_1"]
+
+
+# ---- Arrays by path -----------------------------------------------------------------------------
+
+
+def test_read_weights_of_an_archive(archive: Path, tmp_path: Path) -> None:
+    """By the paths of its HDF5 file, as read_weights has them for the file alone."""
+    path = tmp_path / "model.weights.h5"
+    with zipfile.ZipFile(archive) as file:
+        path.write_bytes(file.read("model.weights.h5"))
+    found = read_weights(archive)
+    same(found, read_weights(path))
+    assert "layers/dense/vars/0" in found
+    assert any(name.startswith("optimizer/") for name in found)
+
+
+def test_read_weights_of_npz(tmp_path: Path) -> None:
+    """The same names, whether in an archive or alone."""
+    groups = some_groups() | {"": {"0": np.ones(1)}, "optimizer": {"0": np.ones(2)}}
+    (tmp_path / "x.npz").write_bytes(made_npz(groups))
+    made_archive(tmp_path / "npz.keras", npz=made_npz(groups))
+    made_archive(tmp_path / "h5.keras", h5=made_h5(groups))
+    found = [read_weights(tmp_path / name) for name in ("x.npz", "npz.keras", "h5.keras")]
+    assert {"vars/0", "layers/dense/vars/11", "optimizer/vars/0"} <= found[0].keys()
+    same(found[1], found[0])
+    same(found[2], found[0])
 
 
 # ---- What is refused, and how -------------------------------------------------------------------
