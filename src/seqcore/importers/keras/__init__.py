@@ -38,7 +38,7 @@ from ...model import Model
 from .config import Version, short
 from .graphs import ModelReader
 from .keras1 import as_keras_2, is_keras_1, weights_as_keras_2
-from .weights import Lists, from_lists, from_tree
+from .weights import Lists, from_lists, from_tree, mirrored
 
 __all__ = ["from_keras", "load_archive", "load_h5", "load_weights"]
 
@@ -70,14 +70,16 @@ def load_h5(path: str | os.PathLike[str]) -> Model:
     """
     file = read_keras_h5(path)
     with _about(file.source):
-        return _model(file.source, file.version, file.config, file.weights)
+        version = _version(file.source, file.version, file.config, file.backend)
+        return _model(file.source, version, file.config, file.weights)
 
 
 def load_archive(path: str | os.PathLike[str]) -> Model:
     """Load a ``.keras`` archive of Keras 2 or 3; as `load_h5`."""
     file = read_keras_archive(path)
     with _about(file.source):
-        return _model(file.source, file.version, file.config, file.weights)
+        version = _version(file.source, file.version, file.config)
+        return _model(file.source, version, file.config, file.weights)
 
 
 def from_keras(model: Any) -> Model:
@@ -117,7 +119,7 @@ def from_keras(model: Any) -> Model:
         for layer in model.layers
     }
     with _about(label):
-        return _model(label, version, config, lists)
+        return _model(label, _version(label, version, config), config, lists)
 
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
@@ -159,17 +161,18 @@ def _about(source: str) -> Iterator[None]:
         raise WeightsError(f"{source}: {error}") from error
 
 
-def _model(source: str, version: str | None, config: Any, weights: WeightTree | Lists) -> Model:
-    known = _version(source, version, config)
-    if known.major == 1:
+def _model(source: str, version: Version, config: Any, weights: WeightTree | Lists) -> Model:
+    if version.major == 1:
         config = as_keras_2(source, config)
         weights = weights if isinstance(weights, WeightTree) else weights_as_keras_2(weights)
-    reader = ModelReader(source, known)
+    reader = ModelReader(source, version)
     network = reader.read(config)
     if isinstance(weights, WeightTree):
         arrays = from_tree(network, weights, reader.names, reader.stems)
     else:
         arrays = from_lists(network, weights, reader.names, reader.frozen)
+    if version.mirrors:
+        arrays = mirrored(network, arrays)
     return _finished(network, arrays, source)
 
 
@@ -187,11 +190,11 @@ def _finished(network: Composite, arrays: list[Any], source: str = "") -> Model:
         raise UnsupportedLayerError([reason], source) from error
 
 
-def _version(source: str, text: str | None, config: Any) -> Version:
+def _version(source: str, text: str | None, config: Any, backend: str | None = None) -> Version:
     """Return Keras's version; Keras 1 did not always say."""
-    version = Version.of(text or "")
+    version = Version.of(text or "", backend)
     if version is None and text is None and is_keras_1(config):
-        version = Version(1, zeroes_masked=False)
+        version = Version(1, zeroes_masked=False, mirrors=None)
     if version is not None:
         return version
     told = "does not say" if text is None else f"says {short(text)}"

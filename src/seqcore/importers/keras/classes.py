@@ -249,6 +249,19 @@ _ACTIVATIONS = {
 
 # ---- Windows over time --------------------------------------------------------------------------
 
+
+def _convolution(kind: str) -> Callable[[Config, Options], Layer]:
+    def make(c: Config, options: Options) -> Layer:
+        if c.version.mirrors is None and options["kernel_size"] > 1:
+            raise NotSupportedError(
+                "a file of Keras 1 does not say whether it was trained on Theano, which turns "
+                "kernels round in time: load it in Keras 2, on its own backend, and save it there"
+            )
+        return _same(kind)(c, options)
+
+    return make
+
+
 _PADDING = {"padding": any_of("valid", "same", "causal", default="valid")}
 _POOLING_PADDING = {"padding": any_of("valid", "same", default="valid")}
 _WINDOW = {"kernel_size": size(), "strides": size(1), "dilation_rate": size(1), **_AFFINE}
@@ -268,17 +281,19 @@ def _cropping(c: Config, options: Options) -> Layer:
 
 
 _WINDOWS = {
-    "Conv1D": KerasClass(_same("Conv1D"), {"filters": size(), "groups": size(1), **_CONVOLUTION}),
+    "Conv1D": KerasClass(
+        _convolution("Conv1D"), {"filters": size(), "groups": size(1), **_CONVOLUTION}
+    ),
     "DepthwiseConv1D": KerasClass(
-        _same("DepthwiseConv1D"), {**_CONVOLUTION, **_DEPTH, **_NOT_GROUPED}, keras=(2, 3)
+        _convolution("DepthwiseConv1D"), {**_CONVOLUTION, **_DEPTH, **_NOT_GROUPED}, keras=(2, 3)
     ),
     "SeparableConv1D": KerasClass(
-        _same("SeparableConv1D"),
+        _convolution("SeparableConv1D"),
         {"filters": size(), **_CONVOLUTION, **_DEPTH, **_NOT_GROUPED},
         keras=(2, 3),
     ),
     "Conv1DTranspose": KerasClass(
-        _same("Conv1DTranspose"),
+        _convolution("Conv1DTranspose"),
         {
             "filters": size(), "output_padding": maybe(raw("whole number")), **_WINDOW,
             **_POOLING_PADDING, **_NOT_GROUPED,

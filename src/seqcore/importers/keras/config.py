@@ -167,7 +167,7 @@ def _dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value is not None and value not in _POLICIES:
+    if value is not None and not (isinstance(value, str) and value in _POLICIES):
         raise NotSupportedError(f"{option} {short(value)}; only float32 is supported")
 
 
@@ -213,20 +213,26 @@ class Version:
     zeroes_masked : bool
         Whether Bidirectional makes both directions put out zeros at masked frames, as since the
         Keras of TensorFlow 2.0; the Keras of its own did not before it was that one.
+    mirrors : bool or None
+        Whether kernels of convolutions are turned round in time, as Theano has them; None where the
+        file does not say.
     """
 
     major: int
     zeroes_masked: bool = True
+    mirrors: bool | None = False
 
     @classmethod
-    def of(cls, text: str) -> Version | None:
-        """Read "3.15.1", "2.2.4-tf" and the like."""
+    def of(cls, text: str, backend: str | None = None) -> Version | None:
+        """Read "3.15.1", "2.2.4-tf" and the like, and the backend's name."""
         match = re.match(r"([123])\.(\d+)\.(\d+)(-tf)?", text)
         if not match:
             return None
         major, minor, patch = (int(match[k]) for k in (1, 2, 3))
         first = (2, 2, 4) if match[4] else (2, 4, 0)
-        return cls(major, (major, minor, patch) >= first)
+        unknown = major == 1 and backend is None
+        mirrors = None if unknown else backend == "theano"
+        return cls(major, (major, minor, patch) >= first, mirrors)
 
 
 class Config:

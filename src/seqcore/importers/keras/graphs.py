@@ -33,7 +33,7 @@ def _input_dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value not in _INPUT_DTYPES and value is not None:
+    if value is not None and not (isinstance(value, str) and value in _INPUT_DTYPES):
         raise NotSupportedError(f"an input of {option} {short(value)} is not supported")
 
 

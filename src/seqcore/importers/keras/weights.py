@@ -16,13 +16,48 @@ from numpy.typing import NDArray
 
 from ...errors import WeightsError
 from ...formats.keras_trees import WeightTree
-from ...layers import Composite, Layer, Slot, TimeDistributed
+from ...layers import (
+    Composite,
+    Conv1D,
+    Conv1DTranspose,
+    DepthwiseConv1D,
+    Layer,
+    SeparableConv1D,
+    Slot,
+    TimeDistributed,
+)
 
-__all__ = ["Lists", "from_lists", "from_tree"]
+__all__ = ["Lists", "from_lists", "from_tree", "mirrored"]
 
 Array = NDArray[Any]
 Lists = Mapping[str, Sequence[tuple[str, Array]]]  # by layer: paths with their arrays
 _WAYS = ("forward", "backward")
+
+
+_KERNELS = ("kernel", "depthwise_kernel")
+_CONVOLUTIONS = (Conv1D, DepthwiseConv1D, SeparableConv1D, Conv1DTranspose)
+
+
+def mirrored(layer: Layer, arrays: Sequence[Array]) -> list[Array]:
+    """Return a layer's weights with the kernels of convolutions turned round in time.
+
+    Theano convolves, all other backends correlate.
+    """
+    if isinstance(layer, TimeDistributed):
+        return mirrored(layer.layer, arrays)
+    if isinstance(layer, Composite):
+        given, turned = list(arrays), []
+        for inner in layer.layers:
+            count = len(inner.keras_weights())
+            turned += mirrored(inner, given[:count])
+            del given[:count]
+        return turned
+    if not isinstance(layer, _CONVOLUTIONS):
+        return list(arrays)
+    return [
+        array[::-1] if slot.role in _KERNELS else array
+        for slot, array in zip(layer.keras_weights(), arrays, strict=True)
+    ]
 
 
 # ---- Lists --------------------------------------------------------------------------------------
@@ -88,12 +123,16 @@ def _checked(slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: s
     return [array for _, array in arranged]
 
 
-def _check(slot: Slot, array: Array, where: str) -> None:
-    shape = array.shape if slot.shape is None else slot.shape
-    fits = array.ndim == len(shape) and all(
-        size in (None, n) for size, n in zip(shape, array.shape, strict=True)
+def _fits(slot: Slot, array: Array) -> bool:
+    return slot.shape is None or (
+        array.ndim == len(slot.shape)
+        and all(size in (None, n) for size, n in zip(slot.shape, array.shape, strict=True))
     )
-    if not fits:
+
+
+def _check(slot: Slot, array: Array, where: str) -> None:
+    if not _fits(slot, array):
+        shape = slot.shape or ()
         expected = "(" + ", ".join("any" if n is None else str(n) for n in shape) + ")"
         raise WeightsError(f"{where}: expected shape {expected}, found {array.shape}")
     if slot.floats and array.dtype.kind != "f":
@@ -154,7 +193,7 @@ def _in_order(slots: Sequence[Slot], found: Sequence[tuple[str, Array]]) -> bool
     """Tell whether weights come in the order of slots, as far as their names say anything."""
     known = {_plain(slot.role) for slot in slots}
     leaves = [_leaf(path, known) for path, _ in found]
-    fits = all(array.ndim == len(slot.shape) for slot, (_, array) in zip(slots, found, strict=True))
+    fits = all(_fits(slot, array) for slot, (_, array) in zip(slots, found, strict=True))
     told = all(
         leaf == _plain(slot.role) or leaf == slot.role.split("/")[-1]
         for slot, leaf in zip(slots, leaves, strict=True)
