@@ -315,7 +315,7 @@ _WINDOWS = {
 
 def _merge(kind: str) -> Callable[[Config, Options], Layer]:
     def make(c: Config, options: Options) -> Layer:
-        rule = "keras3" if c.major == 3 else "keras2"
+        rule = c.version.mask_rule
         return getattr(layers, kind)(name=c.name, mask_rule=rule, **options)  # type: ignore[no-any-return]
 
     return make
@@ -429,6 +429,8 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
     del options["attention_axes"]
+    if not c.version.zeroes_unseen:
+        options["dropout"] = 0.0  # with which Keras's way through softmax differs
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
