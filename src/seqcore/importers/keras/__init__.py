@@ -194,7 +194,7 @@ def _version(source: str, text: str | None, config: Any, backend: str | None = N
     """Return Keras's version; Keras 1 did not always say."""
     version = Version.of(text or "", backend)
     if version is None and text is None and is_keras_1(config):
-        version = Version(1, zeroes_masked=False, mirrors=None)
+        version = Version((1, 0, 0))
     if version is not None:
         return version
     told = "does not say" if text is None else f"says {short(text)}"

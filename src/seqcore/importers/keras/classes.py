@@ -16,6 +16,7 @@ from ...graph import ActivationSpec
 from ...layers import Layer
 from .config import (
     LAYERS_AS_FUNCTIONS,
+    MODELS,
     Config,
     NotSupportedError,
     Option,
@@ -314,7 +315,7 @@ _WINDOWS = {
 
 def _merge(kind: str) -> Callable[[Config, Options], Layer]:
     def make(c: Config, options: Options) -> Layer:
-        rule = "keras3" if c.major == 3 else "keras2"
+        rule = c.version.mask_rule
         return getattr(layers, kind)(name=c.name, mask_rule=rule, **options)  # type: ignore[no-any-return]
 
     return make
@@ -428,6 +429,8 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
     del options["attention_axes"]
+    if not c.version.zeroes_unseen:
+        options["dropout"] = 0.0  # with which Keras's way through softmax differs
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
@@ -531,6 +534,8 @@ def layer_of(c: Config, **calls: Any) -> Layer:
     NotSupportedError
         With all that stands against it.
     """
+    if c.kind in MODELS and c.nested is not None:
+        return c.nested(c)  # type: ignore[no-any-return]
     if c.kind not in CLASSES:
         raise NotSupportedError(REFUSED.get(c.kind, f"the class {short(c.kind)} is not supported"))
     c.check_origin()
