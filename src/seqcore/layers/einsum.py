@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, told
-from .base import Array, Layer, Shape, whole
+from .base import Array, Layer, Shape, Slot, whole
 from .feedforward import ActivationLike, features
 from .shapes import Step, chain, check_rank, reshape
 
@@ -129,13 +129,29 @@ class EinsumDense(Layer):
         b = np.zeros(self.output_sizes, np.float32)
         if (bias is None) != (self.bias_axes is None):
             raise OptionError(f"{self.label}: a bias and bias_axes belong together")
-        if bias is not None and self.bias_axes is not None:
-            first = min(self.made.index(c) for c in self.bias_axes)
-            axes = self.made[first:]
-            shape = tuple(size[c] if c in self.bias_axes else 1 for c in axes)
-            b += layouts.weight(bias, self.label, "bias", shape)
+        if bias is not None:
+            b += layouts.weight(bias, self.label, "bias", self._bias_shape())
         self.W, self.b = np.ascontiguousarray(W), b.reshape(units)
         self.W.flags.writeable = self.b.flags.writeable = False
+
+    def _bias_shape(self) -> tuple[int, ...]:
+        """Return the shape in which Keras keeps the bias."""
+        if self.bias_axes is None:
+            return ()
+        size = dict(zip(self.made, self.output_sizes, strict=True))
+        axes = self.made[min(self.made.index(c) for c in self.bias_axes) :]
+        return tuple(size[c] if c in self.bias_axes else 1 for c in axes)
+
+    def keras_weights(self) -> list[Slot]:
+        size: dict[str, int | None] = dict(zip(self.made, self.output_sizes, strict=True))
+        kernel = Slot("kernel", tuple(size.get(c) for c in self.kernel_axes))
+        return [kernel] + [Slot("bias", self._bias_shape())] * (self.bias_axes is not None)
+
+    def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
+        options = {**self._options, "name": self.name}
+        given = ("equation", "output_shape", "bias")
+        options = {name: value for name, value in options.items() if name not in given}
+        return EinsumDense(self.equation, *arrays, **options)
 
     @property
     def built(self) -> bool:

@@ -369,6 +369,11 @@ def _unit(c: Config, options: Options) -> Layer:
     return layers.UnitNormalization(epsilon=least, name=c.name, **options)
 
 
+def _no_axis(c: Config, option: str, value: Any) -> Any:
+    return [] if value in (None, []) else axis().read(c, option, value)
+
+
+_SHARED_AXIS = Option("axis or axes, not the batch, or none", _no_axis, None)
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -401,7 +406,7 @@ _NORMS = {
     "Normalization": KerasClass(
         _same("Normalization"),
         {
-            "axis": maybe(axis()), "mean": raw("array, or null", None),
+            "axis": _SHARED_AXIS, "mean": raw("array, or null", None),
             "variance": raw("array, or null", None), "invert": flag(False),
         },
         keras=(2, 3),
