@@ -443,7 +443,7 @@ class H5Reader:
         if text is None:
             self.refuse(
                 "expected a whole Keras model; there is no model_config. If it holds weights alone "
-                "(save_weights), seqcore.read_weights reads them, and the layers are yours to give"
+                "(save_weights), make the layers and give them to the model: Model.load_weights"
             )
         if len(text) != 1:
             self.refuse(f"attribute 'model_config': expected one string; found {len(text)}")

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, told
-from .base import Array, Layer, Shape, whole
+from .base import Array, Layer, Shape, Slot, whole
 from .feedforward import ActivationLike, features
 from .shapes import Step, chain, check_rank, reshape
 
@@ -136,6 +136,30 @@ class EinsumDense(Layer):
             b += layouts.weight(bias, self.label, "bias", shape)
         self.W, self.b = np.ascontiguousarray(W), b.reshape(units)
         self.W.flags.writeable = self.b.flags.writeable = False
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[ArrayLike], equation: str, **options: Any) -> EinsumDense:
+        """Make the layer from a Keras EinsumDense's ``get_weights()``."""
+        name = options.get("name") or "EinsumDense"
+        given = layouts.keras_arrays(arrays, name, ("kernel", "bias"))
+        expected = 1 if options.get("bias_axes") is None else 2
+        if len(given) != expected:
+            raise WeightsError(
+                f"layer {name!r}: expected {expected} arrays, a bias where there are bias_axes; "
+                f"found {len(given)}"
+            )
+        return cls(equation, *given, **options)
+
+    def keras_weights(self) -> list[Slot]:
+        made = dict(zip(self.made, self.output_sizes, strict=True))
+        kernel = Slot("kernel", tuple(made.get(axis) for axis in self.kernel_axes))
+        return [kernel, Slot("bias", None)][: 1 if self.bias_axes is None else 2]
+
+    def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
+        options = {
+            "activation": self.activation, "bias_axes": self.bias_axes, "name": self.name,
+        }  # fmt: skip
+        return EinsumDense.from_keras(arrays, self.equation, **options)
 
     @property
     def built(self) -> bool:

@@ -401,7 +401,7 @@ _NORMS = {
     "Normalization": KerasClass(
         _same("Normalization"),
         {
-            "axis": maybe(axis()), "mean": raw("array, or null", None),
+            "axis": raw("axis, axes, or null", -1), "mean": raw("array, or null", None),
             "variance": raw("array, or null", None), "invert": flag(False),
         },
         keras=(2, 3),
