@@ -58,19 +58,21 @@ ACTIVATIONS = [
     ["sparse_plus", 0, 0],
     ["log_softmax", 0, 0],
 ]
+# Of a cell: log_softmax of many units is far below 0, and grows from step to step.
+STEADY = [spec for spec in ACTIVATIONS if spec[0] != "log_softmax"]
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
 # has a size that the plan does not know, and is an output only.
-ANY = ["dense", "activation", "merge", "merge", "concat", "normalize", "spread"]
+ANY = ["dense", "activation", "merge", "merge", "concat", "normalize", "spread", "unary"]
 READERS = {
     "ids": ["embedding"],
     "sequence": [
         *ANY, *["recurrent"] * 5, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
-        "pool1d", "pad1d", "global_pool", "fold", "flatten",
-        "attention", "products",
+        "pool1d", "pad1d", "global_pool", "fold", "flatten", "repeat", "slice", "slice", "index",
+        "reduce", "there_and_back", "attention", "products",
     ],
-    "vector": [*ANY, "stack", "stack"],
+    "vector": [*ANY, "stack", "stack", "every_frame"],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
     "stack": ["select"],
 }  # fmt: skip
@@ -348,7 +350,9 @@ class _Builder:
         wide = {j.channels for j in joined} - {1}
         if len(wide) > 1:
             return None
-        op = self.draw.choice(["add", "multiply", "average"])
+        op = self.draw.choice(["add", "multiply", "average", "maximum", "minimum"])
+        if len(joined) == 2 and self.draw.random() < 0.2:
+            op = "subtract"
         lengths = self.lengths(v, len(joined))
         self.add(op, [j.name for j in joined], [made.name], **lengths)
         made = replace(made, channels=wide.pop() if wide else 1)
@@ -422,7 +426,7 @@ class _Builder:
         weights["U"] = self.weight(units, width, scale=0.4 * units**-0.5)
         attrs = {
             "units": units,
-            "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.activation_spec(),
+            "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.draw.choice(STEADY),
             "reverse": self.draw.random() < 0.4,
             "realign": self.draw.random() < 0.5,
             "return_sequences": self.draw.random() < 0.6,
@@ -517,6 +521,39 @@ class _Builder:
         self.add(op, [v.name], [name], **self.lengths(v))
         return Value(name, "vector", v.channels, depth=v.depth)
 
+    def along_time(self, v: Value, op: str, attrs: dict[str, Any]) -> Value:
+        """A node that gives every row as many frames as the reference says."""
+        made = self.mapped(v, replace(v, name=self.name()), lambda n: ref.LENGTHS[op](n, attrs))
+        return self.add_mapped(op, v, made, attrs)
+
+    def repeat(self, v: Value) -> Value | None:
+        if max(v.frames) > 40:
+            return None
+        return self.along_time(v, "repeat", {"axis": 1, "repeats": self.draw.randint(1, 3)})
+
+    def slice(self, v: Value) -> Value:
+        bounds = [None, None, 0, 1, 2, 5, -1, -2, -4]
+        start, stop = self.draw.choice(bounds), self.draw.choice(bounds)
+        step = self.draw.choice([1, 1, 2, -1, -2])
+        low, high = (start, stop) if step > 0 else (stop, start)
+        if low is not None and high is not None and low < 0 <= high:
+            start = stop = None  # rows of different lengths are refused
+        return self.along_time(v, "slice", {"axis": 1, "start": start, "stop": stop, "step": step})
+
+    def index(self, v: Value) -> Value | None:
+        index = self.draw.choice([-1, -1, -3, 0, 2])
+        if (v.lengths is None or v.fixed) and min(v.frames) < 3:
+            return None
+        name = self.name()
+        self.add("index", [v.name], [name], {"axis": 1, "index": index}, **self.lengths(v))
+        return Value(name, "vector", v.channels, depth=v.depth)
+
+    def reduce(self, v: Value) -> Value:
+        name, function = self.name(), self.draw.choice(["mean", "max", "min"])
+        attrs = {"function": function, "axes": [1], "keepdims": False}
+        self.add("reduce", [v.name], [name], attrs, **self.lengths(v))
+        return Value(name, "vector", v.channels, depth=v.depth)
+
     def attention(self, v: Value) -> Value | None:
         """A query over a key of as many features, and a value that ends where the key does."""
         sequences = [u for u in self.values if u.kind == "sequence"]
@@ -568,6 +605,36 @@ class _Builder:
         self.add("flatten", [v.name], [name])
         kind = "vector" if v.fixed and size <= MAX_CHANNELS else "flat"
         return Value(name, kind, size, depth=v.depth)
+
+    def unary(self, v: Value) -> Value:
+        name, attrs = self.name(), {"function": self.draw.choice(["abs", "negative"])}
+        self.add("unary", [v.name], [name], attrs, **self.lengths(v))
+        return replace(v, name=name)
+
+    def every_frame(self, v: Value) -> Value:
+        """A vector as every frame of a sequence."""
+        one, name, count = self.name(), self.name(), self.draw.choice([1, 2, 5])
+        self.add("expand", [v.name], [one], {"axis": 1})
+        self.add("repeat", [one], [name], {"axis": 1, "repeats": count})
+        frames = (count,) * len(self.graph.times)
+        return Value(name, "sequence", v.channels, frames, fixed=True, depth=v.depth)
+
+    def there_and_back(self, v: Value) -> Value | None:
+        """Frames of other axes in another order, and channels again."""
+        if v.channels % 2 or not v.channels:
+            return None
+        names = [self.name() for _ in range(3)]
+        ends = [f"{name}:lengths" if v.lengths else None for name in names]
+        shapes = [[-1, 2, v.channels // 2], [-1, v.channels]]
+        for number, (before, after) in enumerate(zip([v.name, names[1]], names[::2], strict=True)):
+            attrs = {"keep": 1, "sizes": None, "shape": shapes[number]}
+            given = ends[0] if number else v.lengths
+            lengths = {"lengths": given, "lengths_out": ends[2 * number]} if v.lengths else {}
+            self.add("reshape", [before], [after], attrs, **lengths)
+            if not number:
+                given = {"lengths": ends[0]} if v.lengths else {}
+                self.add("permute", [after], [names[1]], {"dims": [1, 3, 2]}, **given)
+        return replace(v, name=names[2], lengths=ends[2])
 
     def fold(self, v: Value) -> Value:
         name = self.name()

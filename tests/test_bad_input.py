@@ -136,8 +136,8 @@ def test_an_option_out_of_range_is_named(option, make):
 
 
 def test_an_unknown_option_is_an_error_of_python():
-    with pytest.raises(TypeError, match="mask_zero"):
-        sc.Embedding(3, 2, mask_zero=True)
+    with pytest.raises(TypeError, match="zero_mask"):
+        sc.Embedding(3, 2, zero_mask=True)
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
         known = [rank for rank in ranks if rank is not None]
         return max(known) if len(known) == len(ranks) else None
     if op == "dot":
-        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
+        return max(2, sum(ranks) - 3) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
     if op == "reshape":

@@ -32,7 +32,9 @@ REFERENCES = ("inputs", "lengths", "outputs", "lengths_out")  # entries of a nod
 ODD_OPS = {
     "fold": 1, "unfold": 2, "flatten": 1, "select": 1, "stack": 2, "add": 2, "embedding": 1,
     "global_avg_pool1d": 2, "global_max_pool1d": 1, "max_pool1d": 1, "pad1d": 1, "concat": 2,
-    "attention": 3, "batch_matmul": 2, "dot": 2,
+    "attention": 3, "batch_matmul": 2, "dot": 2, "reshape": 1, "expand": 1, "permute": 1,
+    "repeat": 1, "slice": 1, "index": 1, "reduce": 1, "unary": 1, "subtract": 2, "maximum": 3,
+    "masked_merge": 4, "mask_frames": 1, "mask_merge": 2, "mask_concat": 4,
 }  # fmt: skip
 
 Path = tuple[Any, ...]
@@ -90,26 +92,58 @@ def accepted(graph: RandomGraph) -> bool:
     return True
 
 
-def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
-    """Add ops between any values; of those that a plan refuses, a few stay."""
-    graph.tensors["odd"] = np.ones((7, 3), np.float32)
-    graph.tensors["numbers"] = np.ones(draw.choice([1, 3, 8]), np.float32)
-    attrs = {
+def odd_attrs(draw: random.Random, op: str) -> dict[str, Any]:
+    """Draw attributes of an op that may fit what it reads."""
+    axis, bounds = draw.choice([1, 1, 2, 3]), [None, 0, 1, 2, 5, -1, -3, 2**50, -(2**50)]
+    attrs: dict[str, dict[str, Any]] = {
         "select": {"index": 0},
         "embedding": {"rows": 7, "units": 3},
         "max_pool1d": {"pool_size": 2, "strides": 1},
         "pad1d": {"left": 1, "right": -2},
         "concat": {"axis": 1},
+        "reshape": {
+            "keep": draw.choice([1, 1, 2, 3]),
+            "sizes": draw.choice([None, None, [1], [3]]),
+            "shape": draw.choice([[-1], [-1, 1], [1, -1], [], [2, -1, 1], [3], [2**32, -1]]),
+        },
+        "expand": {"axis": axis},
+        "permute": {"dims": draw.choice([[1], [1, 2], [2, 1], [1, 3, 2], [3, 1, 2]])},
+        "repeat": {"axis": axis, "repeats": draw.choice([1, 2, 3])},
+        "slice": {
+            "axis": axis,
+            "start": draw.choice(bounds),
+            "stop": draw.choice(bounds),
+            "step": draw.choice([1, 1, 2, -1, -2, 2**50, 0]),
+        },
+        "index": {"axis": axis, "index": draw.choice([0, -1, 2, -(2**50)])},
+        "reduce": {
+            "function": draw.choice(["mean", "sum", "max", "min"]),
+            "axes": draw.choice([[1], [2], [1, 2], [2, 1], [3, 1]]),
+            "keepdims": draw.random() < 0.5,
+        },
+        "unary": {"function": draw.choice(["abs", "sqrt", "log"])},
+        "masked_merge": {"function": draw.choice(["multiply", "maximum", "minimum"])},
+        "mask_frames": {"value": 0},
+        "mask_merge": {"all": draw.random() < 0.5},
         "attention": {"score": "dot", "masking": "zero", "heads": 0, "scale": 1, "causal": False},
         "dot": {"axes": [draw.choice([1, 2]), -1], "normalize": True},
     }
+    padding = {"padding": draw.choice(["same", "valid", "causal"])} if "pool" in op else {}
+    return attrs.get(op, {}) | padding
+
+
+def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
+    """Add ops between any values; of those that a plan refuses, a few stay."""
+    graph.tensors["odd"] = np.ones((7, 3), np.float32)
+    graph.tensors["numbers"] = np.ones(draw.choice([1, 3, 8]), np.float32)
     for i in range(draw.choice([1, 3, 6, 10])):
         op, name = draw.choice(list(ODD_OPS)), f"odd{i}"
-        inputs = [draw.choice(graph.values).name for _ in range(ODD_OPS[op])]
-        padding = {"padding": draw.choice(["same", "valid", "causal"])} if "pool" in op else {}
+        inputs: list[str | None] = [draw.choice(graph.values).name for _ in range(ODD_OPS[op])]
+        if len(inputs) == 4:  # two masks, which may be absent
+            inputs[2:] = [name if draw.random() < 0.5 else None for name in inputs[2:]]
         node = {
             "op": op, "layer": name, "inputs": inputs, "outputs": [name],
-            "attrs": attrs.get(op, {}) | padding, "weights": {"W": "odd"},
+            "attrs": odd_attrs(draw, op), "weights": {"W": "odd"},
         }  # fmt: skip
         lengths = None
         if draw.random() < 0.5:

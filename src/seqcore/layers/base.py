@@ -230,12 +230,15 @@ class Call:
         Initial states, () when no symbols give them.
     masks : tuple of (Mask or None), or None
         Of the inputs, in place of those that they have; their sources are symbols.
+    masked : bool
+        Whether the layer sees masks; its result has the mask that it would have in any case.
     """
 
     layer: Layer
     inputs: tuple[Symbol, ...]
     states: tuple[Symbol, ...]
     masks: tuple[Mask | None, ...] | None = None
+    masked: bool = True
 
     @property
     def needed(self) -> tuple[Symbol, ...]:
@@ -349,10 +352,13 @@ class Layer:
         """Return the mask of the first output; the others have none."""
         return inputs[0].mask if self.keeps_mask else None
 
-    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+    def apply(
+        self, graph: GraphBuilder, site: Site, inputs: Sequence[Value], *, masked: bool = True
+    ) -> list[Value]:
         """Lower the layer, and give its result the mask that belongs to it."""
         graph.layer_name = site.layer
-        first, *rest = self.lower(graph, site, inputs)
+        seen = inputs if masked else [replace(value, mask=None) for value in inputs]
+        first, *rest = self.lower(graph, site, seen)
         return [replace(first, mask=self.mask(inputs)), *rest]
 
     # What Keras keeps of it.
@@ -388,6 +394,7 @@ class Layer:
         *inputs: Any,
         initial_state: Any = None,
         masks: Sequence[Mask | None] | None = None,
+        masked: bool = True,
     ) -> Any:
         """Apply the layer to symbols.
 
@@ -398,6 +405,9 @@ class Layer:
             Of a recurrent layer: h, or [h, c]; of Bidirectional forward's, then backward's.
         masks : sequence of (Mask or None), optional
             Of the inputs, in place of those that they have: what importers found in a file.
+        masked : bool
+            False: the layer sees no mask, though its result keeps it, as Keras 3 has it where a
+            recurrent layer is given initial states.
 
         Returns
         -------
@@ -414,7 +424,7 @@ class Layer:
             raise GraphError(
                 f"{self.label}: expected {self.states} initial states, found {len(given)}"
             )
-        call = Call(self, symbols, given, None if masks is None else tuple(masks))
+        call = Call(self, symbols, given, None if masks is None else tuple(masks), masked)
         made = tuple(Symbol(call, index) for index in range(self.outputs))
         return made[0] if len(made) == 1 else made
 

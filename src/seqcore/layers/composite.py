@@ -97,8 +97,9 @@ class Composite(Layer):
         for call in self.calls:
             masks = None if call.masks is None else tuple(map(mask_of, call.masks))
             remade = Call(
-                made[call.layer], tuple(map(new, call.inputs)), tuple(map(new, call.states)), masks
-            )
+                made[call.layer], tuple(map(new, call.inputs)), tuple(map(new, call.states)),
+                masks, call.masked,
+            )  # fmt: skip
             for index in range(call.layer.outputs):
                 symbols[Symbol(call, index).key] = Symbol(remade, index)
         layers = [made[layer] for layer in self.layers]
@@ -107,7 +108,14 @@ class Composite(Layer):
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return self.apply(graph, site, inputs)
 
-    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+    def apply(
+        self,
+        graph: GraphBuilder,
+        site: Site,
+        inputs: Sequence[Value],
+        *,
+        masked: bool = True,  # noqa: ARG002
+    ) -> list[Value]:
         for symbol, value in zip(self.sources, inputs, strict=True):
             if symbol.dtype != value.dtype:
                 raise GraphError(

@@ -92,7 +92,7 @@ def lower_calls(
         for index, mask in enumerate(call.masks or ()):
             taken[index] = replace(taken[index], mask=_resolved(mask, values))
         site = names.site(call, states)
-        made = call.layer.apply(graph, site, taken)
+        made = call.layer.apply(graph, site, taken, masked=call.masked)
         values.update((Symbol(call, index).key, result) for index, result in enumerate(made))
         if names.times[call.layer] == 1 and not call.layer.is_composite:
             known = call.layer.parameters(()) if call.layer.built else None

@@ -140,6 +140,12 @@ def _ones_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
     return Constant(True) if dtype == "bool" else _unsupported("ones")
 
 
+def _same(_ids: bool, x: Any, dtype: Any = None, **_layout: Any) -> Boolean:
+    if isinstance(x, Boolean) and dtype in (None, "bool"):
+        return x
+    return _unsupported("a conversion")
+
+
 # Names of Keras 3 and of TensorFlow's functions. Each takes whether its first argument is token
 # ids, then the operation's arguments.
 BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
@@ -156,4 +162,6 @@ BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
     "Concatenate": _concatenate,
     "ZerosLike": _zeros_like,
     "OnesLike": _ones_like,
+    "ConvertToTensor": _same,
+    "Cast": _same,
 }

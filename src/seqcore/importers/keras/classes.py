@@ -17,6 +17,7 @@ from ...graph import ActivationSpec
 from ...layers import Layer
 from .config import (
     LAYERS_AS_FUNCTIONS,
+    MODELS,
     Config,
     NotSupportedError,
     Option,
@@ -512,6 +513,8 @@ def layer_of(c: Config, **calls: Any) -> Layer:
     NotSupportedError
         With all that stands against it.
     """
+    if c.kind in MODELS and c.nested is not None:
+        return c.nested(c)  # type: ignore[no-any-return]
     if c.kind not in CLASSES:
         raise NotSupportedError(REFUSED.get(c.kind, f"the class {short(c.kind)} is not supported"))
     c.check_origin()

@@ -17,6 +17,7 @@ from ...graph import ActivationSpec
 
 __all__ = [
     "COMMON",
+    "MODELS",
     "Config",
     "NotSupportedError",
     "Option",
@@ -33,6 +34,9 @@ __all__ = [
     "short",
     "size",
 ]
+
+
+MODELS = ("Sequential", "Functional", "Model")
 
 
 class NotSupportedError(Exception):
@@ -167,7 +171,7 @@ def _dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value is not None and value not in _POLICIES:
+    if value is not None and not (isinstance(value, str) and value in _POLICIES):
         raise NotSupportedError(f"{option} {short(value)}; only float32 is supported")
 
 

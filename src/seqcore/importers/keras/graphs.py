@@ -18,12 +18,11 @@ from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistribute
 from .booleans import Boolean, mask_of
 from .calls import KerasCall, Reference, calls_of, ends_of, references
 from .classes import CLASSES, layer_of
-from .config import Config, NotSupportedError, Option, Version, ignored, only, short
+from .config import MODELS, Config, NotSupportedError, Option, Version, ignored, only, short
 from .operations import is_operation, reads_ids, run
 
-__all__ = ["INPUT_OPTIONS", "MODELS", "ModelReader"]
+__all__ = ["INPUT_OPTIONS", "ModelReader"]
 
-MODELS = ("Sequential", "Functional", "Model")
 _INPUT_DTYPES = frozenset(
     ["float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"]
 )
@@ -33,7 +32,7 @@ def _input_dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value not in _INPUT_DTYPES and value is not None:
+    if value is not None and not (isinstance(value, str) and value in _INPUT_DTYPES):
         raise NotSupportedError(f"an input of {option} {short(value)} is not supported")
 
 
@@ -250,8 +249,6 @@ class ModelReader:
         if c.kind == "InputLayer":
             c.check_origin()
             c.options(INPUT_OPTIONS)
-        elif c.kind in MODELS:
-            node.layer = self._nested(c)
         elif not is_operation(c):
             node.layer = layer_of(c, **self._call_options(node))
         if node.layer is not None:
@@ -398,6 +395,8 @@ class ModelReader:
                 what = "a mask" if isinstance(value, Boolean) else f"the constant {short(value)}"
                 raise NotSupportedError(f"called with {what}")
         options: dict[str, Any] = {"initial_state": states} if states else {}
+        if states and node.config.major == 3 and masks is None:
+            options["masked"] = False  # Keras 3 finds no mask for one of two arguments
         result = node.layer(*given, masks=masks, **options)
         return result if isinstance(result, tuple) else (result,)
 

@@ -30,6 +30,9 @@ _AXIS = ("axis", "axes")
 
 def is_operation(c: Config) -> bool:
     module = c.entry.get("module")
+    if module is None and c.major == 3:
+        # A legacy .h5 does not say where a class is from; every layer can be trained or not.
+        return (c.kind in OPERATIONS or c.kind in BOOLEANS) and "trainable" not in c.values
     return c.kind in _LAMBDAS or (isinstance(module, str) and module.startswith(_KERAS_OPS))
 
 
@@ -343,5 +346,15 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(["Concatenate", "concat"], _concatenate),
     **dict.fromkeys(["Matmul", "linalg.matmul"], _matmul),
     **dict.fromkeys(["Cast", "cast"], _cast),
-    **dict.fromkeys(["Identity", "identity", "StopGradient", "stop_gradient"], _same),
+    **dict.fromkeys(
+        [
+            "Identity",
+            "identity",
+            "ConvertToTensor",
+            "convert_to_tensor",
+            "StopGradient",
+            "stop_gradient",
+        ],
+        _same,
+    ),
 }
