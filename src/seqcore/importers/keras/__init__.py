@@ -1,7 +1,7 @@
 """Keras models -> Model: files of every version, and live models.
 
 config.py      options and activations of one layer
-classes.py     class and options -> a layer without weights
+classes.py     class and options -> a layer without weights; refused.py why some are not
 calls.py       how configs write calls
 graphs.py      config of a model -> layers called on each other
 operations.py  operations outside of layers

@@ -1,7 +1,8 @@
 """Layers of a Keras config: class and options in, one of our layers without weights out.
 
-Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Weights are
-weights.py's, and how layers are called graphs.py's. Options: config.py.
+Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Those that
+are not supported are in refused.py. Weights are weights.py's, how layers are called graphs.py's,
+and the options of one config.py's.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from .config import (
     short,
     size,
 )
+from .refused import REFUSED
 
-__all__ = ["CLASSES", "REFUSED", "KerasClass", "layer_of"]
+__all__ = ["CLASSES", "KerasClass", "layer_of"]
 
 Options = dict[str, Any]
 
@@ -488,36 +490,15 @@ _TRAINING = {
         "AlphaDropout": ("rate", "noise_shape"),
         "ActivityRegularization": ("l1", "l2"),
     }.items()
-} | {"Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(3,))}
+} | {
+    "Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(2, 3))
+}
 
 CLASSES: Mapping[str, KerasClass] = {
     **_RECURRENT, **_FRAMES, **_ACTIVATIONS, **_WINDOWS, **_SHAPES, **_NORMS, **_ATTENTION,
     **_TRAINING,
 }  # fmt: skip
 LAYERS_AS_FUNCTIONS.update({kind: _function(kind) for kind in _ACTIVATIONS})
-
-_TWO_D = "images are not sequences"
-REFUSED: Mapping[str, str] = {
-    "Lambda": "a Lambda is code, and code in a file is not run",
-    "TensorFlowOpLayer": "operations of TensorFlow 2.0 to 2.3 are raw graph nodes",
-    "GroupedQueryAttention": "its heads share keys, which is not supported yet",
-    "GroupQueryAttention": "its heads share keys, which is not supported yet",
-    "ConvLSTM1D": "its cell is a convolution",
-    "ConvLSTM2D": "its cell is a convolution",
-    "ConvLSTM3D": "its cell is a convolution",
-    "LocallyConnected1D": "its kernels differ from frame to frame",
-    "Highway": "a layer of Keras 1 alone",
-    "MaxoutDense": "a layer of Keras 1 alone",
-    "SpectralNormalization": "it wraps a layer whose kernel it changes as it runs",
-    "TextVectorization": "text is not tokenised here",
-    "StringLookup": "text is not tokenised here",
-    "IntegerLookup": "ids are not translated here",
-    "Hashing": "text is not tokenised here",
-    "Discretization": "features are not binned here",
-    "CategoryEncoding": "ids are not encoded here",
-    **dict.fromkeys(["Conv2D", "Conv3D", "MaxPooling2D", "AveragePooling2D"], _TWO_D),
-    **dict.fromkeys(["GlobalAveragePooling2D", "GlobalMaxPooling2D", "BatchNorm2D"], _TWO_D),
-}
 
 
 def layer_of(c: Config, **calls: Any) -> Layer:
