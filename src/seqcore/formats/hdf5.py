@@ -443,7 +443,8 @@ class H5Reader:
         if text is None:
             self.refuse(
                 "expected a whole Keras model; there is no model_config. If it holds weights alone "
-                "(save_weights), make the layers and give them to the model: Model.load_weights"
+                "(save_weights), the layers are yours to give: make the model without weights, and "
+                "call its load_weights; seqcore.read_weights reads the arrays"
             )
         if len(text) != 1:
             self.refuse(f"attribute 'model_config': expected one string; found {len(text)}")

@@ -33,7 +33,8 @@ from ...errors import (
 from ...formats.hdf5 import read_keras_h5
 from ...formats.keras_archive import read_keras_archive, read_keras_weights
 from ...formats.keras_trees import WeightTree
-from ...layers import Composite, Layer, snake_case
+from ...graph import unique_names
+from ...layers import Composite, Layer, TimeDistributed, snake_case
 from ...model import Model
 from .config import Version, short
 from .graphs import ModelReader
@@ -126,7 +127,8 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
     """Return a model with the weights of a file: `Model.load_weights`."""
     file = read_keras_weights(path)
     network, names = model.network()
-    stems = {layer: snake_case(layer.kind) for layer in network.layers}
+    names = {**names, **_names_inside(network)}
+    stems = {layer: _stem(layer, file.weights) for layer in names}
     with _about(file.source):
         if isinstance(file.weights, WeightTree):
             arrays = from_tree(network, file.weights, names, stems)
@@ -134,6 +136,29 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
             lists = _by_order(network, file.weights, names)
             arrays = from_lists(network, lists, names, ())
         return _finished(network, arrays)
+
+
+def _names_inside(layer: Layer) -> dict[Layer, str]:
+    """Return what the layers inside of the models in a model are called."""
+    found: dict[Layer, str] = {}
+    for part in _parts(layer):
+        inner = part.layer if isinstance(part, TimeDistributed) else part
+        parts = _parts(inner)
+        given = unique_names((each.name, each.stem) for each in parts)
+        found |= dict(zip(parts, given, strict=True)) | _names_inside(inner)
+    return found
+
+
+def _parts(layer: Layer) -> list[Layer]:
+    return layer.layers if isinstance(layer, Composite) else []
+
+
+def _stem(layer: Layer, weights: WeightTree | Lists) -> str:
+    """Return a layer's Keras class in snake_case; of a model, the one that the file has."""
+    if not isinstance(layer, Composite):
+        return snake_case(layer.kind)
+    groups = weights.groups.get("layers") if isinstance(weights, WeightTree) else None
+    return "functional" if groups and "functional" in groups.groups else "sequential"
 
 
 def _by_order(network: Composite, lists: Lists, names: Mapping[Layer, str]) -> Lists:

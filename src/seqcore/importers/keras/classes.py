@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import layers
-from ...errors import UnsupportedLayerError
+from ...errors import OptionError, UnsupportedLayerError
 from ...graph import ActivationSpec
 from ...layers import Layer
 from .config import (
@@ -528,3 +528,5 @@ def layer_of(c: Config, **calls: Any) -> Layer:
         return known.make(c, options)
     except UnsupportedLayerError as error:
         raise NotSupportedError("; ".join(why for _, why in error.layers)) from error
+    except OptionError as error:  # what Keras takes and our layer does not
+        raise NotSupportedError(str(error)) from error
