@@ -256,6 +256,11 @@ class Version:
         return "keras3" if self.number >= (3, 4, 0) else "keras2"
 
     @property
+    def attends_masks(self) -> bool:
+        """Whether MultiHeadAttention sees the masks of what it reads, and hands one on."""
+        return self.number >= (2, 10, 0)
+
+    @property
     def strips_masks(self) -> bool:
         """Whether MultiHeadAttention takes the masks away from what it reads, for all others."""
         return self.number >= (3, 8, 0)

@@ -432,6 +432,8 @@ class ModelReader:
             if not isinstance(value, Symbol):
                 what = "a mask" if isinstance(value, Boolean) else f"the constant {short(value)}"
                 raise NotSupportedError(f"called with {what}")
+        if node.config.kind == "MultiHeadAttention" and not self.version.attends_masks:
+            masks = [None] * len(given)
         if masks is None and any(value in bare for value in given):
             masks = [None if value in bare else Mask("of", (value,)) for value in given]
         options: dict[str, Any] = {"initial_state": states} if states else {}
