@@ -147,7 +147,11 @@ def _bidirectional(c: Config, options: Options) -> Layer:
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
-    return layers.TimeDistributed(_inner(c, options["layer"], Layer), name=c.name)
+    inner = _inner(c, options["layer"], Layer)
+    masks = isinstance(inner, layers.Masking) or getattr(inner, "mask_zero", False)
+    if masks and c.major < 3:  # Keras 3 hands no such mask on
+        raise NotSupportedError("masks of the frames inside of frames, as Keras 2 hands them on")
+    return layers.TimeDistributed(inner, name=c.name)
 
 
 _INNER = raw("a layer of this page")
