@@ -71,23 +71,24 @@ def versions(numbers: Sequence[int]) -> str:
 # ---- What files may say -------------------------------------------------------------------------
 
 _TAKES = {
-    "one": "takes one value",
-    "many": "takes several values",
-    "states": "takes one value, and initial states",
+    "one": "one value",
+    "many": "several values",
+    "states": "one value, and initial states",
 }
 
 
 def layers() -> str:
     """Return every class with its options; classes that share all of that, together."""
     same = grouped((kind, _said(known)) for kind, known in CLASSES.items())
-    return "\n".join(f"**{'**, **'.join(kinds)}**{said}" for said, kinds in same.items())
+    return "\n".join(f"**{'**, **'.join(kinds)}**.{said}" for said, kinds in same.items())
 
 
 def _said(known: KerasClass) -> str:
-    takes = _TAKES[known.takes] if isinstance(known.takes, str) else f"takes {code(known.takes)}"
-    lines = [f" (Keras {versions(known.keras)}) {takes}.{known.note and ' '}{known.note}"]
+    takes = _TAKES[known.takes] if isinstance(known.takes, str) else code(known.takes)
+    note = f" {known.note}" if known.note else ""
+    lines = [f" Keras {versions(known.keras)}. Takes {takes}.{note}"]
     free = [
-        f"`{name}` {option.told}{_default(option)}"
+        f"`{name}`: {option.told}{_default(option)}"
         for name, option in known.options.items()
         if option.kept
     ]
@@ -96,7 +97,7 @@ def _said(known: KerasClass) -> str:
         lines.append(f"- at a call: {code(known.calls)}")
     fixed = {name: option.told for name, option in known.options.items() if not option.kept}
     for told, names in grouped(fixed.items()).items():
-        lines.append(f"- {code(names)} {told}")
+        lines.append(f"- {code(names)}: {told}")
     return "\n".join(lines) + "\n"
 
 
@@ -105,7 +106,7 @@ def _default(option: Option) -> str:
     default = option.default
     if isinstance(default, (bool, int, float, str, list, tuple)):
         return f" (`{json.dumps(default)}`)"
-    return "" if default is None else ", always there"
+    return "" if default is None else " (required)"
 
 
 def common() -> str:
@@ -114,7 +115,9 @@ def common() -> str:
 
 
 def inputs() -> str:
-    return table(["option", "may be"], [[code(names), told] for told, names in _told(INPUT_OPTIONS)])
+    return table(
+        ["option", "may be"], [[code(names), told] for told, names in _told(INPUT_OPTIONS)]
+    )
 
 
 def _told(options: Mapping[str, Option]) -> Iterator[tuple[str, list[str]]]:
@@ -130,9 +133,9 @@ def keras_1() -> str:
     """Return the classes and options of Keras 1 that have another name in Keras 2."""
     rows = []
     for kind, (now, options) in KERAS_1.items():
-        renamed = ", ".join(f"`{old}` {new}" for old, new in options.items())
+        renamed = ", ".join(f"`{old}` `{new}`" for old, new in options.items())
         rows.append([f"`{kind}`", f"`{now}`", renamed])
-    return table(["Keras 1", "Keras 2", "options, with what they are now"], rows)
+    return table(["Keras 1", "Keras 2", "options: then, now"], rows)
 
 
 def activations() -> str:
@@ -154,16 +157,12 @@ def _spec(spec: ActivationSpec | None) -> str:
 
 def operations() -> str:
     """Return the operations outside of layers, by the names of Keras 3 and of TensorFlow."""
-    rows = []
-    for names in grouped(OPERATIONS.items()).values():
-        rows.append(_both(names))
+    rows = [_both(names) for names in grouped(OPERATIONS.items()).values()]
     return table(["Keras 3", "TensorFlow"], rows)
 
 
 def booleans() -> str:
-    rows = [_both(names) for names in grouped(BOOLEANS.items()).values()]
-    text = table(["Keras 3", "TensorFlow"], rows)
-    return text + f"\nToken ids may go into {code(COMPARISONS)}.\n"
+    return f"{code(BOOLEANS)}. Token ids may go into {code(COMPARISONS)}.\n"
 
 
 def _both(names: Sequence[str]) -> list[str]:
@@ -225,15 +224,16 @@ def _refusal(name: str) -> str:
 _DENSE = {"class_name": "Dense", "config": {"units": SIZE}}
 _LSTM = {"class_name": "LSTM", "config": {"units": SIZE, "return_sequences": True}}
 _LSTM_CELL = {"class_name": "LSTMCell", "config": {"units": SIZE}}
+
+
+def _each(kinds: str, options: Any) -> dict[str, Any]:
+    return dict.fromkeys(kinds.split(), options)
+
+
 # The options without which a layer cannot be made. Values are (B, T, 4), or ids (B, T).
 _NEEDED: Mapping[str, Mapping[str, Any]] = {
-    **dict.fromkeys(
-        [
-            "SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "SimpleRNNCell", "LSTMCell",
-            "GRUCell", "Dense",
-        ],
-        {"units": SIZE},
-    ),
+    **_each("SimpleRNN LSTM GRU CuDNNLSTM CuDNNGRU", {"units": SIZE}),
+    **_each("SimpleRNNCell LSTMCell GRUCell Dense", {"units": SIZE}),
     "StackedRNNCells": {"cells": [_LSTM_CELL]},
     "RNN": {"cell": _LSTM_CELL},
     "Bidirectional": {"layer": _LSTM, "merge_mode": "concat"},
@@ -243,11 +243,9 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
     "LeakyReLU": {"negative_slope": 0.3, "alpha": 0.3},
     "ELU": {"alpha": 1.0},
     "ThresholdedReLU": {"theta": 1.0},
-    **dict.fromkeys(
-        ["Conv1D", "SeparableConv1D", "Conv1DTranspose"], {"filters": SIZE, "kernel_size": 2}
-    ),
+    **_each("Conv1D SeparableConv1D Conv1DTranspose", {"filters": SIZE, "kernel_size": 2}),
     "DepthwiseConv1D": {"kernel_size": 2},
-    **dict.fromkeys(["MaxPooling1D", "AveragePooling1D"], {"pool_size": 2}),
+    **_each("MaxPooling1D AveragePooling1D", {"pool_size": 2}),
     "Cropping1D": {"cropping": [1, 1]},
     "ZeroPadding1D": {"padding": [1, 1]},
     "UpSampling1D": {"size": 2},
@@ -258,28 +256,23 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
     "Dot": {"axes": 2},
     "EinsumDense": {"equation": "abc,cd->abd", "output_shape": [None, SIZE]},
     "GroupNormalization": {"groups": 2},
-    "Normalization": {"axis": -1, "mean": [0.0] * SIZE, "variance": [1.0] * SIZE},
     "Rescaling": {"scale": 2.0},
     "PReLU": {"shared_axes": [1]},
     "MultiHeadAttention": {"num_heads": 1, "key_dim": SIZE},
-}  # fmt: skip
+}
 # Options that change what a mask or a stream meets.
 _VARIANTS: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    **dict.fromkeys(
-        ["SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "RNN"],
+    **_each(
+        "SimpleRNN LSTM GRU CuDNNLSTM CuDNNGRU RNN",
         [{"return_sequences": True}, {"go_backwards": True}],
     ),
     "Embedding": [{"mask_zero": True}],
-    "TimeDistributed": [{"layer": {"class_name": "Flatten", "config": {}}}],
-    **dict.fromkeys(["Conv1D", "DepthwiseConv1D", "SeparableConv1D"], [{"padding": "causal"}]),
+    **_each("Conv1D DepthwiseConv1D SeparableConv1D", [{"padding": "causal"}]),
     "Cropping1D": [{"cropping": [0, 0]}],
     "Reshape": [{"target_shape": [SIZE, -1]}],
     "Concatenate": [{"axis": 1}],
     "Softmax": [{"axis": 1}],
-    "PReLU": [{"shared_axes": None}],
-    **dict.fromkeys(
-        ["LayerNormalization", "RMSNormalization", "UnitNormalization"], [{"axis": [1, 2]}]
-    ),
+    **_each("LayerNormalization RMSNormalization UnitNormalization", [{"axis": [1, 2]}]),
 }
 _VALUES = {"many": 2, "one": 1, "states": 1}
 
@@ -322,7 +315,7 @@ class Case:
 
 
 def _short(value: Any) -> str:
-    return value["class_name"] if isinstance(value, dict) else str(value)
+    return value["class_name"] if isinstance(value, dict) else repr(value)
 
 
 def _cases() -> Iterator[Case]:
@@ -331,12 +324,25 @@ def _cases() -> Iterator[Case]:
             yield Case(kind, known.keras[-1], options)
 
 
+def _answers(cases: Iterable[Case], ask: Callable[[Case], Any]) -> dict[Any, list[str]]:
+    """Group layers by what they answer; options are told where they make a difference."""
+    found = {}
+    plain: dict[str, Any] = {}
+    for case in cases:
+        answer = ask(case)
+        if not case.options or answer != plain[case.kind]:
+            found[case.title] = answer
+        if not case.options:
+            plain[case.kind] = answer
+    return grouped(found.items())
+
+
 # ---- Masks --------------------------------------------------------------------------------------
 
 
 def masks() -> str:
     """Return what layers of one value do with its mask."""
-    found = grouped((case.title, _of_one(case)) for case in _cases() if case.values == 1)
+    found = _answers([case for case in _cases() if case.values == 1], _of_one)
     rows = [[reads, gives, code(titles)] for (gives, reads), titles in found.items()]
     return table(["reads it", "its result has", "layers"], rows)
 
@@ -384,7 +390,11 @@ def _mask(mask: Mask | None, given: Sequence[Mask | None]) -> str:
     if mask is None:
         return "none"
     if mask in given:
-        return "the same mask" if len(given) == 1 else f"the {('first', 'second')[given.index(mask)]}'s"
+        return (
+            "the same mask"
+            if len(given) == 1
+            else f"the {('first', 'second')[given.index(mask)]}'s"
+        )
     told = {"any": "frames of any", "all": "frames of all", "concat": "one behind the other"}
     return told.get(mask.kind, "a mask of its own")
 
@@ -394,7 +404,7 @@ def _mask(mask: Mask | None, given: Sequence[Mask | None]) -> str:
 
 def streams() -> str:
     """Return which layers can be stepped, and what the others say."""
-    found = grouped((case.title, _stepped(case)) for case in _cases())
+    found = _answers(_cases(), _stepped)
     return table(["in a stream", "layers"], [[why, code(titles)] for why, titles in found.items()])
 
 
@@ -418,14 +428,16 @@ def _stepped(case: Case) -> str:
 
 
 def _zeros(shape: Sequence[int | None] | None) -> Any:
-    sizes = (SIZE,) if shape is None else shape
+    sizes = (1, SIZE) if shape is None else shape  # PReLU: T shared
     return np.zeros([SIZE if size is None else size for size in sizes], np.float32)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {
-    "layers": layers, "common": common, "inputs": inputs, "refused": refused, "keras_1": keras_1,
-    "activations": activations, "operations": operations, "booleans": booleans, "foreign": foreign,
-    "masks": masks, "merges": merges, "streams": streams,
+TABLES: Mapping[str, Callable[[], str]] = {  # in the page's order
+    function.__name__: function
+    for function in (
+        foreign, inputs, layers, common, refused, activations, operations, booleans, masks, merges,
+        streams, keras_1,
+    )
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -130,10 +130,7 @@ class EinsumDense(Layer):
         if (bias is None) != (self.bias_axes is None):
             raise OptionError(f"{self.label}: a bias and bias_axes belong together")
         if bias is not None and self.bias_axes is not None:
-            first = min(self.made.index(c) for c in self.bias_axes)
-            axes = self.made[first:]
-            shape = tuple(size[c] if c in self.bias_axes else 1 for c in axes)
-            b += layouts.weight(bias, self.label, "bias", shape)
+            b += layouts.weight(bias, self.label, "bias", self._bias_shape(size))
         self.W, self.b = np.ascontiguousarray(W), b.reshape(units)
         self.W.flags.writeable = self.b.flags.writeable = False
 
@@ -150,20 +147,28 @@ class EinsumDense(Layer):
             )
         return cls(equation, *given, **options)
 
-    def keras_weights(self) -> list[Slot]:
-        made = dict(zip(self.made, self.output_sizes, strict=True))
-        kernel = Slot("kernel", tuple(made.get(axis) for axis in self.kernel_axes))
-        return [kernel, Slot("bias", None)][: 1 if self.bias_axes is None else 2]
-
-    def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
-        options = {
-            "activation": self.activation, "bias_axes": self.bias_axes, "name": self.name,
-        }  # fmt: skip
-        return EinsumDense.from_keras(arrays, self.equation, **options)
-
     @property
     def built(self) -> bool:
         return self.W is not None
+
+    def keras_weights(self) -> list[Slot]:
+        size = dict(zip(self.made, self.output_sizes, strict=True))
+        found = [Slot("kernel", tuple(size.get(c) for c in self.kernel_axes))]
+        if self.bias_axes is not None:
+            found.append(Slot("bias", self._bias_shape(size)))
+        return found
+
+    def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
+        return EinsumDense(
+            self.equation, *arrays, activation=self.activation, bias_axes=self.bias_axes,
+            name=self.name,
+        )  # fmt: skip
+
+    def _bias_shape(self, size: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the sizes of the result's axes from the first on that the bias has."""
+        axes = self.bias_axes or ""
+        first = min(self.made.index(c) for c in axes)
+        return tuple(size[c] if c in axes else 1 for c in self.made[first:])
 
     def input_spec(self) -> tuple[Shape, str] | None:
         if self.input_sizes is None or self.rank is None:

@@ -466,13 +466,6 @@ class Normalization(Normalized):
         else:
             self.c, self.W, self.b = _fixed(first, rank), _fixed(1 / deviation, rank), zero
 
-    def keras_weights(self) -> list[Slot]:
-        if not self.adapted:
-            return []
-        shape = () if self.shared else (None,) * len(self.axes)
-        found = [Slot(role, shape, trainable=False) for role in ("mean", "variance")]
-        return [*found, Slot("count", (), trainable=False, floats=False)]
-
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Normalization:
         """Make the layer from an adapted Keras Normalization's ``get_weights()``.
@@ -488,6 +481,13 @@ class Normalization(Normalized):
         made = cls(**options, mean=given[0], variance=given[1])
         made.adapted = True
         return made
+
+    def keras_weights(self) -> list[Slot]:
+        if not self.adapted:
+            return []  # numbers of the configuration
+        shape = () if self.shared else (None,) * len(self.axes)
+        count = Slot("count", (), trainable=False, floats=False)
+        return [Slot(role, shape, trainable=False) for role in self.weights] + [count]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         mean = self.weights["mean"]

@@ -158,7 +158,12 @@ _INNER = raw("a layer of this page")
 _RECURRENT = {
     "SimpleRNN": KerasClass(_same("SimpleRNN"), {**_CELL, **_TIME}, "states"),
     "LSTM": KerasClass(_same("LSTM"), {**_GATED, **_TIME}, "states"),
-    "GRU": KerasClass(_same("GRU"), {**_GRU, **_TIME}, "states"),
+    "GRU": KerasClass(
+        _same("GRU"),
+        {**_GRU, **_TIME},
+        "states",
+        note="A file without `reset_after` is of the first Keras 2, or of Keras 1.",
+    ),
     "CuDNNLSTM": KerasClass(_cudnn("LSTM"), _CUDNN, "states", keras=(2,)),
     "CuDNNGRU": KerasClass(_cudnn("GRU", reset_after=True), _CUDNN, "states", keras=(2,)),
     "SimpleRNNCell": KerasClass(_same("SimpleRNNCell"), _CELL, "states", keras=(2, 3)),
@@ -200,7 +205,9 @@ def _embedding(c: Config, options: Options) -> Layer:
 _FRAMES = {
     "Dense": KerasClass(_same("Dense"), {"units": size(), **_AFFINE}),
     "Embedding": KerasClass(
-        _embedding, {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)}
+        _embedding,
+        {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)},
+        note="An input that it reads takes integers, whatever dtype the file gives it.",
     ),
     "Masking": KerasClass(_same("Masking"), {"mask_value": number(0.0)}),
 }
@@ -247,7 +254,9 @@ _ACTIVATIONS = {
         keras=(2, 3),
     ),
     "LeakyReLU": KerasClass(
-        _leaky_relu, {"negative_slope": maybe(number()), "alpha": maybe(number())}
+        _leaky_relu,
+        {"negative_slope": maybe(number()), "alpha": maybe(number())},
+        note="The slope is `negative_slope` in Keras 3, `alpha` before.",
     ),
     "ELU": KerasClass(_same("ELU"), {"alpha": number()}),
     "Softmax": KerasClass(_same("Softmax"), {"axis": axis(-1)}, keras=(2, 3)),
@@ -375,6 +384,12 @@ def _unit(c: Config, options: Options) -> Layer:
     return layers.UnitNormalization(epsilon=least, name=c.name, **options)
 
 
+def _normalization(c: Config, options: Options) -> Layer:
+    given = {name: value for name, value in options.items() if value is not None}
+    given["axis"] = options["axis"] or None  # Keras 3 writes no axis as []
+    return layers.Normalization(name=c.name, **given)
+
+
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -405,10 +420,11 @@ _NORMS = {
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
-        _same("Normalization"),
+        _normalization,
         {
-            "axis": raw("axis, axes, or null", -1), "mean": raw("array, or null", None),
-            "variance": raw("array, or null", None), "invert": flag(False),
+            "axis": raw("axis or axes, not the batch; null or [] for none", -1),
+            "mean": raw("array, or null", None), "variance": raw("array, or null", None),
+            "invert": flag(False),
         },
         keras=(2, 3),
     ),
