@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, told
 from .base import Array, Layer, Shape, Slot, whole
 from .feedforward import ActivationLike, features
@@ -133,6 +133,19 @@ class EinsumDense(Layer):
             b += layouts.weight(bias, self.label, "bias", self._bias_shape(size))
         self.W, self.b = np.ascontiguousarray(W), b.reshape(units)
         self.W.flags.writeable = self.b.flags.writeable = False
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[ArrayLike], equation: str, **options: Any) -> EinsumDense:
+        """Make the layer from a Keras EinsumDense's ``get_weights()``."""
+        name = options.get("name") or "EinsumDense"
+        given = layouts.keras_arrays(arrays, name, ("kernel", "bias"))
+        expected = 1 if options.get("bias_axes") is None else 2
+        if len(given) != expected:
+            raise WeightsError(
+                f"layer {name!r}: expected {expected} arrays, a bias where there are bias_axes; "
+                f"found {len(given)}"
+            )
+        return cls(equation, *given, **options)
 
     @property
     def built(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import layers
-from ...errors import UnsupportedLayerError
+from ...errors import OptionError, UnsupportedLayerError
 from ...graph import ActivationSpec
 from ...layers import Layer
 from .config import (
@@ -147,7 +147,11 @@ def _bidirectional(c: Config, options: Options) -> Layer:
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
-    return layers.TimeDistributed(_inner(c, options["layer"], Layer), name=c.name)
+    inner = _inner(c, options["layer"], Layer)
+    masks = isinstance(inner, layers.Masking) or getattr(inner, "mask_zero", False)
+    if masks and c.major < 3:  # Keras 3 hands no such mask on
+        raise NotSupportedError("masks of the frames inside of frames, as Keras 2 hands them on")
+    return layers.TimeDistributed(inner, name=c.name)
 
 
 _INNER = raw("a layer of this page")
@@ -326,7 +330,7 @@ _WINDOWS = {
 
 def _merge(kind: str) -> Callable[[Config, Options], Layer]:
     def make(c: Config, options: Options) -> Layer:
-        rule = "keras3" if c.major == 3 else "keras2"
+        rule = c.version.mask_rule
         return getattr(layers, kind)(name=c.name, mask_rule=rule, **options)  # type: ignore[no-any-return]
 
     return make
@@ -447,6 +451,8 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
     del options["attention_axes"]
+    if not c.version.zeroes_unseen:
+        options["dropout"] = 0.0  # with which Keras's way through softmax differs
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
@@ -542,3 +548,5 @@ def layer_of(c: Config, **calls: Any) -> Layer:
         return known.make(c, options)
     except UnsupportedLayerError as error:
         raise NotSupportedError("; ".join(why for _, why in error.layers)) from error
+    except OptionError as error:  # what Keras takes and our layer does not
+        raise NotSupportedError(str(error)) from error
