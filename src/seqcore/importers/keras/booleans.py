@@ -32,6 +32,7 @@ class Frames:
 @dataclass(frozen=True)
 class Constant:
     value: bool
+    like: Symbol | None = None
 
 
 @dataclass(frozen=True)
@@ -77,20 +78,30 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
     if isinstance(x, Elements) and last:
         return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
     if isinstance(x, Joined) and last and not keepdims:
-        if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return _unsupported("a constant") if x.along_time else Constant(True)
-        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         if x.along_time:
-            if len(masks) < len(x.parts):
-                return _unsupported("masks of which one is a constant, joined over time")
-            joined = masks[0]
-            for mask in masks[1:]:  # a mask has its own frames
-                joined = Mask("concat", (joined, mask, joined, mask))
-            return Frames(joined)
+            return _one_after_the_other(x.parts)
+        if any(isinstance(part, Constant) and part.value for part in x.parts):
+            return Constant(True)
+        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         return Frames(Mask("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
     return _unsupported("any")
+
+
+def _one_after_the_other(parts: Sequence[Frames | Constant]) -> Boolean:
+    sequences: list[tuple[Any, Mask | None]] = []
+    for part in parts:
+        if isinstance(part, Frames):
+            sequences.append((part.mask, part.mask))  # a mask has its own frames
+        elif part.value and part.like is not None:
+            sequences.append((part.like, None))
+        else:
+            return _unsupported("masks of which one is a constant, joined over time")
+    (so_far, mask), *others = sequences
+    for sequence, other in others:
+        so_far = mask = Mask("concat", (so_far, sequence, mask, other))
+    return Constant(True) if mask is None else Frames(mask)
 
 
 def _unsupported(what: str) -> Boolean:
@@ -132,12 +143,13 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
     return _unsupported("a concatenation")
 
 
-def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(False) if dtype == "bool" else _unsupported("zeros")
+def _like(value: bool) -> Callable[..., Boolean]:
+    def made(_ids: bool, x: Any, dtype: Any = None) -> Boolean:
+        if dtype != "bool":
+            return _unsupported("a constant")
+        return Constant(value, x if isinstance(x, Symbol) else None)
 
-
-def _ones_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(True) if dtype == "bool" else _unsupported("ones")
+    return made
 
 
 def _same(_ids: bool, x: Any, dtype: Any = None, **_layout: Any) -> Boolean:
@@ -160,8 +172,8 @@ BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
     "ExpandDims": _expand_dims,
     "Squeeze": _squeeze,
     "Concatenate": _concatenate,
-    "ZerosLike": _zeros_like,
-    "OnesLike": _ones_like,
+    "ZerosLike": _like(False),
+    "OnesLike": _like(True),
     "ConvertToTensor": _same,
     "Cast": _same,
 }
