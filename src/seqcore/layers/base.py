@@ -7,6 +7,7 @@ the core, not here.
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
 from collections.abc import Iterable, Sequence
@@ -376,17 +377,24 @@ class Layer:
         """Return the same layer with weights, given in the order of `keras_weights`."""
         if not self.keras_weights():
             return self
-        options = {name: given for name, given in self._options.items() if name not in _SIZES}
+        options = {name: given for name, given in self.options.items() if name not in _SIZES}
         made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
         return made
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its constructor was given, by name."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {**dict(zip(names, self._given, strict=False)), **self._options}
+
     # What all layers do.
 
+    _given: tuple[Any, ...]
     _options: dict[str, Any]
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:  # noqa: ARG004
+    def __new__(cls, *given: Any, **options: Any) -> Any:
         layer = super().__new__(cls)
-        layer._options = options
+        layer._given, layer._options = given, options
         return layer
 
     @property

@@ -482,6 +482,13 @@ class Normalization(Normalized):
         made.adapted = True
         return made
 
+    def keras_weights(self) -> list[Slot]:
+        if not self.adapted:
+            return []  # numbers of the configuration
+        shape = () if self.shared else (None,) * len(self.axes)
+        count = Slot("count", (), trainable=False, floats=False)
+        return [Slot(role, shape, trainable=False) for role in self.weights] + [count]
+
     def input_spec(self) -> tuple[Shape, str] | None:
         mean = self.weights["mean"]
         return super().input_spec() if mean is not None and mean.size > 1 else None

@@ -210,34 +210,66 @@ _COMMON_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 @dataclass(frozen=True)
 class Version:
-    """What of Keras's version changes the meaning of a config.
+    """Keras's version, and what of it changes the meaning of a config.
 
     Attributes
     ----------
-    major : int
-    zeroes_masked : bool
-        Whether Bidirectional makes both directions put out zeros at masked frames, as since the
-        Keras of TensorFlow 2.0; the Keras of its own did not before it was that one.
-    mirrors : bool or None
-        Whether kernels of convolutions are turned round in time, as Theano has them; None where the
-        file does not say.
+    number : tuple of int
+    tensorflow : bool
+        Whether it is the Keras of TensorFlow before the two became one ("2.2.4-tf").
+    backend : str or None
+        On which it ran; Keras 1 did not say.
     """
 
-    major: int
-    zeroes_masked: bool = True
-    mirrors: bool | None = False
+    number: tuple[int, int, int]
+    tensorflow: bool = False
+    backend: str | None = None
 
     @classmethod
     def of(cls, text: str, backend: str | None = None) -> Version | None:
-        """Read "3.15.1", "2.2.4-tf" and the like, and the backend's name."""
-        match = re.match(r"([123])\.(\d+)\.(\d+)(-tf)?", text)
+        """Read "3.15.1", "2.2.4-tf" and the like."""
+        match = re.match(r"([123])\.(\d{1,4})\.(\d{1,4})(-tf)?", text)
         if not match:
             return None
         major, minor, patch = (int(match[k]) for k in (1, 2, 3))
-        first = (2, 2, 4) if match[4] else (2, 4, 0)
-        unknown = major == 1 and backend is None
-        mirrors = None if unknown else backend == "theano"
-        return cls(major, (major, minor, patch) >= first, mirrors)
+        return cls((major, minor, patch), match[4] is not None, backend)
+
+    @property
+    def major(self) -> int:
+        return self.number[0]
+
+    @property
+    def zeroes_masked(self) -> bool:
+        """Whether both directions of Bidirectional put out zeros at masked frames.
+
+        They do since TensorFlow 2.0; the Keras of its own never did.
+        """
+        return self.number >= ((2, 2, 4) if self.tensorflow else (2, 4, 0))
+
+    @property
+    def mirrors(self) -> bool | None:
+        """Whether kernels of convolutions are turned round in time; None where nobody knows."""
+        return None if self.major == 1 and self.backend is None else self.backend == "theano"
+
+    @property
+    def mask_rule(self) -> str:
+        """Which masks merges have: those of Keras 3 came with 3.4."""
+        return "keras3" if self.number >= (3, 4, 0) else "keras2"
+
+    @property
+    def attends_masks(self) -> bool:
+        """Whether MultiHeadAttention sees the masks of what it reads, and hands one on."""
+        return self.number >= (2, 10, 0)
+
+    @property
+    def strips_masks(self) -> bool:
+        """Whether MultiHeadAttention takes the masks away from what it reads, for all others."""
+        return self.number >= (3, 8, 0)
+
+    @property
+    def zeroes_unseen(self) -> bool:
+        """Whether the softmax of MultiHeadAttention is 0, not uniform, where nothing is seen."""
+        return self.number >= (3, 10, 0)
 
 
 class Config:

@@ -328,6 +328,7 @@ class ModelReader:
     ) -> None:
         """Make every call that the outputs need, each when all that it reads is there."""
         needed = self._needed(nodes, ends)
+        stripped = self._stripped(nodes, needed) if self.version.strips_masks else {}
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -341,7 +342,8 @@ class ModelReader:
         while ready:
             key = ready.popleft()
             if key not in made:
-                made[key] = self._called(nodes[key[0]], nodes[key[0]].calls[key[1]], made)
+                call = nodes[key[0]].calls[key[1]]
+                made[key] = self._called(nodes[key[0]], call, made, stripped.get(key, set()))
             for reader in readers[key]:
                 waiting[reader] -= 1
                 if not waiting[reader]:
@@ -369,23 +371,59 @@ class ModelReader:
                 pending += [r[:2] for r in references(node.calls[index])]
         return needed
 
+    def _stripped(
+        self,
+        nodes: Mapping[str, _Node],
+        needed: Mapping[tuple[str, int], None],
+    ) -> dict[tuple[str, int], set[Reference]]:
+        """Return which inputs of each call have lost their masks to a MultiHeadAttention before it.
+
+        Keras 3 computes calls by their distance from the outputs, the farthest first, and those of
+        one distance in the order of the config.
+        """
+        if not any(node.config.kind == "MultiHeadAttention" for node in nodes.values()):
+            return {}
+        reads = {
+            key: list(references(nodes[key[0]].calls[key[1]]))
+            for key in needed
+            if not nodes[key[0]].is_input
+        }
+        depth = _depths(reads)
+        place = {name: number for number, name in enumerate(nodes)}
+        order = {key: (-depth.get(key, 0), place[key[0]], key[1]) for key in reads}
+        taken: dict[Reference, tuple[int, int, int]] = {}
+        for key in reads:
+            if nodes[key[0]].config.kind == "MultiHeadAttention":
+                for reference in reads[key]:
+                    taken[reference] = min(taken.get(reference, order[key]), order[key])
+        return {
+            key: {r for r in found if r in taken and taken[r] < order[key]}
+            for key, found in reads.items()
+        }
+
     def _called(
-        self, node: _Node, call: KerasCall, made: Mapping[tuple[str, int], Any]
+        self,
+        node: _Node,
+        call: KerasCall,
+        made: Mapping[tuple[str, int], Any],
+        stripped: set[Reference],
     ) -> Sequence[Any]:
-        """Return what a call gives; None for each part when it is not supported."""
+        """Return what a call gives; `stripped` are the inputs without the masks that they had."""
         try:
-            resolved = self._resolved([call.args, call.kwargs], made)
-            args, kwargs = resolved
+            args, kwargs = self._resolved([call.args, call.kwargs], made)
             if node.layer is None:
                 return run(node.config, args, kwargs)
-            return self._layer_called(node, args, dict(kwargs))
+            bare = [self._symbol(made, reference) for reference in stripped]
+            return self._layer_called(node, args, dict(kwargs), bare)
         except NotSupportedError as reason:
             self._collect(node.config, reason)
         except GraphError as error:
             self._collect(node.config, NotSupportedError(str(error)))
         return _Unsupported()
 
-    def _layer_called(self, node: _Node, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+    def _layer_called(
+        self, node: _Node, args: list[Any], kwargs: dict[str, Any], bare: Sequence[Any]
+    ) -> Sequence[Any]:
         assert node.layer is not None
         takes = CLASSES[node.config.kind].takes if node.config.kind in CLASSES else "many"
         given = list(_flat(args))
@@ -404,6 +442,10 @@ class ModelReader:
             if not isinstance(value, Symbol):
                 what = "a mask" if isinstance(value, Boolean) else f"the constant {short(value)}"
                 raise NotSupportedError(f"called with {what}")
+        if node.config.kind == "MultiHeadAttention" and not self.version.attends_masks:
+            masks = [None] * len(given)
+        if masks is None and any(value in bare for value in given):
+            masks = [None if value in bare else Mask("of", (value,)) for value in given]
         options: dict[str, Any] = {"initial_state": states} if states else {}
         if states and node.config.major == 3 and masks is None:
             options["masked"] = False  # Keras 3 finds no mask for one of two arguments
@@ -438,6 +480,29 @@ class ModelReader:
                 f"{reference.layer!r}"
             )
         return symbols[reference.output]
+
+
+def _depths(
+    reads: Mapping[tuple[str, int], Sequence[Reference]],
+) -> dict[tuple[str, int], int]:
+    """Return how far each call is from the outputs, along the longest way.
+
+    Calls that read each other have none; that they do is told elsewhere.
+    """
+    left: dict[tuple[str, int], int] = defaultdict(int)  # readers that are still to be counted
+    for found in reads.values():
+        for source in {reference[:2] for reference in found}:
+            left[source] += 1
+    depth: dict[tuple[str, int], int] = defaultdict(int)
+    ready = [key for key in reads if not left[key]]
+    while ready:
+        key = ready.pop()
+        for source in {reference[:2] for reference in reads.get(key, ())}:
+            depth[source] = max(depth[source], depth[key] + 1)
+            left[source] -= 1
+            if not left[source]:
+                ready.append(source)
+    return depth
 
 
 class _Unsupported(tuple[()]):

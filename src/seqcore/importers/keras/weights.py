@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -111,7 +112,7 @@ def _slots(
         ]
     trained = layer not in frozen
     return [
-        Slot(scope + slot.role, slot.shape, slot.home, slot.trainable and trained)
+        replace(slot, role=scope + slot.role, trainable=slot.trainable and trained)
         for slot in layer.keras_weights()
     ]
 
