@@ -114,7 +114,8 @@ def as_keras_2(source: str, entry: Any) -> Any:
 def _merge(values: Entry) -> Entry:
     """Return the layer that a Merge of Keras 1 is by its mode."""
     mode = values.get("mode")
-    if values.get("mode_type", "raw") != "raw" or mode not in _MODES:
+    known = isinstance(mode, str) and mode in _MODES
+    if values.get("mode_type", "raw") != "raw" or not known:
         return {"class_name": f"Merge with mode {short(mode)}", "config": values}
     options: Entry = {"name": values.get("name", "merge")}
     if mode == "concat":
