@@ -169,8 +169,10 @@ class ModelReader:
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
     ) -> list[Reference]:
-        """Count calls of models from 0: Keras counts the making of a model as the first, but Keras 3
-        in output_layers alone, and not of a Sequential.
+        """Count calls of models from 0.
+
+        Keras counts the making of a model as the first, but Keras 3 in output_layers alone, and not
+        of a Sequential.
         """
         if self.version.major == 3:
             return [

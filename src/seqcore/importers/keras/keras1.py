@@ -122,7 +122,7 @@ def _merge(values: Entry) -> Entry:
         options["axis"] = values.get("concat_axis", -1)
     if mode == "dot":
         options["axes"] = values.get("dot_axes", -1)
-    return {"class_name": _MODES[mode], "config": options}
+    return {"class_name": _MODES[str(mode)], "config": options}
 
 
 def _chain(source: str, entry: Entry, entries: list[Any]) -> Entry:
