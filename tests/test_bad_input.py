@@ -553,7 +553,6 @@ def zip_of(*members):
     [
         (torch_file, "read_weights.*LSTM.from_torch"),
         (torch_legacy, "read_weights.*LSTM.from_torch"),
-        (zip_of("metadata.json", "config.json", "model.weights.h5"), r"\.keras.*save it as \.h5"),
         (zip_of("a.npy"), "zip archive"),
         (lambda path: path.write_bytes(b"PK\3\4 and nothing more"), "damaged zip"),
         (lambda path: np.save(path.open("wb"), np.zeros(3)), "NumPy array"),

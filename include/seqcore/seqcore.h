@@ -27,9 +27,9 @@ extern "C" {
 
 /* The version of this header. Within a major version (a minor one before 1.0) a program runs with any newer library. */
 #define SC_VERSION_MAJOR 0
-#define SC_VERSION_MINOR 2
+#define SC_VERSION_MINOR 3
 #define SC_VERSION_PATCH 0
-/* The version of the library: "0.2.0". */
+/* The version of the library: "0.3.0". */
 SC_API const char *sc_version(void);
 
 #define SC_MAX_RANK 6

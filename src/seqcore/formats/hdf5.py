@@ -46,7 +46,7 @@ __all__ = [
 Array = NDArray[Any]
 LayerWeights = dict[str, list[tuple[str, Array]]]  # by layer; names and arrays in the file's order
 
-MAX_OBJECTS = 1 << 16  # groups and datasets of a file
+MAX_OBJECTS = 1 << 14  # groups and datasets of a file; a model of 200 layers has 1500
 MAX_LINK_DEPTH = 32  # Keras nests five deep
 MAX_CHUNKS = 1 << 16  # of all datasets together
 MAX_NAMES = 1 << 16  # in one list of layers or weights

@@ -7,6 +7,7 @@ the core, not here.
 
 from __future__ import annotations
 
+import inspect
 import operator
 import re
 from collections.abc import Iterable, Sequence
@@ -247,19 +248,24 @@ class Call:
             self.inputs
             + self.states
             + tuple(
-                symbol for mask in self.masks or () if mask is not None for symbol in _sources(mask)
+                symbol
+                for mask in _parts(self.masks or ())
+                for symbol in mask.sources
+                if isinstance(symbol, Symbol)
             )
         )
 
 
-def _sources(mask: Mask) -> list[Symbol]:
-    found: list[Symbol] = []
-    for source in mask.sources:
-        if isinstance(source, Mask):
-            found += _sources(source)
-        elif isinstance(source, Symbol):
-            found.append(source)
-    return found
+def _parts(masks: Iterable[Any]) -> list[Mask]:
+    """Return masks and all masks that they are made of, each once."""
+    found: dict[Mask, None] = {}
+    pending = list(masks)
+    while pending:
+        mask = pending.pop()
+        if isinstance(mask, Mask) and mask not in found:
+            found[mask] = None
+            pending += mask.sources
+    return list(found)
 
 
 def _symbols(values: Iterable[Any], label: str) -> tuple[Symbol, ...]:
@@ -371,17 +377,24 @@ class Layer:
         """Return the same layer with weights, given in the order of `keras_weights`."""
         if not self.keras_weights():
             return self
-        options = {name: given for name, given in self._options.items() if name not in _SIZES}
+        options = {name: given for name, given in self.options.items() if name not in _SIZES}
         made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
         return made
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its constructor was given, by name."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {**dict(zip(names, self._given, strict=False)), **self._options}
+
     # What all layers do.
 
+    _given: tuple[Any, ...]
     _options: dict[str, Any]
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:  # noqa: ARG004
+    def __new__(cls, *given: Any, **options: Any) -> Any:
         layer = super().__new__(cls)
-        layer._options = options
+        layer._given, layer._options = given, options
         return layer
 
     @property

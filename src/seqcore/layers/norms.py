@@ -486,8 +486,8 @@ class Normalization(Normalized):
         if not self.adapted:
             return []  # numbers of the configuration
         shape = () if self.shared else (None,) * len(self.axes)
-        found = [Slot(role, shape, trainable=False) for role in ("mean", "variance")]
-        return [*found, Slot("count", (), trainable=False, floats=False)]
+        count = Slot("count", (), trainable=False, floats=False)
+        return [Slot(role, shape, trainable=False) for role in self.weights] + [count]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         mean = self.weights["mean"]

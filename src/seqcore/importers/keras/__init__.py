@@ -1,7 +1,7 @@
 """Keras models -> Model: files of every version, and live models.
 
 config.py      options and activations of one layer
-classes.py     class and options -> a layer without weights
+classes.py     class and options -> a layer without weights; refused.py why some are not
 calls.py       how configs write calls
 graphs.py      config of a model -> layers called on each other
 operations.py  operations outside of layers
@@ -20,6 +20,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 from ...errors import (
     DtypeError,
@@ -110,6 +112,11 @@ def from_keras(model: Any) -> Model:
     if not model.built:
         raise OptionError(f"from_keras: {label} has no weights yet; call it or build it first")
     version = _live_version(model)
+    if not (version or "").startswith("3."):
+        raise OptionError(
+            f"from_keras: {label} is of Keras {version or 'of an unknown version'}; save it, and "
+            "load the file"
+        )
     try:
         config = json.loads(model.to_json())
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -239,9 +246,8 @@ def _live_version(model: Any) -> str | None:
 def _array(weight: Any) -> Any:
     """Return a Keras variable as an array, whatever the backend."""
     value = weight.value
-    if callable(getattr(value, "detach", None)):
+    if callable(getattr(value, "detach", None)):  # NumPy reads few of torch's tensors
         value = value.detach().cpu()
-        if value.dtype.is_floating_point and value.element_size() < 4:
-            value = value.float()
-        return value.numpy()
-    return weight.numpy()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16

@@ -82,8 +82,8 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
             return _one_after_the_other(x.parts)
         if any(isinstance(part, Constant) and part.value for part in x.parts):
             return Constant(True)
-        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
-        return Frames(Mask("any", masks)) if masks else Constant(False)
+        masks = [part.mask for part in x.parts if isinstance(part, Frames)]
+        return Frames(_merged("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
     return _unsupported("any")
@@ -108,6 +108,12 @@ def _unsupported(what: str) -> Boolean:
     raise NotSupportedError(f"{what} of values that are no masks of frames")
 
 
+def _merged(kind: str, masks: Sequence[Mask]) -> Mask:
+    """Return masks as one, equal ones once: a stack of Adds says the same again and again."""
+    different = tuple(dict.fromkeys(masks))
+    return different[0] if len(different) == 1 else Mask(kind, different)
+
+
 def _merge(kind: str) -> Callable[..., Boolean]:
     def merged(_ids: bool, a: Any, b: Any) -> Boolean:
         for one, other in ((a, b), (b, a)):
@@ -115,7 +121,7 @@ def _merge(kind: str) -> Callable[..., Boolean]:
                 # False or m, True and m: m; else the constant
                 return other if one.value == (kind == "all") else one
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
-            return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
+            return Frames(_merged(kind, [a.mask, b.mask]), a.expanded)
         return _unsupported("a logical operation")
 
     return merged

@@ -1,7 +1,8 @@
 """Layers of a Keras config: class and options in, one of our layers without weights out.
 
-Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Weights are
-weights.py's, and how layers are called graphs.py's. Options: config.py.
+Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Those that
+are not supported are in refused.py. Weights are weights.py's, how layers are called graphs.py's,
+and the options of one config.py's.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from .config import (
     short,
     size,
 )
+from .refused import REFUSED
 
-__all__ = ["CLASSES", "REFUSED", "KerasClass", "layer_of"]
+__all__ = ["CLASSES", "KerasClass", "layer_of"]
 
 Options = dict[str, Any]
 
@@ -145,14 +147,23 @@ def _bidirectional(c: Config, options: Options) -> Layer:
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
-    return layers.TimeDistributed(_inner(c, options["layer"], Layer), name=c.name)
+    inner = _inner(c, options["layer"], Layer)
+    masks = isinstance(inner, layers.Masking) or getattr(inner, "mask_zero", False)
+    if masks and c.major < 3:  # Keras 3 hands no such mask on
+        raise NotSupportedError("masks of the frames inside of frames, as Keras 2 hands them on")
+    return layers.TimeDistributed(inner, name=c.name)
 
 
 _INNER = raw("a layer of this page")
 _RECURRENT = {
     "SimpleRNN": KerasClass(_same("SimpleRNN"), {**_CELL, **_TIME}, "states"),
     "LSTM": KerasClass(_same("LSTM"), {**_GATED, **_TIME}, "states"),
-    "GRU": KerasClass(_same("GRU"), {**_GRU, **_TIME}, "states"),
+    "GRU": KerasClass(
+        _same("GRU"),
+        {**_GRU, **_TIME},
+        "states",
+        note="A file without `reset_after` is of the first Keras 2, or of Keras 1.",
+    ),
     "CuDNNLSTM": KerasClass(_cudnn("LSTM"), _CUDNN, "states", keras=(2,)),
     "CuDNNGRU": KerasClass(_cudnn("GRU", reset_after=True), _CUDNN, "states", keras=(2,)),
     "SimpleRNNCell": KerasClass(_same("SimpleRNNCell"), _CELL, "states", keras=(2, 3)),
@@ -194,7 +205,9 @@ def _embedding(c: Config, options: Options) -> Layer:
 _FRAMES = {
     "Dense": KerasClass(_same("Dense"), {"units": size(), **_AFFINE}),
     "Embedding": KerasClass(
-        _embedding, {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)}
+        _embedding,
+        {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)},
+        note="An input that it reads takes integers, whatever dtype the file gives it.",
     ),
     "Masking": KerasClass(_same("Masking"), {"mask_value": number(0.0)}),
 }
@@ -241,7 +254,9 @@ _ACTIVATIONS = {
         keras=(2, 3),
     ),
     "LeakyReLU": KerasClass(
-        _leaky_relu, {"negative_slope": maybe(number()), "alpha": maybe(number())}
+        _leaky_relu,
+        {"negative_slope": maybe(number()), "alpha": maybe(number())},
+        note="The slope is `negative_slope` in Keras 3, `alpha` before.",
     ),
     "ELU": KerasClass(_same("ELU"), {"alpha": number()}),
     "Softmax": KerasClass(_same("Softmax"), {"axis": axis(-1)}, keras=(2, 3)),
@@ -369,11 +384,12 @@ def _unit(c: Config, options: Options) -> Layer:
     return layers.UnitNormalization(epsilon=least, name=c.name, **options)
 
 
-def _no_axis(c: Config, option: str, value: Any) -> Any:
-    return [] if value in (None, []) else axis().read(c, option, value)
+def _normalization(c: Config, options: Options) -> Layer:
+    given = {name: value for name, value in options.items() if value is not None}
+    given["axis"] = options["axis"] or None  # Keras 3 writes no axis as []
+    return layers.Normalization(name=c.name, **given)
 
 
-_SHARED_AXIS = Option("axis or axes, not the batch, or none", _no_axis, None)
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -404,10 +420,11 @@ _NORMS = {
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
-        _same("Normalization"),
+        _normalization,
         {
-            "axis": _SHARED_AXIS, "mean": raw("array, or null", None),
-            "variance": raw("array, or null", None), "invert": flag(False),
+            "axis": raw("axis or axes, not the batch; null or [] for none", -1),
+            "mean": raw("array, or null", None), "variance": raw("array, or null", None),
+            "invert": flag(False),
         },
         keras=(2, 3),
     ),
@@ -493,36 +510,15 @@ _TRAINING = {
         "AlphaDropout": ("rate", "noise_shape"),
         "ActivityRegularization": ("l1", "l2"),
     }.items()
-} | {"Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(3,))}
+} | {
+    "Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(2, 3))
+}
 
 CLASSES: Mapping[str, KerasClass] = {
     **_RECURRENT, **_FRAMES, **_ACTIVATIONS, **_WINDOWS, **_SHAPES, **_NORMS, **_ATTENTION,
     **_TRAINING,
 }  # fmt: skip
 LAYERS_AS_FUNCTIONS.update({kind: _function(kind) for kind in _ACTIVATIONS})
-
-_TWO_D = "images are not sequences"
-REFUSED: Mapping[str, str] = {
-    "Lambda": "a Lambda is code, and code in a file is not run",
-    "TensorFlowOpLayer": "operations of TensorFlow 2.0 to 2.3 are raw graph nodes",
-    "GroupedQueryAttention": "its heads share keys, which is not supported yet",
-    "GroupQueryAttention": "its heads share keys, which is not supported yet",
-    "ConvLSTM1D": "its cell is a convolution",
-    "ConvLSTM2D": "its cell is a convolution",
-    "ConvLSTM3D": "its cell is a convolution",
-    "LocallyConnected1D": "its kernels differ from frame to frame",
-    "Highway": "a layer of Keras 1 alone",
-    "MaxoutDense": "a layer of Keras 1 alone",
-    "SpectralNormalization": "it wraps a layer whose kernel it changes as it runs",
-    "TextVectorization": "text is not tokenised here",
-    "StringLookup": "text is not tokenised here",
-    "IntegerLookup": "ids are not translated here",
-    "Hashing": "text is not tokenised here",
-    "Discretization": "features are not binned here",
-    "CategoryEncoding": "ids are not encoded here",
-    **dict.fromkeys(["Conv2D", "Conv3D", "MaxPooling2D", "AveragePooling2D"], _TWO_D),
-    **dict.fromkeys(["GlobalAveragePooling2D", "GlobalMaxPooling2D", "BatchNorm2D"], _TWO_D),
-}
 
 
 def layer_of(c: Config, **calls: Any) -> Layer:

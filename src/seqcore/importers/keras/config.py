@@ -98,7 +98,8 @@ def _number(c: Config, option: str, value: Any) -> float:
 
 def _axis(c: Config, option: str, value: Any) -> Any:
     if isinstance(value, dict):  # Keras 3 writes tuples so
-        value = value.get("config", {}).get("value", value)
+        config = value.get("config")
+        value = config.get("value") if isinstance(config, dict) else config
     many = value if isinstance(value, list) else [value]
     if not many or not all(type(item) is int and -6 <= item <= 6 for item in many):
         c.contradicts(f"{option} is the number of an axis, or a list of them; found {short(value)}")
@@ -254,6 +255,11 @@ class Version:
     def mask_rule(self) -> str:
         """Which masks merges have: those of Keras 3 came with 3.4."""
         return "keras3" if self.number >= (3, 4, 0) else "keras2"
+
+    @property
+    def attends_masks(self) -> bool:
+        """Whether MultiHeadAttention sees the masks of what it reads, and hands one on."""
+        return self.number >= (2, 10, 0)
 
     @property
     def strips_masks(self) -> bool:
