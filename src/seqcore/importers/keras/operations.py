@@ -226,9 +226,9 @@ def _reduce(function: str) -> Callable[..., Any]:
         x = tf.pop("input_tensor", x)
         if tf.pop("initial", None) is not None:
             raise NotSupportedError(f"{function} with an initial value is not supported")
-        if tf or axis is None:
+        if tf or axis is None or 0 in np.ravel(axis):
             raise NotSupportedError(
-                f"{function} over all axes, the batch included, is not supported"
+                f"{function} over all axes, or over the batch, is not supported"
             )
         made = layers.Reduce(function, axis, keepdims=bool(keepdims), name=name)
         return made(_symbol(x))
