@@ -94,6 +94,7 @@ class ModelReader:
         self.names: dict[Layer, str] = {}
         self.stems: dict[Layer, str] = {}
         self.frozen: set[Layer] = set()
+        self.takes_masks: dict[Layer, list[int]] = {}  # places of inputs of models
         self.scope = ""  # of the model that is being read
 
     def refuse(self, why: str) -> NoReturn:
@@ -154,7 +155,7 @@ class ModelReader:
             raise _CollectedError
         outputs = self._renumber(nodes, outputs)
         made = self._made(nodes, {reference.layer for reference in inputs})
-        self._call_all(nodes, made, outputs)
+        taken = self._call_all(nodes, made, outputs)
         if len(self.unsupported) > before:
             raise _CollectedError
         if chain:
@@ -164,7 +165,10 @@ class ModelReader:
         if not all(isinstance(symbol, Input) for symbol in sources):
             self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
-        return Composite(sources, ends, layers=layers, name=c.name)
+        composite = Composite(sources, ends, layers=layers, name=c.name)
+        places = [k for k, end in enumerate(inputs) if end in taken]
+        self.takes_masks[composite] = places
+        return composite
 
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
@@ -327,10 +331,14 @@ class ModelReader:
         nodes: Mapping[str, _Node],
         made: dict[tuple[str, int], Any],
         ends: Sequence[Reference],
-    ) -> None:
-        """Make every call that the outputs need, each when all that it reads is there."""
+    ) -> set[Reference]:
+        """Make every call that the outputs need, each when all that it reads is there.
+
+        Return what attention takes the masks of.
+        """
         needed = self._needed(nodes, ends)
-        stripped = self._stripped(nodes, needed, ends) if self.version.strips_masks else {}
+        strips = self.version.strips_masks
+        stripped, taken = self._stripped(nodes, needed, ends) if strips else ({}, set())
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -353,6 +361,7 @@ class ModelReader:
         stuck = sorted({name for name, index in waiting if (name, index) not in made})
         if stuck:
             self.refuse(f"layers that read each other, or something that is not there: {stuck[:5]}")
+        return taken
 
     def _needed(
         self, nodes: Mapping[str, _Node], ends: Sequence[Reference]
@@ -378,10 +387,17 @@ class ModelReader:
         nodes: Mapping[str, _Node],
         needed: Mapping[tuple[str, int], None],
         ends: Sequence[Reference],
-    ) -> dict[tuple[str, int], set[Reference]]:
-        """Return which inputs of each call lost their masks to a MultiHeadAttention before it."""
-        if not any(node.config.kind == "MultiHeadAttention" for node in nodes.values()):
-            return {}
+    ) -> tuple[dict[tuple[str, int], set[Reference]], set[Reference]]:
+        """Return which inputs of each call lost their masks to a MultiHeadAttention before it.
+
+        Beside it, all whose masks are lost: of a model's inputs they are lost outside as well.
+        """
+        takers: dict[Reference, list[tuple[str, int]]] = defaultdict(list)
+        for name, index in needed:
+            for reference in self._strips(nodes[name], index):
+                takers[reference].append((name, index))
+        if not takers:
+            return {}, set()
         reads = {}
         for name, index in needed:
             if not nodes[name].is_input:
@@ -389,15 +405,23 @@ class ModelReader:
                 named = dict(sorted(call.kwargs.items()))  # as Keras flattens dictionaries
                 reads[name, index] = list(references([call.args, named]))
         order = _order(reads, ends)
-        taken: dict[Reference, tuple[int, int]] = {}
-        for key in reads:
-            if nodes[key[0]].config.kind == "MultiHeadAttention":
-                for reference in reads[key]:
-                    taken[reference] = min(taken.get(reference, order[key]), order[key])
-        return {
+        taken = {reference: min(order[key] for key in keys) for reference, keys in takers.items()}
+        lost = {
             key: {r for r in found if r in taken and taken[r] < order[key]}
             for key, found in reads.items()
         }
+        return lost, set(taken)
+
+    def _strips(self, node: _Node, index: int) -> list[Reference]:
+        """Return what a call takes the masks of."""
+        if node.is_input:
+            return []
+        call = node.calls[index]
+        if node.config.kind == "MultiHeadAttention":
+            return list(references(call))
+        places = self.takes_masks.get(node.layer, []) if isinstance(node.layer, Composite) else []
+        given = list(references(call.args))
+        return [given[k] for k in places if k < len(given)]
 
     def _called(
         self,
