@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,11 @@ def conv(rng: np.random.Generator, size: int, channels: int, filters: int, **opt
     part = channels // options.get("groups", 1)
     kernel = floats(rng, size, part, filters) / (size * part) ** 0.5
     return sc.Conv1D(kernel, floats(rng, filters), **{"padding": "causal"} | options)
+
+
+def stream_of(plan: Any, batch: int) -> sc.Stream:
+    model: Any = SimpleNamespace(plan_for_steps=lambda: plan)
+    return sc.Stream(model, batch)
 
 
 def planned(model: sc.Model, **options: Any) -> sc.Model:

@@ -1,18 +1,16 @@
 """Streams: a step's bits against whole calls, a step's arguments, models that cannot be stepped.
 
-The state, saved or set, and threads that share a stream are in test_stream_state.py, pools in
-test_pools.py, and the core's own interface in c/.
+Random graphs are in test_random_streams.py; the state, saved or set, and threads that share a
+stream in test_stream_state.py, pools in test_pools.py, and the core's own interface in c/.
 """
 
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from random_graphs import ROWS, RandomGraph, random_graph
 from stream_models import (
     KINDS,
     NETWORKS,
@@ -24,10 +22,10 @@ from stream_models import (
     dense,
     floats,
     frame,
-    listed,
     network,
     planned,
     same_bits,
+    stream_of,
 )
 
 import seqcore as sc
@@ -136,133 +134,6 @@ def test_a_layer_with_a_state_reads_the_one_frame_for_all(rng: np.random.Generat
     state = cell(rng, "LSTM", 4, 6)(single)
     model = sc.Model([x, single], sc.Add()(cell(rng, "LSTM", 4, 6)(x), state))
     check_steps(model, arguments(rng, model, 2, 5), "one frame for all")
-
-
-# ---- Random graphs -------------------------------------------------------------------------------
-
-SEEDS = range(1800)
-
-
-def any_time(graph: RandomGraph) -> None:
-    """Make a graph's fixed times free, so that it can be called on the frames so far."""
-    for spec in graph.inputs:
-        if spec["kind"] == "data":
-            spec["shape"][0] = None
-
-
-def must_be_refused(graph: RandomGraph) -> bool:
-    """Whether a sequence meets what cannot be stepped, read off the graph alone.
-
-    Sequences are followed by name; a folded one is a sequence still, but frames stand alone in it.
-    """
-    data = [spec for spec in graph.inputs if spec["kind"] == "data"]
-    longer = any(spec["shape"][0] != 1 for spec in data)  # one frame is then the same for all
-    kinds = {s["name"]: "moving" for s in data if s["shape"][0] != 1 or not longer}
-    given = {spec["name"] for spec in graph.inputs if spec["kind"] == "state"}
-    for node in graph.nodes:
-        (first, *others), op, attrs = node["inputs"], node["op"], node["attrs"]
-        kind = kinds.get(first, "")
-        if op in ("add", "multiply", "average") and "moving" in map(kinds.get, others):
-            kind = "moving"
-        if kind == "moving":
-            if "pool1d" in op or op in ("conv1d_transpose", "flatten"):
-                return True
-            if op == "pad1d" and (attrs["left"] or attrs["right"]):
-                return True
-            if op in ("simple_rnn", "gru", "lstm") and (
-                attrs["reverse"] or any(o and o not in given for o in others)
-            ):
-                return True
-            if op in ("conv1d", "depthwise_conv1d") and (
-                attrs["strides"] > 1 or (attrs["padding"] != "causal" and attrs["kernel_size"] > 1)
-            ):
-                return True
-            if op == "concat" and attrs["axis"] != -1:
-                return True
-            if op in ("attention", "dot"):
-                return True
-            over_time = not {1, -2}.isdisjoint(attrs.get("axes", ()))
-            if op in ("normalize", "softmax") and (attrs.get("groups") or over_time):
-                return True
-            if op in ("repeat", "slice", "reduce") or (op == "index" and attrs["index"] != -1):
-                return True
-        last = op in ("simple_rnn", "gru", "lstm") and not attrs["return_sequences"]
-        last = last or op == "index"
-        if op == "select" and first in given:
-            given.update(node["outputs"])
-        for number, name in enumerate(node["outputs"]):
-            moves = {"fold": "folded", "unfold": "moving"}.get(op, kind)
-            kinds[name] = "" if last or number > 0 else moves
-    return any(kinds.get(v.name) == "folded" for v in graph.outputs)
-
-
-def stream_of(plan: Any, batch: int) -> sc.Stream:
-    model: Any = SimpleNamespace(plan_for_steps=lambda: plan)
-    return sc.Stream(model, batch)
-
-
-def check_graph(graph: RandomGraph, isa: str, **options: Any) -> None:
-    """Compare a stream of a plan with these options with calls of a plan of one thread."""
-    plan, rng = graph.plan(isa=isa, threads=1), np.random.default_rng(graph.seed)
-    batch, time = int(rng.choice([1, 2, 3, 9, 50])), 5
-    call = graph.arguments(rng, batch, time)
-    for spec in graph.inputs:
-        if spec["kind"] != "data":
-            call[spec["name"]] = None
-        elif spec["dtype"] == "int64":
-            call[spec["name"]] = rng.integers(0, ROWS, (batch, time))
-        else:
-            call[spec["name"]] = floats(rng, batch, time, spec["shape"][1])
-    data = {spec["name"] for spec in graph.inputs if spec["kind"] == "data"}
-    stream = stream_of(graph.plan(isa=isa, **options), batch)
-    for t in range(time):
-        step = [x[:, t] for name, x in call.items() if name in data and x is not None]
-        so_far = [
-            x[:, : t + 1].copy() if name in data and x is not None else x
-            for name, x in call.items()
-        ]
-        expected = [
-            y[:, t] if y.ndim > len(port.shape) else y
-            for y, port in zip(plan.run(so_far), stream.steps.outputs, strict=True)
-        ]
-        actual = tuple(listed(stream.step(*step)))
-        same_bits(actual, tuple(expected), f"seed {graph.seed}, frame {t}")
-
-
-def test_random_graphs_are_stepped_or_refused(isa: str) -> None:
-    stepped, ops = 0, set()
-    for seed in SEEDS:
-        graph = random_graph(seed)
-        if any(node["op"] == "expand" for node in graph.nodes):
-            continue  # a sequence of its own length, made of a vector, meets the others
-        times = {spec["shape"][0] for spec in graph.inputs if spec["kind"] == "data"}
-        if 1 in times and len(times) > 1:
-            continue  # an input of one frame beside longer ones does not move
-        if must_be_refused(graph):
-            with pytest.raises(sc.UnsupportedLayerError, match=r"layer '\w+' \(\w+\): ") as caught:
-                stream_of(graph.plan(threads=1), 1)
-            layer = str(caught.value).split("'")[1]
-            assert layer in {node["layer"] for node in graph.nodes}
-            continue
-        any_time(graph)
-        if must_be_refused(graph):
-            continue  # what had one frame for all others is a sequence now
-        check_graph(graph, isa, **({"threads": 1} if seed % 4 else {"threads": 3, "team": 3}))
-        stepped += 1
-        ops |= {node["op"] for node in graph.nodes}
-    assert stepped > 300
-    assert {
-        "lstm",
-        "gru",
-        "simple_rnn",
-        "conv1d",
-        "depthwise_conv1d",
-        "fold",
-        "unfold",
-        "stack",
-        "select",
-    } <= ops
-    assert {"index", "reshape", "permute", "unary", "maximum", "subtract"} <= ops
 
 
 # ---- Arguments -----------------------------------------------------------------------------------

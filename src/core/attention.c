@@ -351,6 +351,9 @@ static const char *attention_moves(const sc_plan *plan, const sc_node *node, con
         }
         whole = whole && (in[i] == SC_WHOLE || of_query);
     }
+    if (!sc_mask_moves_with(node, in, QUERY_MASK, QUERY) || !sc_mask_moves_with(node, in, VALUE_MASK, VALUE)) {
+        return "the mask of a value does not move with it";
+    }
     if (in[QUERY] == SC_MOVING && (!whole || p->causal)) {
         return p->causal ? "what a frame may look at depends on its place" : "it looks at what stands after the last frame";
     }

@@ -149,14 +149,14 @@ static void mask_merge_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* What is absent, and the mask of one frame for all, move with the others. */
+/* The mask of one frame for all goes with any other. */
 static const char *mask_merge_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     bool found = false;
-    out[0] = SC_MOVING;
+    out[0] = SC_WHOLE;
     for (size_t i = 0; i < node->n_inputs; i++) {
         const size_t mask = node->inputs[i];
-        if (plan->values[mask].kind == SC_MASK || (in[i] == SC_WHOLE && plan->shapes[mask].dim[1] == 1)) {
+        if (in[i] == SC_WHOLE && plan->shapes[mask].dim[1] == 1) {
             continue;
         }
         if (found && in[i] != out[0]) {
@@ -206,9 +206,10 @@ static void mask_concat_run(const sc_node *node, sc_frame *frame)
 static const char *mask_concat_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     (void)plan;
-    (void)node;
     out[0] = in[0] == in[1] ? in[0] : SC_LAST;
-    return in[0] == SC_MOVING || in[1] == SC_MOVING || out[0] == SC_FOLDED ? "it joins sequences end to end" : NULL;
+    const bool fits = sc_mask_moves_with(node, in, 2, 0) && sc_mask_moves_with(node, in, 3, 1);
+    const bool moves = in[0] == SC_MOVING || in[1] == SC_MOVING || out[0] == SC_FOLDED;
+    return moves ? "it joins sequences end to end" : fits ? NULL : "the mask of a value does not move with it";
 }
 
 const sc_op sc_op_mask_ids = {.name = "mask_ids", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .ids = true, .is_mask = true,

@@ -179,17 +179,13 @@ static sc_status masked_infer(const sc_node *node, const sc_shape *in, sc_shape 
     return SC_OK;
 }
 
-/* Absent masks do not keep the values from moving; those that are computed move with their own. */
 static const char *masked_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     sc_node values = *node;
     values.n_inputs = 2;
     const char *why = sc_moves_together(plan, &values, in, out);
-    for (size_t i = 2; why == NULL && i < node->n_inputs; i++) {
-        const bool given = node->inputs[i] != SC_NONE && plan->values[node->inputs[i]].kind != SC_MASK;
-        why = given && in[i] != in[i - 2] ? "the mask of a value does not move with it" : NULL;
-    }
-    return why;
+    const bool fits = sc_mask_moves_with(node, in, 2, 0) && sc_mask_moves_with(node, in, 3, 1);
+    return why != NULL || fits ? why : "the mask of a value does not move with it";
 }
 
 /* One frame of `whole`, as if it were a value of its own */

@@ -333,6 +333,8 @@ size_t sc_plan_find(const sc_plan *plan, const char *name);
 /* sc_op.moves of several ops (step.c): elementwise in all axes but the last, of one input; of several, which may repeat. */
 const char *sc_moves_along(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
 const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
+/* Whether input `mask`, where it is there, comes with the frames of input `of`, of which it tells which count. */
+bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, size_t of);
 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);

@@ -190,9 +190,8 @@ static void global_max_pool1d_run(const sc_node *node, sc_frame *frame)
 static const char *global_pool_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     (void)plan;
-    (void)node;
     out[0] = in[0];
-    return in[0] == SC_MOVING ? "it pools over the whole sequence" : NULL;
+    return in[0] == SC_MOVING || !sc_mask_moves_with(node, in, 1, 0) ? "it pools over the whole sequence" : NULL;
 }
 
 const sc_op sc_op_global_avg_pool1d = {.name = "global_avg_pool1d", .min_inputs = 1, .max_inputs = 2, .outputs = 1,

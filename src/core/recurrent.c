@@ -202,6 +202,9 @@ static bool given_at_the_call(const sc_plan *plan, size_t state)
 static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
 {
     const sc_rnn_params *p = node->params;
+    if (!sc_mask_moves_with(node, in, p->mask, 0)) {
+        return "its mask does not come with the frames";
+    }
     bool last = false;
     for (size_t i = 1; i < node->n_inputs; i++) {
         last = last || in[i] == SC_LAST;
@@ -212,10 +215,6 @@ static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_
     }
     if (p->reverse) {
         return "it reads its sequence from the end";
-    }
-    const bool masked = p->mask < node->n_inputs && node->inputs[p->mask] != SC_NONE;
-    if (masked && plan->values[node->inputs[p->mask]].kind != SC_MASK && in[p->mask] != SC_MOVING) {
-        return "its mask does not come with the frames";
     }
     for (size_t i = 1; i < node->n_inputs && i < p->mask; i++) {
         if (!given_at_the_call(plan, node->inputs[i])) {

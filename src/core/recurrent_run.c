@@ -435,15 +435,19 @@ static void fill_masked(const rnn_run *r, size_t m, const float *before)
     }
 }
 
-/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when there was no step. */
+/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when all its frames were masked. A row
+ * without any frame puts out its state, as it does without a mask. */
 static const float *last_output(const rnn_run *r, size_t m, const float *before)
 {
     const size_t n = r->lengths[m];
-    const bool ends_masked = r->mask != NULL && (n == 0 || r->steps[m * r->T + n - 1] + (size_t)1 < r->ends[m]);
+    if (r->mask == NULL || r->ends[m] == 0) {
+        return r->h[m] + r->own.first;
+    }
+    const bool ends_masked = n == 0 || r->steps[m * r->T + n - 1] + (size_t)1 < r->ends[m];
     if (ends_masked && r->p->zero_output) {
         return NULL;
     }
-    return r->mask != NULL && n == 0 ? before : r->h[m] + r->own.first;
+    return n == 0 ? before : r->h[m] + r->own.first;
 }
 
 static void copy_or_clear(float *to, const float *from, size_t bytes)

@@ -43,6 +43,11 @@ const char *sc_moves_together(const sc_plan *plan, const sc_node *node, const sc
     return NULL;
 }
 
+bool sc_mask_moves_with(const sc_node *node, const sc_motion *in, size_t mask, size_t of)
+{
+    return mask >= node->n_inputs || node->inputs[mask] == SC_NONE || in[mask] == in[of];
+}
+
 /* ---- The plan's step ---------------------------------------------------------------------------------------- */
 
 /* What the pass over the graph works with. */
@@ -74,8 +79,10 @@ static void survey_inputs(survey *s)
         const size_t value = s->plan->inputs[i];
         s->shapes[value] = s->plan->shapes[value];
         s->motion[value] = SC_WHOLE;
-        if (s->plan->values[value].kind == SC_MASK) { /* a step has none */
-            s->shapes[value].dim[1] = s->shapes[s->plan->values[value].of].dim[1];
+        if (s->plan->values[value].kind == SC_MASK) { /* a step has none; it would be about the same frames */
+            const size_t of = s->plan->values[value].of;
+            s->shapes[value].dim[1] = s->shapes[of].dim[1];
+            s->motion[value] = s->motion[of];
         }
         if (has_time(s->plan, value) && (s->plan->shapes[value].dim[1] != 1 || !longer)) {
             s->motion[value] = SC_MOVING;
@@ -102,6 +109,10 @@ static void survey_node(survey *s, const sc_node *node)
     }
     sc_motion out[3] = {SC_WHOLE, SC_WHOLE, SC_WHOLE};
     const char *why = node->op->moves != NULL ? node->op->moves(s->plan, node, s->in, out) : "steps of it are not known";
+    for (size_t i = 0; why == NULL && i < node->n_inputs; i++) {
+        const bool moves = s->in[i] == SC_MOVING || s->in[i] == SC_FOLDED;
+        why = moves && out[0] == SC_WHOLE ? "it joins a sequence with what is none" : NULL;
+    }
     if (why != NULL) {
         refuse(s->step, node, why);
         return;

@@ -248,19 +248,24 @@ class Call:
             self.inputs
             + self.states
             + tuple(
-                symbol for mask in self.masks or () if mask is not None for symbol in _sources(mask)
+                symbol
+                for mask in _parts(self.masks or ())
+                for symbol in mask.sources
+                if isinstance(symbol, Symbol)
             )
         )
 
 
-def _sources(mask: Mask) -> list[Symbol]:
-    found: list[Symbol] = []
-    for source in mask.sources:
-        if isinstance(source, Mask):
-            found += _sources(source)
-        elif isinstance(source, Symbol):
-            found.append(source)
-    return found
+def _parts(masks: Iterable[Any]) -> list[Mask]:
+    """Return masks and all masks that they are made of, each once."""
+    found: dict[Mask, None] = {}
+    pending = list(masks)
+    while pending:
+        mask = pending.pop()
+        if isinstance(mask, Mask) and mask not in found:
+            found[mask] = None
+            pending += mask.sources
+    return list(found)
 
 
 def _symbols(values: Iterable[Any], label: str) -> tuple[Symbol, ...]:

@@ -27,12 +27,11 @@ def masking(x: ArrayLike, *, value: float) -> Array:
 
 
 def mask_merge(*masks: ArrayLike | None, all: bool) -> Array | None:
-    """Where all masks (B, T) say so, or any of them; one of (B, 1) says it for all frames."""
+    """Where all masks (B, T), or (B, 1) for all frames, say so; or any of them."""
     given = [np.asarray(m) != 0 for m in masks if m is not None]
     if not given or (not all and len(given) < len(masks)):
         return None
-    merged = functools.reduce(np.logical_and if all else np.logical_or, given)
-    return np.asarray(merged, np.float64)
+    return np.asarray(functools.reduce(np.logical_and if all else np.logical_or, given), np.float64)
 
 
 def mask_concat(

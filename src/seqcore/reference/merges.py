@@ -72,7 +72,7 @@ def masked_merge(
     """
     both = {"multiply": multiply, "maximum": maximum, "minimum": minimum}[function](a, b)
     first, second = (np.broadcast_to(v, both.shape) for v in _broadcast([a, b]))
-    frames = (-1, both.shape[1]) + (1,) * (both.ndim - 2)
+    frames = both.shape[:2] + (1,) * (both.ndim - 2)
     masks = (True if m is None else np.asarray(m) != 0 for m in (mask_a, mask_b))
     at, bt = (np.broadcast_to(m, both.shape[:2]).reshape(frames) for m in masks)
     neither = np.zeros_like(both) if function == "multiply" else first

@@ -34,8 +34,8 @@ def _scan(
     counts = np.ones((batch, time), bool) if mask is None else np.asarray(mask) != 0
     state = [np.zeros((batch, units)) if s is None else np.array(s, np.float64) for s in states]
     y = np.zeros((batch, time, units))
-    # Without a frame and without a mask, the last output is the state.
-    last = np.zeros((batch, units)) if mask is not None else state[0].copy()
+    # Without a frame the last output is the state.
+    last = np.where((ends == 0)[:, None], state[0], 0.0)
     for s in range(time):
         rows = np.flatnonzero(s < ends)
         frame = ends[rows] - 1 - s if reverse else np.full(len(rows), s)

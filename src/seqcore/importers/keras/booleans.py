@@ -32,6 +32,7 @@ class Frames:
 @dataclass(frozen=True)
 class Constant:
     value: bool
+    like: Symbol | None = None
 
 
 @dataclass(frozen=True)
@@ -77,24 +78,40 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
     if isinstance(x, Elements) and last:
         return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
     if isinstance(x, Joined) and last and not keepdims:
-        if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return _unsupported("a constant") if x.along_time else Constant(True)
-        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         if x.along_time:
-            if len(masks) < len(x.parts):
-                return _unsupported("masks of which one is a constant, joined over time")
-            joined = masks[0]
-            for mask in masks[1:]:  # a mask has its own frames
-                joined = Mask("concat", (joined, mask, joined, mask))
-            return Frames(joined)
-        return Frames(Mask("any", masks)) if masks else Constant(False)
+            return _one_after_the_other(x.parts)
+        if any(isinstance(part, Constant) and part.value for part in x.parts):
+            return Constant(True)
+        masks = [part.mask for part in x.parts if isinstance(part, Frames)]
+        return Frames(_merged("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
     return _unsupported("any")
 
 
+def _one_after_the_other(parts: Sequence[Frames | Constant]) -> Boolean:
+    sequences: list[tuple[Any, Mask | None]] = []
+    for part in parts:
+        if isinstance(part, Frames):
+            sequences.append((part.mask, part.mask))  # a mask has its own frames
+        elif part.value and part.like is not None:
+            sequences.append((part.like, None))
+        else:
+            return _unsupported("masks of which one is a constant, joined over time")
+    (so_far, mask), *others = sequences
+    for sequence, other in others:
+        so_far = mask = Mask("concat", (so_far, sequence, mask, other))
+    return Constant(True) if mask is None else Frames(mask)
+
+
 def _unsupported(what: str) -> Boolean:
     raise NotSupportedError(f"{what} of values that are no masks of frames")
+
+
+def _merged(kind: str, masks: Sequence[Mask]) -> Mask:
+    """Return masks as one, equal ones once: a stack of Adds says the same again and again."""
+    different = tuple(dict.fromkeys(masks))
+    return different[0] if len(different) == 1 else Mask(kind, different)
 
 
 def _merge(kind: str) -> Callable[..., Boolean]:
@@ -104,7 +121,7 @@ def _merge(kind: str) -> Callable[..., Boolean]:
                 # False or m, True and m: m; else the constant
                 return other if one.value == (kind == "all") else one
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
-            return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
+            return Frames(_merged(kind, [a.mask, b.mask]), a.expanded)
         return _unsupported("a logical operation")
 
     return merged
@@ -132,12 +149,13 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
     return _unsupported("a concatenation")
 
 
-def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(False) if dtype == "bool" else _unsupported("zeros")
+def _like(value: bool) -> Callable[..., Boolean]:
+    def made(_ids: bool, x: Any, dtype: Any = None) -> Boolean:
+        if dtype != "bool":
+            return _unsupported("a constant")
+        return Constant(value, x if isinstance(x, Symbol) else None)
 
-
-def _ones_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(True) if dtype == "bool" else _unsupported("ones")
+    return made
 
 
 def _same(_ids: bool, x: Any, dtype: Any = None, **_layout: Any) -> Boolean:
@@ -160,8 +178,8 @@ BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
     "ExpandDims": _expand_dims,
     "Squeeze": _squeeze,
     "Concatenate": _concatenate,
-    "ZerosLike": _zeros_like,
-    "OnesLike": _ones_like,
+    "ZerosLike": _like(False),
+    "OnesLike": _like(True),
     "ConvertToTensor": _same,
     "Cast": _same,
 }

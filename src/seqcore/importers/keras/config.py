@@ -98,7 +98,8 @@ def _number(c: Config, option: str, value: Any) -> float:
 
 def _axis(c: Config, option: str, value: Any) -> Any:
     if isinstance(value, dict):  # Keras 3 writes tuples so
-        value = value.get("config", {}).get("value", value)
+        config = value.get("config")
+        value = config.get("value") if isinstance(config, dict) else config
     many = value if isinstance(value, list) else [value]
     if not many or not all(type(item) is int and -6 <= item <= 6 for item in many):
         c.contradicts(f"{option} is the number of an axis, or a list of them; found {short(value)}")

@@ -169,7 +169,18 @@ class ModelReader:
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
     ) -> list[Reference]:
-        """Count calls of models from 0: Keras 2 counts the making of a model as the first."""
+        """Count calls of models from 0.
+
+        Keras counts the making of a model as the first, but Keras 3 in output_layers alone, and not
+        of a Sequential.
+        """
+        if self.version.major == 3:
+            return [
+                end._replace(call=end.call - 1)
+                if end.layer in nodes and nodes[end.layer].config.kind in ("Functional", "Model")
+                else end
+                for end in outputs
+            ]
         read = defaultdict(set)
         for reference in (*outputs, *(r for n in nodes.values() for r in references(n.calls))):
             read[reference.layer].add(reference.call)
@@ -354,11 +365,12 @@ class ModelReader:
             if key in needed:
                 continue
             name, index = key
-            if name not in nodes or (index >= len(nodes[name].calls) and not nodes[name].is_input):
-                self.refuse(f"there is no call {index} of a layer {name!r}")
+            node = nodes.get(name)
+            if node is None or not 0 <= index < (1 if node.is_input else len(node.calls)):
+                self.refuse(f"there is no call {index} of a layer {short(name)}")
             needed[key] = None
-            if not nodes[name].is_input:
-                pending += [r[:2] for r in references(nodes[name].calls[index])]
+            if not node.is_input:
+                pending += [r[:2] for r in references(node.calls[index])]
         return needed
 
     def _stripped(

@@ -114,14 +114,15 @@ def as_keras_2(source: str, entry: Any) -> Any:
 def _merge(values: Entry) -> Entry:
     """Return the layer that a Merge of Keras 1 is by its mode."""
     mode = values.get("mode")
-    if values.get("mode_type", "raw") != "raw" or mode not in _MODES:
+    known = isinstance(mode, str) and mode in _MODES
+    if values.get("mode_type", "raw") != "raw" or not known:
         return {"class_name": f"Merge with mode {short(mode)}", "config": values}
     options: Entry = {"name": values.get("name", "merge")}
     if mode == "concat":
         options["axis"] = values.get("concat_axis", -1)
     if mode == "dot":
         options["axes"] = values.get("dot_axes", -1)
-    return {"class_name": _MODES[mode], "config": options}
+    return {"class_name": _MODES[str(mode)], "config": options}
 
 
 def _chain(source: str, entry: Entry, entries: list[Any]) -> Entry:

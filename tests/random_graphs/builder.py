@@ -1,0 +1,84 @@
+"""Draws a graph: inputs, nodes that read what is there, and outputs."""
+
+from __future__ import annotations
+
+from .graph import RandomGraph, Value
+from .masks import Masks
+from .sequences import Sequences
+from .shapes import Shapes
+
+# What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
+# is an output only, and a mask that may be absent is read as a mask alone.
+ANY = ["dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary"]
+AXES = ["expand", "repeat", "slice", "index", "reduce"]
+READERS = {
+    "ids": ["embedding", "embedding", "mask_ids"],
+    "sequence": [
+        *ANY, *AXES, *["recurrent"] * 8, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
+        "pool1d", "pad1d", *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
+        *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
+    ],
+    "box": [
+        *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",
+        *["gram"] * 2,
+    ],
+    "vector": [*ANY, "stack", "stack", "cosine", *AXES],
+    "frames": [*ANY, "unfold", "unfold", "unfold"],
+    "stack": ["select"],
+    "line": ["expand", "reduce", "unary"],
+    "mask": ["mask_merge", "mask_merge", "expand", "reduce"],
+    "maybe": ["mask_merge"],
+}  # fmt: skip
+
+
+def random_graph(seed: int) -> RandomGraph:
+    """Draw a graph; equal seeds give equal graphs."""
+    return _Builder(seed).build()
+
+
+class _Builder(Sequences, Masks, Shapes):
+    def build(self) -> RandomGraph:
+        self.add_inputs()
+        for _ in range(self.draw.randint(1, 11)):
+            readable = [v for v in self.values if v.kind in READERS]
+            rich = [v for v in readable if v.kind not in ("ids", "mask", "maybe")]
+            value = self.draw.choice(rich if rich and self.draw.random() < 0.8 else readable)
+            made = getattr(self, self.draw.choice(READERS[value.kind]))(value)
+            if made is not None:
+                self.values.append(made)
+        self.choose_outputs()
+        return self.graph
+
+    def add_inputs(self) -> None:
+        times = self.graph.times
+        has_lengths = self.draw.random() < 0.7
+        lengths = "x0:lengths" if has_lengths else None  # of every input: all have the same frames
+        for i in range(self.draw.randint(1, 2)):
+            name, channels = f"x{i}", self.channels()
+            ids, fixed = self.draw.random() < 0.25, len(times) == 1 and self.draw.random() < 0.8
+            inner = (2,) if ids and self.draw.random() < 0.2 else ()
+            shape = [times[0] if fixed else None, *inner, *([] if ids else [channels])]
+            dtype = "int64" if ids else "float32"
+            self.graph.inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": shape})
+            if has_lengths and i == 0:
+                self.graph.inputs.append({"name": lengths, "kind": "lengths", "of": name})
+            kind = "ids" if ids else "sequence"
+            self.values.append(Value(name, kind, channels, times, lengths, fixed, inner=inner))
+            if self.draw.random() < 0.5:
+                mask = f"{name}:mask"
+                self.graph.inputs.append({"name": mask, "kind": "mask", "of": name})
+                self.values.append(Value(mask, "maybe", 0, times, lengths, fixed))
+        if self.draw.random() < 0.3:
+            self.stacked = self.state(self.draw.choice([3, 16, 20]), 2)
+
+    def choose_outputs(self) -> None:
+        """Some values, among them often the last, and every stack, which can be nothing else."""
+        stacks = [v for v in self.values if v.kind == "stack"]
+        others = [v for v in self.values if v.kind not in ("stack", "ids", "maybe")]
+        # what stands past the end of a row is nobody's business, and folded it has no end
+        others = [v for v in others if v.kind != "frames" or v.lengths is None]
+        outputs = [self.draw.choice(others) for _ in range(self.draw.randint(1, 4)) if others]
+        if others and self.draw.random() < 0.7:
+            outputs.append(others[-1])
+        self.graph.outputs = [*outputs, *stacks]
+        self.draw.shuffle(self.graph.outputs)

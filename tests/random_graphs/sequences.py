@@ -1,0 +1,211 @@
+"""Readers that look at several frames: recurrent layers, windows, pooling, attention, products."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from seqcore import reference as ref
+
+from .elements import Elements
+from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, Value
+
+GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+
+
+class Sequences(Elements):
+    """Layers over time."""
+
+    # ---- Recurrent layers ------------------------------------------------------------------------
+
+    def recurrent(self, v: Value) -> Value | None:
+        if v.depth == MAX_DEPTH:
+            return None
+        op = self.draw.choice(list(GATES))
+        vectors = [u.channels for u in self.values if u.kind == "vector" and u.channels]
+        if self.stacked is not None:
+            vectors.append(self.stacked["shape"][1])
+        units = self.draw.choice([1, 3, 16, 20, 33, 70])
+        if vectors and self.draw.random() < 0.5:
+            units = self.draw.choice(vectors)
+        states = [self.initial_state(units) for _ in range(2 if op == "lstm" else 1)]
+        depth = max([v.depth] + [u.depth for u in self.values if u.name in states]) + 1
+        if depth > MAX_DEPTH:
+            return None
+        attrs, weights = self.cell(op, v.channels, units)
+        outputs = [
+            self.name() if self.draw.random() < wanted else None
+            for wanted in (0.85, *[0.4] * len(states))
+        ]
+        inputs, mask = [v.name, *states], self.mask_for(v)
+        if mask is not None:
+            inputs.append(mask)
+            attrs["zero_output_for_mask"] = self.draw.random() < 0.5
+        self.add(op, inputs, outputs, attrs, weights, **self.lengths(v))
+        y, *last = outputs
+        self.values.extend(Value(name, "vector", units, depth=depth) for name in last if name)
+        if y is None:
+            return None
+        if not attrs["return_sequences"]:
+            return Value(y, "vector", units, depth=depth)
+        return replace(v, name=y, channels=units, depth=depth)
+
+    def initial_state(self, units: int) -> str | None:
+        """Nothing, an input, a part of the stacked input, or a value of this graph."""
+        source = self.draw.choice(["none", "input", "stacked", "value", "value"])
+        if source == "input":
+            return self.state(units)["name"]
+        if source == "stacked" and self.stacked is not None and self.stacked["shape"][1] == units:
+            name = self.name()
+            self.add("select", [self.stacked["name"]], [name], {"index": self.draw.randrange(2)})
+            return name
+        fitting = [u.name for u in self.values if u.kind == "vector" and u.channels == units]
+        return self.draw.choice(fitting) if source == "value" and fitting else None
+
+    def cell(self, op: str, channels: int, units: int) -> tuple[dict[str, Any], dict[str, str]]:
+        """Attributes and weights; the recurrent ones are small enough for errors to fade."""
+        width = GATES[op] * units
+        weights = self.kernel(channels, width)
+        weights["U"] = self.weight(units, width, scale=0.4 * units**-0.5)
+        attrs = {
+            "units": units,
+            "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.activation_spec(),
+            "reverse": self.draw.random() < 0.4,
+            "realign": self.draw.random() < 0.5,
+            "return_sequences": self.draw.random() < 0.6,
+        }
+        if op != "simple_rnn":
+            gates = [["sigmoid", 0, 0]] * 4 + [["hard_sigmoid", 0.2, 0.5], ["softmax", 0, 0]]
+            attrs["recurrent_activation"] = self.draw.choice(gates)
+        if op == "gru":
+            attrs["reset_after"] = self.draw.random() < 0.6
+            if attrs["reset_after"]:
+                weights["bn"] = self.weight(units)
+        return attrs, weights
+
+    # ---- Windows ---------------------------------------------------------------------------------
+
+    def windows(self, v: Value, made: Value, size: int, strides: int, padding: str) -> Value:
+        """`made` with the frames and lengths behind windows of `size` frames over `v`."""
+        return self.mapped(v, made, lambda n: ref.window_length(n, size, strides, padding))
+
+    def convolved(self, v: Value, filters: int) -> tuple[Value, dict[str, Any]]:
+        """The value behind a convolution, and its attributes."""
+        size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
+        padding = self.draw.choice(["valid", "same", "causal"])
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        attrs = {
+            "kernel_size": size, "strides": strides, "dilation": dilation, "padding": padding,
+            "activation": self.activation_spec(),
+        }  # fmt: skip
+        return self.windows(v, made, (size - 1) * dilation + 1, strides, padding), attrs
+
+    def conv1d(self, v: Value) -> Value | None:
+        if v.depth == MAX_DEPTH:
+            return None
+        groups = self.draw.choice([g for g in (1, 1, 1, 2, 3) if v.channels % g == 0])
+        filters = groups * self.draw.choice([1, 3, 17])
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels // groups, filters)
+        attrs |= {"filters": filters, "groups": groups}
+        return self.add_mapped("conv1d", v, made, attrs, weights)
+
+    def depthwise_conv1d(self, v: Value) -> Value | None:
+        multiplier = self.draw.choice([1, 1, 2, 3])
+        filters = v.channels * multiplier
+        if v.depth == MAX_DEPTH or not 0 < filters <= MAX_CHANNELS:
+            return None
+        made, attrs = self.convolved(v, filters)
+        weights = self.kernel(attrs["kernel_size"], v.channels, multiplier)
+        weights["b"] = self.weight(filters)
+        return self.add_mapped(
+            "depthwise_conv1d", v, made, attrs | {"multiplier": multiplier}, weights
+        )
+
+    def conv1d_transpose(self, v: Value) -> Value | None:
+        if v.depth == MAX_DEPTH or max(v.frames, default=0) > 100:
+            return None
+        size, strides, dilation = (self.draw.randint(1, most) for most in (5, 3, 3))
+        dilation = dilation if strides == 1 else 1
+        filters = self.draw.choice([1, 3, 17])
+        attrs = {
+            "filters": filters, "kernel_size": size, "strides": strides, "dilation": dilation,
+            "crop": self.draw.randint(0, 4), "tail": self.draw.randint(0, 6),
+            "activation": self.activation_spec(),
+        }  # fmt: skip
+        made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
+        made = self.mapped(v, made, lambda n: (n - 1) * strides + attrs["tail"] if n else 0)
+        weights = self.kernel(size, v.channels, filters)
+        return self.add_mapped("conv1d_transpose", v, made, attrs, weights)
+
+    def pool1d(self, v: Value) -> Value:
+        size, strides = self.draw.randint(1, 4), self.draw.randint(1, 3)
+        padding = self.draw.choice(["valid", "same"])
+        made = self.windows(v, replace(v, name=self.name()), size, strides, padding)
+        attrs = {"pool_size": size, "strides": strides, "padding": padding}
+        return self.add_mapped(self.draw.choice(["max_pool1d", "avg_pool1d"]), v, made, attrs)
+
+    def pad1d(self, v: Value) -> Value:
+        left, right = (self.draw.randint(-2, 3) for _ in range(2))
+        made = self.mapped(v, replace(v, name=self.name()), lambda n: max(0, n + left + right))
+        return self.add_mapped("pad1d", v, made, {"left": left, "right": right})
+
+    def global_pool(self, v: Value) -> Value:
+        name, op = self.name(), self.draw.choice(["global_avg_pool1d", "global_max_pool1d"])
+        mask = self.mask_for(v) if op == "global_avg_pool1d" else None
+        self.add(op, [v.name, mask] if mask else [v.name], [name], **self.lengths(v))
+        kind = "flat" if mask else "vector"  # NaN of a row of which no frame counts
+        return Value(name, kind, v.channels, depth=v.depth)
+
+    # ---- Attention and products ------------------------------------------------------------------
+
+    def attention(self, v: Value) -> Value | None:
+        """A query over a key of as many features, and a value that ends where the key does."""
+        sequences = [u for u in self.values if u.kind == "sequence"]
+        key = self.draw.choice([u for u in sequences if u.channels == v.channels])
+        value = self.draw.choice([u for u in sequences if u.fits(key)])
+        depth = max(v.depth, key.depth, value.depth) + 1
+        if depth > MAX_DEPTH:
+            return None
+        parts = [
+            h for h in (0, 0, 1, 2, 3) if v.channels % (h or 1) == value.channels % (h or 1) == 0
+        ]
+        attrs = {
+            "score": self.draw.choice(["dot", "additive"]) if v.channels else "dot",
+            "masking": self.draw.choice(["subtract", "replace", "zero"]),
+            "heads": self.draw.choice(parts), "scale": max(v.channels, 1) ** -0.5,
+            "causal": self.draw.random() < 0.4,
+        }  # fmt: skip
+        weights = {}
+        if attrs["score"] == "additive":
+            attrs |= {"heads": 0, "shared": self.draw.random() < 0.5}
+            weights["W"] = self.weight(1 if attrs["shared"] else v.channels, scale=0.3)
+        name, scores = self.name(), self.name() if self.draw.random() < 0.3 else None
+        inputs = [v.name, value.name, key.name, self.mask_for(v), self.mask_for(value)]
+        entry = self.lengths(v, value, key)
+        self.add("attention", inputs, [name, scores], attrs, weights, **entry)
+        if scores is not None:
+            self.values.append(Value(scores, "flat", 0, depth=depth))
+        return replace(v, name=name, channels=value.channels, depth=depth)
+
+    def cosine(self, v: Value) -> Value:
+        alike = [u for u in self.values if u.kind == "vector" and u.channels == v.channels]
+        other, name = self.draw.choice(alike), self.name()
+        attrs = {"axes": [self.draw.choice([1, -1]), 1], "normalize": True}
+        self.add("dot", [v.name, other.name], [name], attrs)
+        return replace(v, name=name, channels=1, depth=max(v.depth, other.depth))
+
+    def products(self, v: Value) -> Value | None:
+        """The same by hand: cosines of all frames, and sums of those of the other value."""
+        others = [u for u in self.values if u.kind == "sequence" and u.channels == v.channels]
+        others = [u for u in others if u.fixed and u.lengths is None and u.depth < MAX_DEPTH]
+        if not others or v.depth == MAX_DEPTH:
+            return None
+        other = self.draw.choice(others)
+        cosines, name = self.name(), self.name()
+        entry = self.lengths(v, other)
+        attrs = {"axes": [self.draw.choice([2, -1]), 2], "normalize": True}
+        self.add("dot", [v.name, other.name], [cosines], attrs, **entry)
+        self.add("batch_matmul", [cosines, other.name], [name], **entry)
+        made = replace(v, name=name, depth=max(v.depth, other.depth) + 1)
+        return self.activation(made, self.draw.choice(BOUNDED))
