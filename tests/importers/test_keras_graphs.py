@@ -114,7 +114,8 @@ def hierarchy(s: Sources) -> Any:
 def hierarchy_of_attention(s: Sources) -> Any:
     words = L.Input((4,), dtype="int32")
     x = L.GRU(3, return_sequences=True)(L.Embedding(IDS, 3, mask_zero=True)(words))
-    weights = L.Softmax(axis=1)(L.Dense(1, use_bias=False)(L.Dense(3, activation="tanh")(x)))
+    # Under a mask Keras's own layer Softmax fails.
+    weights = ops.softmax(L.Dense(1, use_bias=False)(L.Dense(3, activation="tanh")(x)), axis=1)
     sentence = keras.Model(words, ops.sum(x * weights, axis=1))
     document = L.TimeDistributed(sentence)(s.input(TIME, 4, dtype="int32"))
     return L.GRU(2)(document)

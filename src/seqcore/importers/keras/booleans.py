@@ -32,7 +32,7 @@ class Frames:
 @dataclass(frozen=True)
 class Constant:
     value: bool
-    like: Symbol | None = None
+    like: Symbol | Mask | None = None  # what has its frames
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
         if x.along_time:
             return _one_after_the_other(x.parts)
         if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return Constant(True)
+            return _with_frames(Constant(True), *x.parts)
         masks = [part.mask for part in x.parts if isinstance(part, Frames)]
         return Frames(_merged("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
@@ -114,12 +114,21 @@ def _merged(kind: str, masks: Sequence[Mask]) -> Mask:
     return different[0] if len(different) == 1 else Mask(kind, different)
 
 
+def _with_frames(found: Frames | Constant, *sources: Frames | Constant) -> Boolean:
+    """Return a constant with something that has its frames, which a place behind may want."""
+    if isinstance(found, Frames) or found.like is not None:
+        return found
+    known = (s.mask if isinstance(s, Frames) else s.like for s in sources)
+    return replace(found, like=next((like for like in known if like is not None), None))
+
+
 def _merge(kind: str) -> Callable[..., Boolean]:
     def merged(_ids: bool, a: Any, b: Any) -> Boolean:
         for one, other in ((a, b), (b, a)):
             if isinstance(one, Constant) and isinstance(other, (Frames, Constant)):
                 # False or m, True and m: m; else the constant
-                return other if one.value == (kind == "all") else one
+                found = other if one.value == (kind == "all") else one
+                return _with_frames(found, one, other)
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
             return Frames(_merged(kind, [a.mask, b.mask]), a.expanded)
         return _unsupported("a logical operation")
@@ -128,8 +137,11 @@ def _merge(kind: str) -> Callable[..., Boolean]:
 
 
 def _expand_dims(_ids: bool, x: Any, axis: Any = None) -> Boolean:
-    if isinstance(x, Frames) and not x.expanded and axis in (-1, 2, [-1], [2]):
-        return replace(x, expanded=True)
+    if axis in (-1, 2, [-1], [2]):
+        if isinstance(x, Constant):
+            return x
+        if isinstance(x, Frames) and not x.expanded:
+            return replace(x, expanded=True)
     return _unsupported("a new axis")
 
 
@@ -144,7 +156,7 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
     if parts and all(isinstance(part, (Frames, Constant)) for part in parts):
         if axis in (-1, 2):
             return Joined(parts, along_time=False)
-        if axis == 1:
+        if axis in (1, -2):  # of (B, T, F), as Keras makes masks before it joins them
             return Joined(parts, along_time=True)
     return _unsupported("a concatenation")
 

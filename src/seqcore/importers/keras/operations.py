@@ -173,7 +173,9 @@ def _activation(kind: str, **fixed: Any) -> Callable[..., Any]:
     def run(name: str, x: Any = None, **options: Any) -> Any:
         x = options.pop("features", options.pop("logits", x))
         axis = options.pop("axis", -1)
-        if kind in ("softmax", "log_softmax") and axis not in (-1, None):
+        if kind == "softmax" and axis not in (-1, None):
+            return layers.Softmax(axis, name=name)(_symbol(x))
+        if kind == "log_softmax" and axis not in (-1, None):
             raise NotSupportedError(f"{kind} over axis {axis} is not supported")
         spec = ActivationSpec(kind, **{**fixed, **_renamed(options)})
         return layers.Activation(spec, name=name)(_symbol(x))
@@ -214,6 +216,8 @@ def _symbol(value: Any) -> Symbol:
 def _reduce(function: str) -> Callable[..., Any]:
     def run(name: str, x: Any = None, axis: Any = None, keepdims: Any = False, **tf: Any) -> Any:
         x = tf.pop("input_tensor", x)
+        if tf.pop("initial", None) is not None:
+            raise NotSupportedError(f"{function} with an initial value is not supported")
         if tf or axis is None:
             raise NotSupportedError(
                 f"{function} over all axes, the batch included, is not supported"
