@@ -102,8 +102,8 @@ class Composite(Layer):
         for call in self.calls:
             masks = None if call.masks is None else tuple(map(mask_of, call.masks))
             remade = Call(
-                made.get(call.layer, call.layer), tuple(map(new, call.inputs)), tuple(map(new, call.states)),
-                masks, call.masked,
+                made.get(call.layer, call.layer),
+                tuple(map(new, call.inputs)), tuple(map(new, call.states)), masks, call.masked,
             )  # fmt: skip
             for index in range(call.layer.outputs):
                 symbols[Symbol(call, index).key] = Symbol(remade, index)
