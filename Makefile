@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
 SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.px[id]' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
-.PHONY: demo test test-slow check lint ctest build lib bench bench-streams bench-quick format clean
+.PHONY: demo test test-slow check lint ctest build lib docs bench bench-streams bench-quick format clean
 
 # ---- The two commands of the README --------------------------------------------------------------
 
@@ -77,6 +77,10 @@ test-slow: $(VENV)/test
 format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The tables of docs/keras.md, from those of the importer
+docs: $(VENV)/installed
+	$(BIN)/python docs/keras_page.py
 
 # The probe of the machine's limits runs behind the measurements; page and plots go to build/
 bench: $(VENV)/bench

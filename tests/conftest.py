@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from c_programs import ROOT, cmake_build, run, tool
 
 import seqcore as sc
+from seqcore.graph import Graph, GraphBuilder, Value
 
 
 @pytest.fixture(params=sc.cpu_info()["isas"])
@@ -19,6 +21,33 @@ def isa(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(251)
+
+
+@pytest.fixture(autouse=True)
+def ranks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a test lowers: layers and core agree how many axes a layer's result has."""
+    known: dict[str, int | None] = {}
+    note, finish, set_up = GraphBuilder.layer, GraphBuilder.finish, sc.Model._set_up
+
+    def layer(self: Any, name: str, kind: str, value: Value, parameters: int | None) -> None:
+        self.__dict__.setdefault("ranks", {})[value.name] = value.rank
+        note(self, name, kind, value, parameters)
+
+    def finished(self: Any) -> Graph:
+        known.clear()
+        known.update(self.__dict__.get("ranks", {}))
+        return finish(self)
+
+    def check(self: sc.Model, plan: Any, *rest: Any, **options: Any) -> None:
+        for value, rank in known.items():
+            found = len(plan.value_shape(value))
+            assert rank in (None, found), f"{value!r} has {found} axes, not {rank}"
+        known.clear()
+        set_up(self, plan, *rest, **options)
+
+    monkeypatch.setattr(GraphBuilder, "layer", layer)
+    monkeypatch.setattr(GraphBuilder, "finish", finished)
+    monkeypatch.setattr(sc.Model, "_set_up", check)
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ static float x[ROWS * FRAMES * 5], y[ROWS * FRAMES * 3];
 int main(void)
 {
     sc_plan *plan = NULL;
-    sc_array in[4], out; /* lengths and initial states are left out */
+    sc_array in[5], out; /* lengths, mask and initial states are left out */
     sc_error error;
     memset(in, 0, sizeof in);
     in[0].data = x;
@@ -46,7 +46,7 @@ int main(void)
         return 1;
     }
     if (sc_plan_open_memory(net, net_size, NULL, &plan, &error) != SC_OK ||
-        sc_plan_inputs(plan) != 4 || sc_plan_run(plan, in, &out, &error) != SC_OK) {
+        sc_plan_inputs(plan) != 5 || sc_plan_run(plan, in, &out, &error) != SC_OK) {
         fprintf(stderr, "%s\\n", error.message);
         return 1;
     }

@@ -1,5 +1,7 @@
 """Runs the Python in the documentation, block after block, and compares what it prints.
 
+docs/keras.md is compared with what its command writes.
+
 A ```text block right behind a ```python block is what that block prints, to the letter. Not here:
 examples in docstrings (test_model.py), and adding-a-layer.md, whose fragments are no programs.
 """
@@ -10,6 +12,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -18,8 +21,14 @@ import keras
 import pytest
 
 import seqcore as sc
+from seqcore.importers.keras.classes import CLASSES
+from seqcore.importers.keras.refused import REFUSED
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "docs"))
+
+import keras_page  # noqa: E402
+
 BLOCK = re.compile(
     r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
 )
@@ -76,3 +85,59 @@ def test_every_public_layer_is_in_the_readme():
     ]  # fmt: skip
     missing = [name for name in names if name != "Layer" and f"`{name}`" not in text]
     assert not missing
+
+
+# ---- What Keras can bring -----------------------------------------------------------------------
+
+# Layers of Keras 2.15 and its experimental ones, by the names of their classes. Today's frameworks
+# no longer have them all.
+KERAS_2 = frozenset(
+    """AbstractRNNCell Activation ActivityRegularization Add AdditiveAttention AlphaDropout
+    Attention Average AveragePooling1D AveragePooling2D AveragePooling3D BatchNormalization
+    Bidirectional CategoryEncoding CenterCrop Concatenate Conv1D Conv1DTranspose Conv2D
+    Conv2DTranspose Conv3D Conv3DTranspose ConvLSTM1D ConvLSTM2D ConvLSTM3D Cropping1D
+    Cropping2D Cropping3D CuDNNGRU CuDNNLSTM Dense DenseFeatures DepthwiseConv1D
+    DepthwiseConv2D Discretization Dot Dropout DynamicEmbedding DynamicLookup ELU EinsumDense
+    Embedding Flatten GRU GRUCell GaussianDropout GaussianNoise GlobalAveragePooling1D
+    GlobalAveragePooling2D GlobalAveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D
+    GlobalMaxPooling3D GroupNormalization HashedCrossing Hashing Identity InputLayer
+    InputSpec IntegerLookup LSTM LSTMCell Lambda Layer LayerNormalization LeakyReLU
+    LocallyConnected1D LocallyConnected2D Masking MaxPooling1D MaxPooling2D MaxPooling3D
+    Maximum Minimum MultiHeadAttention Multiply Normalization PReLU Permute
+    PreprocessingLayer RNN RandomBrightness RandomContrast RandomCrop RandomFlip
+    RandomFourierFeatures RandomHeight RandomRotation RandomTranslation RandomWidth
+    RandomZoom ReLU RepeatVector Rescaling Reshape Resizing SeparableConv1D SeparableConv2D
+    SimpleRNN SimpleRNNCell Softmax SpatialDropout1D SpatialDropout2D SpatialDropout3D
+    SpectralNormalization StackedRNNCells StringLookup Subtract SyncBatchNormalization
+    TextVectorization ThresholdedReLU TimeDistributed UnitNormalization UpSampling1D
+    UpSampling2D UpSampling3D Wrapper ZeroPadding1D ZeroPadding2D ZeroPadding3D""".split()  # noqa: SIM905
+)
+# Bases that compute nothing, and what is no layer: files name none of them.
+BASES = frozenset("AbstractRNNCell InputSpec Layer PreprocessingLayer Wrapper".split())  # noqa: SIM905
+GRAPHS = frozenset(["InputLayer"])  # what graphs.py makes
+
+
+def keras_3():
+    found = [getattr(keras.layers, name) for name in dir(keras.layers)]
+    return {kind.__name__ for kind in found if isinstance(kind, type)}
+
+
+def test_keras_page_is_what_its_command_writes():
+    text = keras_page.PAGE.read_text(encoding="utf-8")
+    assert text == keras_page.page(text), "run `make docs`"
+    assert [found[2] for found in keras_page.PLACE.finditer(text)] == list(keras_page.TABLES)
+
+
+@pytest.mark.parametrize(("major", "names"), [(2, KERAS_2), (3, keras_3())])
+def test_every_layer_of_keras_is_supported_or_refused_with_a_reason(major, names):
+    supported = {kind for kind, known in CLASSES.items() if major in known.keras}
+    assert supported <= names
+    assert not supported & set(REFUSED)
+    assert names - supported - set(REFUSED) <= BASES | GRAPHS
+
+
+def test_page_asks_a_layer_what_it_does(monkeypatch):
+    monkeypatch.setattr(sc.Dense, "keeps_mask", False)
+    text = keras_page.PAGE.read_text(encoding="utf-8")
+    assert keras_page.masks() not in text
+    assert keras_page.merges() in text

@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tolerances import FLOAT32
 
 import seqcore as sc
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
+GOLDEN = Path(__file__).resolve().parent / "golden"
 sys.path.insert(0, str(EXAMPLES))
 
 from model_files import model_file  # noqa: E402
@@ -62,12 +64,38 @@ def test_example_says_what_is_expected(name, arguments, expected):
 def test_there_are_examples_with_defaults_for_all_arguments():
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
-        "classify_domains.py", "model_files.py", "pronounce_chinese.py", "spell_words.py",
+        "classify_domains.py", "compare_with_keras.py", "model_files.py", "pronounce_chinese.py",
+        "spell_words.py",
     ]  # fmt: skip
     for name in names:
         code, out, err = run(name)
         assert (code, err) == (0, "")
         assert out or name == "model_files.py"
+
+
+@pytest.mark.parametrize(
+    ("name", "outputs"),
+    [
+        (None, ["dense"]),
+        ("keras3.0.5_attention.keras", None),
+        ("keras3.0.5_masks.keras", ["bidirectional", "gru_1", "gru_2"]),
+    ],
+)
+def test_keras_gives_the_same_numbers(name, outputs):
+    code, out, err = run("compare_with_keras.py", *([GOLDEN / name] if name else []))
+    assert (code, err) == (0, "")
+    found = re.findall(r"^(\w+): largest difference (\S+)$", out, re.MULTILINE)
+    assert outputs is None or [output for output, _ in found] == outputs
+    assert found
+    assert all(float(difference) < FLOAT32[3] for _, difference in found)
+    assert re.search(r"\nKeras [\d.]+ ms, seqcore [\d.]+ ms: [\d.]+ times as fast\n$", out)
+
+
+def test_a_file_that_keras_cannot_load_is_said_to_be_one():
+    code, out, err = run("compare_with_keras.py", GOLDEN / "keras2_states.h5")
+    assert code == 1
+    assert "Total parameters" in out  # seqcore has it
+    assert re.search(r"Keras 3\.\S+ does not load this file: .", err)
 
 
 def test_too_long_domain_is_refused():

@@ -27,9 +27,9 @@ extern "C" {
 
 /* The version of this header. Within a major version (a minor one before 1.0) a program runs with any newer library. */
 #define SC_VERSION_MAJOR 0
-#define SC_VERSION_MINOR 2
+#define SC_VERSION_MINOR 3
 #define SC_VERSION_PATCH 0
-/* The version of the library: "0.2.0". */
+/* The version of the library: "0.3.0". */
 SC_API const char *sc_version(void);
 
 #define SC_MAX_RANK 6
@@ -151,7 +151,7 @@ typedef struct sc_array {
     size_t shape[SC_MAX_RANK];
 } sc_array;
 
-/* Inputs and outputs are numbered in the order of the graph's lists. Optional inputs (lengths, initial states) are
+/* Inputs and outputs are numbered in the order of the graph's lists. Optional inputs (lengths, masks, initial states) are
  * inputs like the others; NULL data leaves them out. */
 SC_API size_t sc_plan_inputs(const sc_plan *plan);
 SC_API size_t sc_plan_outputs(const sc_plan *plan);
@@ -162,7 +162,7 @@ SC_API sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input);
 typedef struct sc_info {
     const char *name;
     sc_dtype dtype;
-    int optional; /* lengths and initial states */
+    int optional; /* lengths, masks and initial states */
     size_t rank;
     size_t shape[SC_MAX_RANK];
 } sc_info;
@@ -210,7 +210,7 @@ SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, co
 
 /* ---- Steps: sequences whose frames arrive one at a time ------------------------------------------- */
 
-/* What a step of a plan takes and gives. Its inputs are the plan's without lengths and initial states, and without the time axis:
+/* What a step of a plan takes and gives. Its inputs are the plan's without lengths, masks and initial states, and without the time axis:
  * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis, or a single
  * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they
  * have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.

@@ -11,12 +11,14 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import DtypeError, GraphError, ShapeError
+from .errors import DtypeError, GraphError, OptionError, ShapeError
 from .layers.base import Symbol
 
 __all__ = [
+    "Arguments",
     "DataInput",
     "booleans",
+    "checked_out",
     "data_inputs",
     "floats",
     "integers",
@@ -135,3 +137,139 @@ def is_writable_result(value: Any) -> bool:
         and value.flags.num & _READY == _READY
         and bool(value.flags.writeable)
     )
+
+
+def checked_out(out: Any, names: Sequence[str], given: Sequence[Any]) -> list[Array]:
+    """Return the caller's outputs as a list; their shapes are checked by the plan.
+
+    `given` is what they must not overlap: the plan's arguments, and the caller's, of which some
+    were converted.
+    """
+    arguments = {id(a): a for a in given if isinstance(a, np.ndarray)}
+    results = listed(out)
+    if len(results) != len(names):
+        raise ShapeError(f"out: expected {len(names)} arrays {list(names)}, found {len(results)}")
+    for name, result in zip(names, results, strict=True):
+        if not is_writable_result(result):
+            raise unfit_out(name, result)
+        for other in arguments.values():
+            if np.may_share_memory(result, other) and np.shares_memory(result, other):
+                raise ShapeError(f"out for {name!r} overlaps an input or an output")
+        arguments[id(result)] = result
+    return results
+
+
+class Arguments:
+    """What the inputs of a graph take, and how a call's arguments become the plan's.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the data inputs, in the order of a call.
+    states : tuple of str
+        Of the initial states.
+    is_one : bool
+        Whether there is one data input, the first of the graph's.
+    """
+
+    def __init__(self, specs: Sequence[Mapping[str, Any]]) -> None:
+        self._data = data_inputs(specs)
+        self._states = [
+            (spec["name"], k) for k, spec in enumerate(specs) if spec["kind"] == "state"
+        ]
+        # A call's arguments start as a copy of this list.
+        self._absent: list[Array | None] = [None] * len(specs)
+        self.names = tuple(data.name for data in self._data)
+        self.states = tuple(name for name, _ in self._states)
+        self.is_one = len(self._data) == 1 and self._data[0].place == 0
+
+    def read(
+        self, inputs: tuple[Any, ...], lengths: Any, mask: Any, initial_state: Any
+    ) -> tuple[list[Array | None], Sequence[Any]]:
+        """Return the plan's arguments, and the caller's data of which some were converted."""
+        arrays = self._absent.copy()
+        given = self._by_input(inputs)
+        for data, value in zip(self._data, given, strict=True):
+            arrays[data.place] = data.convert(value, f"input {data.name!r}")
+        if lengths is not None and mask is not None:
+            raise OptionError("lengths and mask: one or the other")
+        if lengths is not None:
+            self._set_lengths(arrays, lengths)
+        if mask is not None:
+            self._set_masks(arrays, mask)
+        if initial_state is not None:
+            self._set_states(arrays, initial_state)
+        return arrays, given
+
+    def _by_input(self, inputs: tuple[Any, ...]) -> Sequence[Any]:
+        """Return the data arguments in the graph's order."""
+        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
+            named = inputs[0]
+            if set(named) != set(self.names):
+                raise ShapeError(
+                    f"expected the inputs {list(self.names)}, found {sorted(map(str, named))}"
+                )
+            return [named[name] for name in self.names]
+        if len(inputs) != len(self._data):
+            raise ShapeError(
+                f"expected {len(self._data)} inputs {list(self.names)}, found {len(inputs)}"
+            )
+        return inputs
+
+    def _named(self, option: str, given: Any) -> dict[str, tuple[DataInput, Any]]:
+        """Return what an option gives for inputs, by name: one value is the first input's."""
+        by_name = given if isinstance(given, Mapping) else {self._data[0].name: given}
+        known = {data.name: data for data in self._data}
+        foreign = [name for name in by_name if name not in known]
+        if foreign:
+            raise ShapeError(f"{option}: {foreign[0]!r} is none of the inputs {list(self.names)}")
+        return {name: (known[name], value) for name, value in by_name.items()}
+
+    def _set_masks(self, arrays: list[Array | None], masks: Any) -> None:
+        """Put checked masks among the arguments."""
+        for name, (data, value) in self._named("mask", masks).items():
+            if data.mask is None:
+                raise OptionError(f"mask of {name!r}: no layer of this model reads it")
+            array = booleans(value, f"mask of {name!r}")
+            x = arrays[data.place]
+            assert x is not None
+            if x.ndim < 2 or array.shape != x.shape[:2]:
+                raise ShapeError(
+                    f"mask of {name!r}: expected shape {x.shape[:2]}, one for each frame; found "
+                    f"{array.shape}"
+                )
+            arrays[data.mask] = array
+
+    def _set_lengths(self, arrays: list[Array | None], lengths: Any) -> None:
+        """Put checked lengths among the arguments."""
+        for name, (data, value) in self._named("lengths", lengths).items():
+            if data.lengths is None:
+                raise ShapeError(f"lengths: input {name!r} has no time axis")
+            ends = integers(value, f"lengths of {name!r}")
+            x = arrays[data.place]
+            assert x is not None
+            if x.ndim < 2 or ends.shape != x.shape[:1]:
+                raise ShapeError(
+                    f"lengths of {name!r}: expected shape ({len(x) if x.ndim else 1},), one for "
+                    "each "
+                    f"row; found {ends.shape}"
+                )
+            if ends.size and not (ends.min() >= 0 and ends.max() <= x.shape[1]):
+                raise ShapeError(
+                    f"lengths of {name!r}: expected 0 to {x.shape[1]}, found {ends.min()} to "
+                    f"{ends.max()}"
+                )
+            arrays[data.lengths] = ends
+
+    def _set_states(self, arrays: list[Array | None], states: Any) -> None:
+        """Put initial states among the arguments."""
+        if not isinstance(states, (tuple, list)) or len(states) != len(self._states):
+            found = len(states) if isinstance(states, (tuple, list)) else type(states).__name__
+            raise ShapeError(
+                f"initial_state: expected a tuple of {len(self._states)} arrays "
+                f"{list(self.states)}; "
+                f"found {found}"
+            )
+        for (name, index), value in zip(self._states, states, strict=True):
+            if value is not None:
+                arrays[index] = floats(value, f"initial state {name!r}")

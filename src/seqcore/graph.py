@@ -7,6 +7,7 @@ which names values get. Nothing here knows layers, infers shapes or looks into a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -193,7 +194,13 @@ class Graph:
         return cls(document, tensors)
 
 
-@dataclass(frozen=True)
+# Far past real models; a file can share models inside of models until a few names mean 2**60 calls.
+_MAX_CALLS = 10_000  # MAX_NODES of the core
+_MAX_NAMES = 4 << 20  # characters of all of them
+_MAX_MASK_DEPTH = 100
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Mask:
     """Which frames of a value count, as an expression: it costs nothing until an op reads it.
 
@@ -209,18 +216,53 @@ class Mask:
         value or a mask itself, and their masks, None for one whose frames all count. Before a layer
         is lowered, symbols stand for names, and there is one more kind, "of": a symbol's mask.
     number : float
+    optional : bool
+        Whether it is nothing but what a caller may give.
+
+    Raises
+    ------
+    GraphError
+        Masks of masks of masks, past all real models.
+
+    Notes
+    -----
+    Masks share parts, so that to walk through all that one is made of can take for ever. What is
+    asked of it is worked out as it is made: `digest` is the same for equal masks.
     """
 
     kind: str
     sources: tuple[Any, ...]
     number: float = 0.0
+    optional: bool = field(init=False)
+    depth: int = field(init=False)
+    digest: bytes = field(init=False)
 
-    @property
-    def optional(self) -> bool:
-        """Whether it is nothing but what a caller may give."""
-        if self.kind == "input":
-            return True
-        return all(isinstance(source, Mask) and source.optional for source in self.sources)
+    def __post_init__(self) -> None:
+        masks = [source for source in self.sources if isinstance(source, Mask)]
+        depth = 1 + max((mask.depth for mask in masks), default=0)
+        if depth > _MAX_MASK_DEPTH:
+            raise GraphError(f"masks are made of masks more than {_MAX_MASK_DEPTH} deep")
+        optional = len(masks) == len(self.sources) and all(mask.optional for mask in masks)
+        # a symbol is itself alone
+        parts = [
+            source.digest if isinstance(source, Mask)
+            else source if source is None or isinstance(source, str)
+            else id(source)
+            for source in self.sources
+        ]  # fmt: skip
+        text = repr((self.kind, parts, self.number)).encode()
+        object.__setattr__(self, "depth", depth)
+        object.__setattr__(self, "optional", self.kind == "input" or optional)
+        object.__setattr__(self, "digest", hashlib.blake2b(text, digest_size=32).digest())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mask) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"<mask {self.kind}>"
 
 
 @dataclass(frozen=True)
@@ -288,7 +330,7 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
         known = [rank for rank in ranks if rank is not None]
         return max(known) if len(known) == len(ranks) else None
     if op == "dot":
-        return max(2, sum(ranks) - 2) if None not in ranks else None  # type: ignore[arg-type]
+        return max(2, sum(ranks) - 3) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
     if op == "reshape":
@@ -310,6 +352,23 @@ class GraphBuilder:
     _arrays: dict[int, str] = field(default_factory=dict)
     unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
     layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
+    _calls: int = 0
+    _characters: int = 0
+
+    def call(self, site: Site) -> None:
+        """Count one call of a layer: a graph has no more than a plan takes.
+
+        Raises
+        ------
+        GraphError
+        """
+        self._calls += 1
+        self._characters += len(site.value)
+        if self._calls > _MAX_CALLS or self._characters > _MAX_NAMES:
+            raise GraphError(
+                f"layers are called more than {_MAX_CALLS} times, those inside of models included, "
+                f"or their names have more than {_MAX_NAMES} characters ({told(site.layer)})"
+            )
 
     def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
@@ -408,6 +467,8 @@ class GraphBuilder:
                     f"found {value.dtype} from {value.name!r}"
                 )
         outputs = [site.value] if outputs is None else outputs
+        if len(self._nodes) >= _MAX_CALLS:
+            raise GraphError(f"the graph has more than {_MAX_CALLS} nodes ({told(site.layer)})")
         node: dict[str, Any] = {"op": op, "layer": site.layer}
         node["inputs"] = [None if value is None else value.name for value in inputs]
         given = [None if value is None else value.lengths for value in inputs]

@@ -1,8 +1,7 @@
 """Model and Sequential: a graph with its plan, called on arrays.
 
-The only module that knows both `Graph` and plans. Files are read in loading.py. Arrays are
-converted and checked here as far as NumPy must do it (dtype, order, overlap, lengths); shapes and
-ids are checked by the plan, which knows the layers.
+The only module that knows both `Graph` and plans. Files are read in loading.py. What a call is
+given is converted in arguments.py; shapes and ids are checked by the plan, which knows the layers.
 """
 
 from __future__ import annotations
@@ -15,17 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
-from .arguments import (
-    DataInput,
-    booleans,
-    data_inputs,
-    floats,
-    integers,
-    is_writable_result,
-    listed,
-    unfit_out,
-)
-from .errors import GraphError, NotBuiltError, OptionError, ShapeError
+from .arguments import Arguments, checked_out, listed
+from .errors import GraphError, NotBuiltError, OptionError
 from .graph import Graph, unique_names
 from .layers.base import Input, Layer, Symbol, whole
 from .layers.composite import Composite
@@ -127,20 +117,9 @@ class Model:
         """Work out once what every call needs. `isa` and `threads` are what was asked for."""
         self._plan = plan
         self._graph, self._unbuilt, self._isa, self._threads = graph, unbuilt, isa, threads
-        specs = graph.document["inputs"]
-        self._data = data_inputs(specs)
-        self._states = [
-            (spec["name"], k) for k, spec in enumerate(specs) if spec["kind"] == "state"
-        ]
+        self._arguments = Arguments(graph.document["inputs"])
         self._outputs = tuple(output["name"] for output in graph.document["outputs"])
-        # A call's arguments start as a copy of this list.
-        self._absent: list[Array | None] = [None] * len(specs)
-        self._is_simple = (
-            len(self._data) == 1
-            and self._data[0].place == 0
-            and len(self._outputs) == 1
-            and not unbuilt
-        )
+        self._is_simple = self._arguments.is_one and len(self._outputs) == 1 and not unbuilt
         self._run_one, self._run = plan.run_one, plan.run
 
     # -- calling --
@@ -188,134 +167,21 @@ class Model:
             y = self._run_one(inputs[0], out)
             if y is not None:
                 return y
-        arrays, given = self._arguments(inputs, lengths, mask, initial_state)
+        self._check_built("this model gives summary() only")
+        arrays, given = self._arguments.read(inputs, lengths, mask, initial_state)
         if out is None:
             results = self._run(arrays)
         else:
-            results = self._checked_out(out, arrays, given)
+            results = checked_out(out, self._outputs, [*arrays, *given])
             self._run(arrays, results)
         return results[0] if len(results) == 1 else tuple(results)
-
-    def _arguments(
-        self, inputs: tuple[Any, ...], lengths: Any, mask: Any, initial_state: Any
-    ) -> tuple[list[Array | None], Sequence[Any]]:
-        """Return the plan's arguments, and the caller's data of which some were converted."""
-        self._check_built("this model gives summary() only")
-        arrays = self._absent.copy()
-        given = self._by_input(inputs)
-        for data, value in zip(self._data, given, strict=True):
-            arrays[data.place] = data.convert(value, f"input {data.name!r}")
-        if lengths is not None and mask is not None:
-            raise OptionError("lengths and mask: one or the other")
-        if lengths is not None:
-            self._set_lengths(arrays, lengths)
-        if mask is not None:
-            self._set_masks(arrays, mask)
-        if initial_state is not None:
-            self._set_states(arrays, initial_state)
-        return arrays, given
-
-    def _by_input(self, inputs: tuple[Any, ...]) -> Sequence[Any]:
-        """Return the data arguments in the graph's order."""
-        if len(inputs) == 1 and isinstance(inputs[0], Mapping):
-            named = inputs[0]
-            if set(named) != set(self.inputs):
-                raise ShapeError(
-                    f"expected the inputs {list(self.inputs)}, found {sorted(map(str, named))}"
-                )
-            return [named[name] for name in self.inputs]
-        if len(inputs) != len(self._data):
-            raise ShapeError(
-                f"expected {len(self._data)} inputs {list(self.inputs)}, found {len(inputs)}"
-            )
-        return inputs
-
-    def _named(self, option: str, given: Any) -> dict[str, tuple[DataInput, Any]]:
-        """Return what an option gives for inputs, by name: one value is the first input's."""
-        by_name = given if isinstance(given, Mapping) else {self._data[0].name: given}
-        known = {data.name: data for data in self._data}
-        foreign = [name for name in by_name if name not in known]
-        if foreign:
-            raise ShapeError(f"{option}: {foreign[0]!r} is none of the inputs {list(self.inputs)}")
-        return {name: (known[name], value) for name, value in by_name.items()}
-
-    def _set_masks(self, arrays: list[Array | None], masks: Any) -> None:
-        """Put checked masks among the arguments."""
-        for name, (data, value) in self._named("mask", masks).items():
-            if data.mask is None:
-                raise OptionError(f"mask of {name!r}: no layer of this model reads it")
-            array = booleans(value, f"mask of {name!r}")
-            x = arrays[data.place]
-            assert x is not None
-            if x.ndim < 2 or array.shape != x.shape[:2]:
-                raise ShapeError(
-                    f"mask of {name!r}: expected shape {x.shape[:2]}, one for each frame; found "
-                    f"{array.shape}"
-                )
-            arrays[data.mask] = array
-
-    def _set_lengths(self, arrays: list[Array | None], lengths: Any) -> None:
-        """Put checked lengths among the arguments."""
-        for name, (data, value) in self._named("lengths", lengths).items():
-            if data.lengths is None:
-                raise ShapeError(f"lengths: input {name!r} has no time axis")
-            ends = integers(value, f"lengths of {name!r}")
-            x = arrays[data.place]
-            assert x is not None
-            if x.ndim < 2 or ends.shape != x.shape[:1]:
-                raise ShapeError(
-                    f"lengths of {name!r}: expected shape ({len(x) if x.ndim else 1},), one for "
-                    "each "
-                    f"row; found {ends.shape}"
-                )
-            if ends.size and not (ends.min() >= 0 and ends.max() <= x.shape[1]):
-                raise ShapeError(
-                    f"lengths of {name!r}: expected 0 to {x.shape[1]}, found {ends.min()} to "
-                    f"{ends.max()}"
-                )
-            arrays[data.lengths] = ends
-
-    def _set_states(self, arrays: list[Array | None], states: Any) -> None:
-        """Put initial states among the arguments."""
-        if not isinstance(states, (tuple, list)) or len(states) != len(self._states):
-            found = len(states) if isinstance(states, (tuple, list)) else type(states).__name__
-            raise ShapeError(
-                f"initial_state: expected a tuple of {len(self._states)} arrays "
-                f"{list(self.states)}; "
-                f"found {found}"
-            )
-        for (name, index), value in zip(self._states, states, strict=True):
-            if value is not None:
-                arrays[index] = floats(value, f"initial state {name!r}")
-
-    def _checked_out(
-        self, out: Any, arrays: Sequence[Array | None], given: Sequence[Any]
-    ) -> list[Array]:
-        """Return the caller's outputs as a list; their shapes are checked by the plan.
-
-        `arrays` are the plan's arguments, `given` the caller's, of which some were converted.
-        """
-        arguments = {id(a): a for a in (*arrays, *given) if isinstance(a, np.ndarray)}
-        results = listed(out)
-        if len(results) != len(self._outputs):
-            raise ShapeError(
-                f"out: expected {len(self._outputs)} arrays {list(self._outputs)}, found "
-                f"{len(results)}"
-            )
-        for k, result in enumerate(results):
-            if not is_writable_result(result):
-                raise unfit_out(self._outputs[k], result)
-            for other in (*arguments.values(), *results[:k]):
-                if np.may_share_memory(result, other) and np.shares_memory(result, other):
-                    raise ShapeError(f"out for {self._outputs[k]!r} overlaps an input or an output")
-        return results
 
     # -- what it is --
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the inputs, in the order of a call's arguments."""
-        return tuple(data.name for data in self._data)
+        return self._arguments.names
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -325,7 +191,7 @@ class Model:
     @property
     def states(self) -> tuple[str, ...]:
         """Names of the initial states, in the order of ``initial_state=``."""
-        return tuple(name for name, _ in self._states)
+        return self._arguments.states
 
     @property
     def layers(self) -> tuple[LayerInfo, ...]:
@@ -461,7 +327,8 @@ class Model:
             `repeat` is no whole number from 1.
         """
         rounds = whole(repeat, "profile", "repeat", least=1)
-        arrays, _ = self._arguments(inputs, lengths, mask, initial_state)
+        self._check_built("there is nothing to measure")
+        arrays, _ = self._arguments.read(inputs, lengths, mask, initial_state)
         kinds = {entry["name"]: entry["class"] for entry in self._graph.document["layers"]}
         layers = self._plan.node_layers()
         times = np.zeros((1 + rounds, len(layers)))

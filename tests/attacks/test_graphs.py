@@ -360,6 +360,6 @@ def test_no_twisted_graph_crashes():
     found = json.loads(last)
     assert len(seeds) == count
     # enough got as far as a call, and enough calls as far as the kernels
-    assert found["ran"] > count / 2, found
+    assert found["ran"] > count / 3, found
     assert found["call: ShapeError"] > count / 10, found
     assert found["plan: GraphError"] > count / 10, found

@@ -46,7 +46,7 @@ __all__ = [
 Array = NDArray[Any]
 LayerWeights = dict[str, list[tuple[str, Array]]]  # by layer; names and arrays in the file's order
 
-MAX_OBJECTS = 1 << 16  # groups and datasets of a file
+MAX_OBJECTS = 1 << 14  # groups and datasets of a file; a model of 200 layers has 1500
 MAX_LINK_DEPTH = 32  # Keras nests five deep
 MAX_CHUNKS = 1 << 16  # of all datasets together
 MAX_NAMES = 1 << 16  # in one list of layers or weights
@@ -443,7 +443,8 @@ class H5Reader:
         if text is None:
             self.refuse(
                 "expected a whole Keras model; there is no model_config. If it holds weights alone "
-                "(save_weights), seqcore.read_weights reads them, and the layers are yours to give"
+                "(save_weights), the layers are yours to give: make the model without weights, and "
+                "call its load_weights; seqcore.read_weights reads the arrays"
             )
         if len(text) != 1:
             self.refuse(f"attribute 'model_config': expected one string; found {len(text)}")

@@ -87,7 +87,7 @@ class _Attention(Layer):
     def loaded(self, arrays: Sequence[Array]) -> Layer:
         if not self.keras_weights():
             return self
-        options = {name: given for name, given in self._options.items() if name not in _TOLD}
+        options = {name: given for name, given in self.options.items() if name not in _TOLD}
         made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
         return made
 

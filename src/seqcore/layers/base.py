@@ -7,9 +7,11 @@ the core, not here.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -230,12 +232,15 @@ class Call:
         Initial states, () when no symbols give them.
     masks : tuple of (Mask or None), or None
         Of the inputs, in place of those that they have; their sources are symbols.
+    masked : bool
+        Whether the layer sees masks; its result has the mask that it would have in any case.
     """
 
     layer: Layer
     inputs: tuple[Symbol, ...]
     states: tuple[Symbol, ...]
     masks: tuple[Mask | None, ...] | None = None
+    masked: bool = True
 
     @property
     def needed(self) -> tuple[Symbol, ...]:
@@ -244,19 +249,24 @@ class Call:
             self.inputs
             + self.states
             + tuple(
-                symbol for mask in self.masks or () if mask is not None for symbol in _sources(mask)
+                symbol
+                for mask in _parts(self.masks or ())
+                for symbol in mask.sources
+                if isinstance(symbol, Symbol)
             )
         )
 
 
-def _sources(mask: Mask) -> list[Symbol]:
-    found: list[Symbol] = []
-    for source in mask.sources:
-        if isinstance(source, Mask):
-            found += _sources(source)
-        elif isinstance(source, Symbol):
-            found.append(source)
-    return found
+def _parts(masks: Iterable[Any]) -> list[Mask]:
+    """Return masks and all masks that they are made of, each once."""
+    found: dict[Mask, None] = {}
+    pending = list(masks)
+    while pending:
+        mask = pending.pop()
+        if isinstance(mask, Mask) and mask not in found:
+            found[mask] = None
+            pending += mask.sources
+    return list(found)
 
 
 def _symbols(values: Iterable[Any], label: str) -> tuple[Symbol, ...]:
@@ -349,10 +359,13 @@ class Layer:
         """Return the mask of the first output; the others have none."""
         return inputs[0].mask if self.keeps_mask else None
 
-    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+    def apply(
+        self, graph: GraphBuilder, site: Site, inputs: Sequence[Value], *, masked: bool = True
+    ) -> list[Value]:
         """Lower the layer, and give its result the mask that belongs to it."""
         graph.layer_name = site.layer
-        first, *rest = self.lower(graph, site, inputs)
+        seen = inputs if masked else [replace(value, mask=None) for value in inputs]
+        first, *rest = self.lower(graph, site, seen)
         return [replace(first, mask=self.mask(inputs)), *rest]
 
     # What Keras keeps of it.
@@ -365,18 +378,35 @@ class Layer:
         """Return the same layer with weights, given in the order of `keras_weights`."""
         if not self.keras_weights():
             return self
-        options = {name: given for name, given in self._options.items() if name not in _SIZES}
+        options = {name: given for name, given in self.options.items() if name not in _SIZES}
         made: Layer = type(self).from_keras(arrays, **options)  # type: ignore[attr-defined]
         return made
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What its constructor was given, by name."""
+        names = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {**dict(zip(names, self._given, strict=False)), **self._options}
+
     # What all layers do.
 
-    _options: dict[str, Any]
+    _given: tuple[Any, ...] = ()
+    _options: Mapping[str, Any] = {}
 
-    def __new__(cls, *args: Any, **options: Any) -> Any:  # noqa: ARG004
-        layer = super().__new__(cls)
-        layer._options = options
-        return layer
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Let the constructor remember what it is given, with the signature that it has."""
+        super().__init_subclass__(**keywords)
+        if "__init__" not in cls.__dict__:
+            return
+        init = cls.__init__
+
+        @functools.wraps(init)
+        def remembering(self: Layer, *given: Any, **options: Any) -> None:
+            if "_given" not in self.__dict__:  # not yet by the class that is being made
+                self._given, self._options = given, options
+            init(self, *given, **options)
+
+        cls.__init__ = remembering  # type: ignore[method-assign]
 
     @property
     def stem(self) -> str:
@@ -388,6 +418,7 @@ class Layer:
         *inputs: Any,
         initial_state: Any = None,
         masks: Sequence[Mask | None] | None = None,
+        masked: bool = True,
     ) -> Any:
         """Apply the layer to symbols.
 
@@ -398,6 +429,9 @@ class Layer:
             Of a recurrent layer: h, or [h, c]; of Bidirectional forward's, then backward's.
         masks : sequence of (Mask or None), optional
             Of the inputs, in place of those that they have: what importers found in a file.
+        masked : bool
+            False: the layer sees no mask, though its result keeps it, as Keras 3 has it where a
+            recurrent layer is given initial states.
 
         Returns
         -------
@@ -414,7 +448,7 @@ class Layer:
             raise GraphError(
                 f"{self.label}: expected {self.states} initial states, found {len(given)}"
             )
-        call = Call(self, symbols, given, None if masks is None else tuple(masks))
+        call = Call(self, symbols, given, None if masks is None else tuple(masks), masked)
         made = tuple(Symbol(call, index) for index in range(self.outputs))
         return made[0] if len(made) == 1 else made
 

@@ -49,6 +49,8 @@ class Composite(Layer):
         self.calls = calls_between(sources, results)
         called = dict.fromkeys(call.layer for call in self.calls)
         self.layers = list(called if layers is None else layers)
+        # Operations of a file are called, and have no weights to be listed.
+        self._named = list(dict.fromkeys([*self.layers, *called]))
         self.inputs = (len(self.sources), len(self.sources))
         self.reads_mask = any(layer.reads_mask for layer in called)
 
@@ -81,6 +83,7 @@ class Composite(Layer):
     def _remade(self, made: Mapping[Layer, Layer]) -> Composite:
         """Return the same graph of other layers."""
         symbols: dict[Any, Symbol] = {source.key: source for source in self.sources}
+        masks_made: dict[Mask, Mask] = {}
 
         def new(symbol: Symbol) -> Symbol:
             return symbols[symbol.key]
@@ -88,17 +91,20 @@ class Composite(Layer):
         def mask_of(mask: Mask | None) -> Mask | None:
             if mask is None:
                 return None
-            sources = (
-                new(source) if isinstance(source, Symbol) else mask_of(source)
-                for source in mask.sources
-            )
-            return replace(mask, sources=tuple(sources))
+            if mask not in masks_made:
+                sources = (
+                    new(source) if isinstance(source, Symbol) else mask_of(source)
+                    for source in mask.sources
+                )
+                masks_made[mask] = replace(mask, sources=tuple(sources))
+            return masks_made[mask]
 
         for call in self.calls:
             masks = None if call.masks is None else tuple(map(mask_of, call.masks))
             remade = Call(
-                made[call.layer], tuple(map(new, call.inputs)), tuple(map(new, call.states)), masks
-            )
+                made.get(call.layer, call.layer), tuple(map(new, call.inputs)),
+                tuple(map(new, call.states)), masks, call.masked,
+            )  # fmt: skip
             for index in range(call.layer.outputs):
                 symbols[Symbol(call, index).key] = Symbol(remade, index)
         layers = [made[layer] for layer in self.layers]
@@ -107,15 +113,22 @@ class Composite(Layer):
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return self.apply(graph, site, inputs)
 
-    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+    def apply(
+        self,
+        graph: GraphBuilder,
+        site: Site,
+        inputs: Sequence[Value],
+        *,
+        masked: bool = True,  # noqa: ARG002
+    ) -> list[Value]:
         for symbol, value in zip(self.sources, inputs, strict=True):
             if symbol.dtype != value.dtype:
                 raise GraphError(
                     f"{self.label}: its input {symbol.name or ''!r} is {symbol.dtype}; found "
                     f"{value.dtype} from {value.name!r}"
                 )
-        own = unique_names((layer.name, layer.stem) for layer in self.layers)
-        names = Names(dict(zip(self.layers, own, strict=True)), site)
+        own = unique_names((layer.name, layer.stem) for layer in self._named)
+        names = Names(dict(zip(self._named, own, strict=True)), site)
         given = dict(zip(self.sources, inputs, strict=True))
         values = lower_calls(graph, self.calls, given, names)
         return [values[symbol.key] for symbol in self.results]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value, told
-from .base import Array, Layer, Shape, whole
+from .base import Array, Layer, Shape, Slot, whole
 from .feedforward import ActivationLike, features
 from .shapes import Step, chain, check_rank, reshape
 
@@ -130,16 +130,45 @@ class EinsumDense(Layer):
         if (bias is None) != (self.bias_axes is None):
             raise OptionError(f"{self.label}: a bias and bias_axes belong together")
         if bias is not None and self.bias_axes is not None:
-            first = min(self.made.index(c) for c in self.bias_axes)
-            axes = self.made[first:]
-            shape = tuple(size[c] if c in self.bias_axes else 1 for c in axes)
-            b += layouts.weight(bias, self.label, "bias", shape)
+            b += layouts.weight(bias, self.label, "bias", self._bias_shape(size))
         self.W, self.b = np.ascontiguousarray(W), b.reshape(units)
         self.W.flags.writeable = self.b.flags.writeable = False
+
+    @classmethod
+    def from_keras(cls, arrays: Sequence[ArrayLike], equation: str, **options: Any) -> EinsumDense:
+        """Make the layer from a Keras EinsumDense's ``get_weights()``."""
+        name = options.get("name") or "EinsumDense"
+        given = layouts.keras_arrays(arrays, name, ("kernel", "bias"))
+        expected = 1 if options.get("bias_axes") is None else 2
+        if len(given) != expected:
+            raise WeightsError(
+                f"layer {name!r}: expected {expected} arrays, a bias where there are bias_axes; "
+                f"found {len(given)}"
+            )
+        return cls(equation, *given, **options)
 
     @property
     def built(self) -> bool:
         return self.W is not None
+
+    def keras_weights(self) -> list[Slot]:
+        size = dict(zip(self.made, self.output_sizes, strict=True))
+        found = [Slot("kernel", tuple(size.get(c) for c in self.kernel_axes))]
+        if self.bias_axes is not None:
+            found.append(Slot("bias", self._bias_shape(size)))
+        return found
+
+    def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
+        return EinsumDense.from_keras(
+            arrays, self.equation, activation=self.activation, bias_axes=self.bias_axes,
+            name=self.name,
+        )  # fmt: skip
+
+    def _bias_shape(self, size: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the sizes of the result's axes from the first on that the bias has."""
+        axes = self.bias_axes or ""
+        first = min(self.made.index(c) for c in axes)
+        return tuple(size[c] if c in axes else 1 for c in self.made[first:])
 
     def input_spec(self) -> tuple[Shape, str] | None:
         if self.input_sizes is None or self.rank is None:

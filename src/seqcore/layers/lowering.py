@@ -86,48 +86,57 @@ def lower_calls(
 ) -> Values:
     """Lower calls in their order; return every value that they make, and the inputs."""
     values: Values = {symbol.key: value for symbol, value in inputs.items()}
+    known: dict[Mask, Mask | None] = {}  # masks of symbols as masks of values
     for call in calls:
         states = tuple(values[symbol.key] for symbol in call.states)
         taken = [values[symbol.key] for symbol in call.inputs]
         for index, mask in enumerate(call.masks or ()):
-            taken[index] = replace(taken[index], mask=_resolved(mask, values))
+            taken[index] = replace(taken[index], mask=_resolved(mask, values, known))
         site = names.site(call, states)
-        made = call.layer.apply(graph, site, taken)
+        graph.call(site)
+        made = call.layer.apply(graph, site, taken, masked=call.masked)
         values.update((Symbol(call, index).key, result) for index, result in enumerate(made))
         if names.times[call.layer] == 1 and not call.layer.is_composite:
-            known = call.layer.parameters(()) if call.layer.built else None
-            graph.layer(site.layer, call.layer.kind, made[0], known)
+            count = call.layer.parameters(()) if call.layer.built else None
+            graph.layer(site.layer, call.layer.kind, made[0], count)
             if not call.layer.built:
                 graph.unbuilt[site.layer] = (call.layer, taken[0].name)
     return values
 
 
-def _resolved(mask: Mask | None, values: Values) -> Mask | None:
-    """Return a mask of symbols as one of values."""
+def _resolved(mask: Mask | None, values: Values, known: dict[Mask, Mask | None]) -> Mask | None:
+    """Return a mask of symbols as one of values; each part that several share once."""
     if mask is None:
         return None
+    if mask in known:
+        return known[mask]
     if mask.kind == "of":
         (symbol,) = mask.sources
         assert isinstance(symbol, Symbol)
-        return values[symbol.key].mask
-    sources = [
-        values[source.key].name if isinstance(source, Symbol) else _resolved(source, values)
-        for source in mask.sources
-    ]  # fmt: skip
-    return replace(mask, sources=tuple(sources))
+        made = values[symbol.key].mask
+    else:
+        sources = [
+            values[source.key].name
+            if isinstance(source, Symbol)
+            else _resolved(source, values, known)
+            for source in mask.sources
+        ]
+        made = replace(mask, sources=tuple(sources))
+    known[mask] = made
+    return made
 
 
 def _checked_inputs(inputs: Sequence[Symbol]) -> list[Input]:
-    given: list[Input] = []
+    given: dict[Input, None] = {}
     for symbol in inputs:
         if not isinstance(symbol, Input):
             raise GraphError(f"a model's inputs are made by Input(...); found {symbol!r:.80}")
-        if any(symbol is other for other in given):
+        if symbol in given:
             raise GraphError(f"{symbol!r} is given twice as an input")
-        given.append(symbol)
+        given[symbol] = None
     if not given:
         raise GraphError("a model has at least one input")
-    return given
+    return list(given)
 
 
 def calls_between(inputs: Sequence[Input], outputs: Sequence[Symbol]) -> list[Call]:

@@ -41,7 +41,7 @@ def _fixed(array: ArrayLike, rank: int = 1) -> Array:
 
 def _epsilon(value: Any, layer: str) -> float:
     number = finite(value)
-    if number is None or not 0 <= number <= np.finfo(np.float32).max:
+    if number is None or not 0 <= number <= float(np.finfo(np.float32).max):
         raise OptionError(f"{layer}: epsilon is a number from 0 on; found {told(value)}")
     return number
 
@@ -481,6 +481,13 @@ class Normalization(Normalized):
         made = cls(**options, mean=given[0], variance=given[1])
         made.adapted = True
         return made
+
+    def keras_weights(self) -> list[Slot]:
+        if not self.adapted:
+            return []  # numbers of the configuration
+        shape = () if self.shared else (None,) * len(self.axes)
+        count = Slot("count", (), trainable=False, floats=False)
+        return [Slot(role, shape, trainable=False) for role in self.weights] + [count]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         mean = self.weights["mean"]

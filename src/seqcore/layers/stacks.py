@@ -266,7 +266,7 @@ class RNN(Sequencer):
 
     def loaded(self, arrays: Sequence[Array]) -> RNN:
         cell: Any = self.cell.loaded(arrays)
-        options = {name: given for name, given in self._options.items() if name != "cell"}
+        options = {name: given for name, given in self.options.items() if name != "cell"}
         return RNN(cell, **options)
 
     def run(

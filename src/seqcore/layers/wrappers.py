@@ -209,8 +209,10 @@ class Bidirectional(Layer):
     def mask(self, inputs: Sequence[Value]) -> Mask | None:
         return inputs[0].mask if self.forward.return_sequences else None
 
-    def apply(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        made = super().apply(graph, site, inputs)
+    def apply(
+        self, graph: GraphBuilder, site: Site, inputs: Sequence[Value], *, masked: bool = True
+    ) -> list[Value]:
+        made = super().apply(graph, site, inputs, masked=masked)
         if self.merge_mode is None:  # two outputs of the same frames
             made[1] = replace(made[1], mask=made[0].mask)
         return made

@@ -1,7 +1,7 @@
 """Keras models -> Model: files of every version, and live models.
 
 config.py      options and activations of one layer
-classes.py     class and options -> a layer without weights
+classes.py     class and options -> a layer without weights; refused.py why some are not
 calls.py       how configs write calls
 graphs.py      config of a model -> layers called on each other
 operations.py  operations outside of layers
@@ -21,6 +21,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from ...errors import (
     DtypeError,
     GraphError,
@@ -33,7 +35,8 @@ from ...errors import (
 from ...formats.hdf5 import read_keras_h5
 from ...formats.keras_archive import read_keras_archive, read_keras_weights
 from ...formats.keras_trees import WeightTree
-from ...layers import Composite, Layer, snake_case
+from ...graph import unique_names
+from ...layers import Composite, Layer, TimeDistributed, snake_case
 from ...model import Model
 from .config import Version, short
 from .graphs import ModelReader
@@ -109,6 +112,11 @@ def from_keras(model: Any) -> Model:
     if not model.built:
         raise OptionError(f"from_keras: {label} has no weights yet; call it or build it first")
     version = _live_version(model)
+    if not (version or "").startswith("3."):
+        raise OptionError(
+            f"from_keras: {label} is of Keras {version or 'of an unknown version'}; save it, and "
+            "load the file"
+        )
     try:
         config = json.loads(model.to_json())
     except (TypeError, ValueError, NotImplementedError) as error:
@@ -126,7 +134,8 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
     """Return a model with the weights of a file: `Model.load_weights`."""
     file = read_keras_weights(path)
     network, names = model.network()
-    stems = {layer: snake_case(layer.kind) for layer in network.layers}
+    names = {**names, **_names_inside(network)}
+    stems = {layer: _stem(layer, file.weights) for layer in names}
     with _about(file.source):
         if isinstance(file.weights, WeightTree):
             arrays = from_tree(network, file.weights, names, stems)
@@ -134,6 +143,29 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
             lists = _by_order(network, file.weights, names)
             arrays = from_lists(network, lists, names, ())
         return _finished(network, arrays)
+
+
+def _names_inside(layer: Layer) -> dict[Layer, str]:
+    """Return what the layers inside of the models in a model are called."""
+    found: dict[Layer, str] = {}
+    for part in _parts(layer):
+        inner = part.layer if isinstance(part, TimeDistributed) else part
+        parts = _parts(inner)
+        given = unique_names((each.name, each.stem) for each in parts)
+        found |= dict(zip(parts, given, strict=True)) | _names_inside(inner)
+    return found
+
+
+def _parts(layer: Layer) -> list[Layer]:
+    return layer.layers if isinstance(layer, Composite) else []
+
+
+def _stem(layer: Layer, weights: WeightTree | Lists) -> str:
+    """Return a layer's Keras class in snake_case; of a model, the one that the file has."""
+    if not isinstance(layer, Composite):
+        return snake_case(layer.kind)
+    groups = weights.groups.get("layers") if isinstance(weights, WeightTree) else None
+    return "functional" if groups and "functional" in groups.groups else "sequential"
 
 
 def _by_order(network: Composite, lists: Lists, names: Mapping[Layer, str]) -> Lists:
@@ -194,7 +226,7 @@ def _version(source: str, text: str | None, config: Any, backend: str | None = N
     """Return Keras's version; Keras 1 did not always say."""
     version = Version.of(text or "", backend)
     if version is None and text is None and is_keras_1(config):
-        version = Version(1, zeroes_masked=False, mirrors=None)
+        version = Version((1, 0, 0))
     if version is not None:
         return version
     told = "does not say" if text is None else f"says {short(text)}"
@@ -214,9 +246,8 @@ def _live_version(model: Any) -> str | None:
 def _array(weight: Any) -> Any:
     """Return a Keras variable as an array, whatever the backend."""
     value = weight.value
-    if callable(getattr(value, "detach", None)):
+    if callable(getattr(value, "detach", None)):  # NumPy reads few of torch's tensors
         value = value.detach().cpu()
-        if value.dtype.is_floating_point and value.element_size() < 4:
-            value = value.float()
-        return value.numpy()
-    return weight.numpy()
+        return (value.float() if value.is_floating_point() else value).numpy()
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16

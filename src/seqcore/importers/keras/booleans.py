@@ -32,6 +32,7 @@ class Frames:
 @dataclass(frozen=True)
 class Constant:
     value: bool
+    like: Symbol | Mask | None = None  # what has its frames
 
 
 @dataclass(frozen=True)
@@ -77,24 +78,48 @@ def _any(_ids: bool, x: Any, axis: Any = None, keepdims: Any = False) -> Boolean
     if isinstance(x, Elements) and last:
         return Frames(Mask("frames", (x.x,), x.number), bool(keepdims))
     if isinstance(x, Joined) and last and not keepdims:
-        if any(isinstance(part, Constant) and part.value for part in x.parts):
-            return _unsupported("a constant") if x.along_time else Constant(True)
-        masks = tuple(part.mask for part in x.parts if isinstance(part, Frames))
         if x.along_time:
-            if len(masks) < len(x.parts):
-                return _unsupported("masks of which one is a constant, joined over time")
-            joined = masks[0]
-            for mask in masks[1:]:  # a mask has its own frames
-                joined = Mask("concat", (joined, mask, joined, mask))
-            return Frames(joined)
-        return Frames(Mask("any", masks)) if masks else Constant(False)
+            return _one_after_the_other(x.parts)
+        if any(isinstance(part, Constant) and part.value for part in x.parts):
+            return _with_frames(Constant(True), *x.parts)
+        masks = [part.mask for part in x.parts if isinstance(part, Frames)]
+        return Frames(_merged("any", masks)) if masks else Constant(False)
     if isinstance(x, Frames) and x.expanded and last:
         return replace(x, expanded=False)
     return _unsupported("any")
 
 
+def _one_after_the_other(parts: Sequence[Frames | Constant]) -> Boolean:
+    sequences: list[tuple[Any, Mask | None]] = []
+    for part in parts:
+        if isinstance(part, Frames):
+            sequences.append((part.mask, part.mask))  # a mask has its own frames
+        elif part.value and part.like is not None:
+            sequences.append((part.like, None))
+        else:
+            return _unsupported("masks of which one is a constant, joined over time")
+    (so_far, mask), *others = sequences
+    for sequence, other in others:
+        so_far = mask = Mask("concat", (so_far, sequence, mask, other))
+    return Constant(True) if mask is None else Frames(mask)
+
+
 def _unsupported(what: str) -> Boolean:
     raise NotSupportedError(f"{what} of values that are no masks of frames")
+
+
+def _merged(kind: str, masks: Sequence[Mask]) -> Mask:
+    """Return masks as one, equal ones once: a stack of Adds says the same again and again."""
+    different = tuple(dict.fromkeys(masks))
+    return different[0] if len(different) == 1 else Mask(kind, different)
+
+
+def _with_frames(found: Frames | Constant, *sources: Frames | Constant) -> Boolean:
+    """Return a constant with something that has its frames, which a place behind may want."""
+    if isinstance(found, Frames) or found.like is not None:
+        return found
+    known = (s.mask if isinstance(s, Frames) else s.like for s in sources)
+    return replace(found, like=next((like for like in known if like is not None), None))
 
 
 def _merge(kind: str) -> Callable[..., Boolean]:
@@ -102,17 +127,21 @@ def _merge(kind: str) -> Callable[..., Boolean]:
         for one, other in ((a, b), (b, a)):
             if isinstance(one, Constant) and isinstance(other, (Frames, Constant)):
                 # False or m, True and m: m; else the constant
-                return other if one.value == (kind == "all") else one
+                found = other if one.value == (kind == "all") else one
+                return _with_frames(found, one, other)
         if isinstance(a, Frames) and isinstance(b, Frames) and a.expanded == b.expanded:
-            return Frames(Mask(kind, (a.mask, b.mask)), a.expanded)
+            return Frames(_merged(kind, [a.mask, b.mask]), a.expanded)
         return _unsupported("a logical operation")
 
     return merged
 
 
 def _expand_dims(_ids: bool, x: Any, axis: Any = None) -> Boolean:
-    if isinstance(x, Frames) and not x.expanded and axis in (-1, 2, [-1], [2]):
-        return replace(x, expanded=True)
+    if axis in (-1, 2, [-1], [2]):
+        if isinstance(x, Constant):
+            return x
+        if isinstance(x, Frames) and not x.expanded:
+            return replace(x, expanded=True)
     return _unsupported("a new axis")
 
 
@@ -127,17 +156,24 @@ def _concatenate(_ids: bool, xs: Any, axis: Any = 0) -> Boolean:
     if parts and all(isinstance(part, (Frames, Constant)) for part in parts):
         if axis in (-1, 2):
             return Joined(parts, along_time=False)
-        if axis == 1:
+        if axis in (1, -2):  # of (B, T, F), as Keras makes masks before it joins them
             return Joined(parts, along_time=True)
     return _unsupported("a concatenation")
 
 
-def _zeros_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(False) if dtype == "bool" else _unsupported("zeros")
+def _like(value: bool) -> Callable[..., Boolean]:
+    def made(_ids: bool, x: Any, dtype: Any = None) -> Boolean:
+        if dtype != "bool":
+            return _unsupported("a constant")
+        return Constant(value, x if isinstance(x, Symbol) else None)
+
+    return made
 
 
-def _ones_like(_ids: bool, _x: Any, dtype: Any = None) -> Boolean:
-    return Constant(True) if dtype == "bool" else _unsupported("ones")
+def _same(_ids: bool, x: Any, dtype: Any = None, **_layout: Any) -> Boolean:
+    if isinstance(x, Boolean) and dtype in (None, "bool"):
+        return x
+    return _unsupported("a conversion")
 
 
 # Names of Keras 3 and of TensorFlow's functions. Each takes whether its first argument is token
@@ -154,6 +190,8 @@ BOOLEANS: Mapping[str, Callable[..., Boolean]] = {
     "ExpandDims": _expand_dims,
     "Squeeze": _squeeze,
     "Concatenate": _concatenate,
-    "ZerosLike": _zeros_like,
-    "OnesLike": _ones_like,
+    "ZerosLike": _like(False),
+    "OnesLike": _like(True),
+    "ConvertToTensor": _same,
+    "Cast": _same,
 }

@@ -100,7 +100,9 @@ def _call_3(node: Any, c: Config) -> KerasCall:
         c.contradicts(f"a call without args: {short(node)}")
     if not isinstance(node.get("kwargs"), dict):
         c.contradicts(f"a call without kwargs: {short(node)}")
-    return KerasCall(_value_3(node["args"], c), _value_3(node["kwargs"], c))
+    # kwargs are names with values, whatever their own names look like
+    kwargs = {name: _value_3(value, c) for name, value in node["kwargs"].items()}
+    return KerasCall([_value_3(value, c) for value in node["args"]], kwargs)
 
 
 def _value_3(value: Any, c: Config) -> Any:

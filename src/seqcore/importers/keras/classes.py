@@ -1,21 +1,23 @@
 """Layers of a Keras config: class and options in, one of our layers without weights out.
 
-Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Weights are
-weights.py's, and how layers are called graphs.py's. Options: config.py.
+Classes come from the fixed table `CLASSES`; nothing is imported by a name from a file. Those that
+are not supported are in refused.py. Weights are weights.py's, how layers are called graphs.py's,
+and the options of one config.py's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ... import layers
-from ...errors import UnsupportedLayerError
+from ...errors import OptionError, UnsupportedLayerError
 from ...graph import ActivationSpec
 from ...layers import Layer
 from .config import (
     LAYERS_AS_FUNCTIONS,
+    MODELS,
     Config,
     NotSupportedError,
     Option,
@@ -27,12 +29,14 @@ from .config import (
     maybe,
     number,
     only,
+    plain,
     raw,
     short,
     size,
 )
+from .refused import REFUSED
 
-__all__ = ["CLASSES", "REFUSED", "KerasClass", "layer_of"]
+__all__ = ["CLASSES", "KerasClass", "layer_of"]
 
 Options = dict[str, Any]
 
@@ -106,24 +110,28 @@ def _cudnn(kind: str, **fixed: Any) -> Callable[[Config, Options], Layer]:
     return lambda c, options: getattr(layers, kind)(name=c.name, **options, **fixed).as_cudnn()
 
 
-def _inner(c: Config, entry: Any, wanted: type[Layer]) -> Any:
-    """Make the layer that is an option of another one."""
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells")
+_SEQUENCERS = ("SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "RNN")
+
+
+def _inner(c: Config, entry: Any, kinds: Collection[str] | None = None) -> Any:
+    """Make the layer that is an option of another one, of one of these kinds."""
     child = c.child(entry)
-    made = layer_of(child)
-    if not isinstance(made, wanted):
-        raise NotSupportedError(f"of {child.kind} is not supported")
-    return made
+    # Before it is made: a Bidirectional makes what is in it twice.
+    if kinds is not None and child.kind not in kinds:
+        raise NotSupportedError(f"of {plain(child.kind)} is not supported")
+    return layer_of(child)
 
 
 def _rnn(c: Config, options: Options) -> Layer:
-    return layers.RNN(_inner(c, options.pop("cell"), layers.Step), name=c.name, **options)
+    return layers.RNN(_inner(c, options.pop("cell"), _CELLS), name=c.name, **options)
 
 
 def _stacked_cells(c: Config, options: Options) -> Layer:
     cells = options["cells"]
     if not isinstance(cells, list):
         c.contradicts(f"cells is a list; found {short(cells)}")
-    made = [_inner(c, cell, layers.Step) for cell in cells]
+    made = [_inner(c, cell, _CELLS) for cell in cells]
     return layers.StackedRNNCells(made, name=c.name)
 
 
@@ -136,7 +144,7 @@ def _bidirectional(c: Config, options: Options) -> Layer:
         backward = c.child({**backward.entry, "config": values})
     if forward.values.get("go_backwards"):
         raise NotSupportedError("a forward layer with go_backwards=True is not supported")
-    halves = [_inner(c, half.entry, layers.Sequencer) for half in (forward, backward)]
+    halves = [_inner(c, half.entry, _SEQUENCERS) for half in (forward, backward)]
     return layers.Bidirectional(
         *halves, merge_mode=options["merge_mode"],
         zero_output_for_mask=c.version.zeroes_masked, name=c.name,
@@ -144,14 +152,23 @@ def _bidirectional(c: Config, options: Options) -> Layer:
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
-    return layers.TimeDistributed(_inner(c, options["layer"], Layer), name=c.name)
+    inner = _inner(c, options["layer"])
+    masks = isinstance(inner, layers.Masking) or getattr(inner, "mask_zero", False)
+    if masks and c.major < 3:  # Keras 3 hands no such mask on
+        raise NotSupportedError("masks of the frames inside of frames, as Keras 2 hands them on")
+    return layers.TimeDistributed(inner, name=c.name)
 
 
 _INNER = raw("a layer of this page")
 _RECURRENT = {
     "SimpleRNN": KerasClass(_same("SimpleRNN"), {**_CELL, **_TIME}, "states"),
     "LSTM": KerasClass(_same("LSTM"), {**_GATED, **_TIME}, "states"),
-    "GRU": KerasClass(_same("GRU"), {**_GRU, **_TIME}, "states"),
+    "GRU": KerasClass(
+        _same("GRU"),
+        {**_GRU, **_TIME},
+        "states",
+        note="A file without `reset_after` is of the first Keras 2, or of Keras 1.",
+    ),
     "CuDNNLSTM": KerasClass(_cudnn("LSTM"), _CUDNN, "states", keras=(2,)),
     "CuDNNGRU": KerasClass(_cudnn("GRU", reset_after=True), _CUDNN, "states", keras=(2,)),
     "SimpleRNNCell": KerasClass(_same("SimpleRNNCell"), _CELL, "states", keras=(2, 3)),
@@ -193,7 +210,9 @@ def _embedding(c: Config, options: Options) -> Layer:
 _FRAMES = {
     "Dense": KerasClass(_same("Dense"), {"units": size(), **_AFFINE}),
     "Embedding": KerasClass(
-        _embedding, {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)}
+        _embedding,
+        {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)},
+        note="An input that it reads takes integers, whatever dtype the file gives it.",
     ),
     "Masking": KerasClass(_same("Masking"), {"mask_value": number(0.0)}),
 }
@@ -240,7 +259,9 @@ _ACTIVATIONS = {
         keras=(2, 3),
     ),
     "LeakyReLU": KerasClass(
-        _leaky_relu, {"negative_slope": maybe(number()), "alpha": maybe(number())}
+        _leaky_relu,
+        {"negative_slope": maybe(number()), "alpha": maybe(number())},
+        note="The slope is `negative_slope` in Keras 3, `alpha` before.",
     ),
     "ELU": KerasClass(_same("ELU"), {"alpha": number()}),
     "Softmax": KerasClass(_same("Softmax"), {"axis": axis(-1)}, keras=(2, 3)),
@@ -314,7 +335,7 @@ _WINDOWS = {
 
 def _merge(kind: str) -> Callable[[Config, Options], Layer]:
     def make(c: Config, options: Options) -> Layer:
-        rule = "keras3" if c.major == 3 else "keras2"
+        rule = c.version.mask_rule
         return getattr(layers, kind)(name=c.name, mask_rule=rule, **options)  # type: ignore[no-any-return]
 
     return make
@@ -368,6 +389,12 @@ def _unit(c: Config, options: Options) -> Layer:
     return layers.UnitNormalization(epsilon=least, name=c.name, **options)
 
 
+def _normalization(c: Config, options: Options) -> Layer:
+    given = {name: value for name, value in options.items() if value is not None}
+    given["axis"] = options["axis"] or None  # Keras 3 writes no axis as []
+    return layers.Normalization(name=c.name, **given)
+
+
 _BETA_GAMMA = {"center": flag(True), "scale": flag(True)}
 _EPSILON = {"epsilon": number(1e-3)}
 _NORMS = {
@@ -398,10 +425,11 @@ _NORMS = {
         keras=(2, 3),
     ),
     "Normalization": KerasClass(
-        _same("Normalization"),
+        _normalization,
         {
-            "axis": maybe(axis()), "mean": raw("array, or null", None),
-            "variance": raw("array, or null", None), "invert": flag(False),
+            "axis": raw("axis or axes, not the batch; null or [] for none", -1),
+            "mean": raw("array, or null", None), "variance": raw("array, or null", None),
+            "invert": flag(False),
         },
         keras=(2, 3),
     ),
@@ -428,6 +456,8 @@ def _attention(kind: str) -> Callable[[Config, Options], Layer]:
 def _multi_head(c: Config, options: Options) -> Layer:
     options["output_shape"] = _tuple(options["output_shape"])
     del options["attention_axes"]
+    if not c.version.zeroes_unseen:
+        options["dropout"] = 0.0  # with which Keras's way through softmax differs
     return layers.MultiHeadAttention(name=c.name, **options)
 
 
@@ -485,36 +515,15 @@ _TRAINING = {
         "AlphaDropout": ("rate", "noise_shape"),
         "ActivityRegularization": ("l1", "l2"),
     }.items()
-} | {"Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(3,))}
+} | {
+    "Identity": KerasClass(lambda c, _: layers.Activation("linear", name=c.name), {}, keras=(2, 3))
+}
 
 CLASSES: Mapping[str, KerasClass] = {
     **_RECURRENT, **_FRAMES, **_ACTIVATIONS, **_WINDOWS, **_SHAPES, **_NORMS, **_ATTENTION,
     **_TRAINING,
 }  # fmt: skip
 LAYERS_AS_FUNCTIONS.update({kind: _function(kind) for kind in _ACTIVATIONS})
-
-_TWO_D = "images are not sequences"
-REFUSED: Mapping[str, str] = {
-    "Lambda": "a Lambda is code, and code in a file is not run",
-    "TensorFlowOpLayer": "operations of TensorFlow 2.0 to 2.3 are raw graph nodes",
-    "GroupedQueryAttention": "its heads share keys, which is not supported yet",
-    "GroupQueryAttention": "its heads share keys, which is not supported yet",
-    "ConvLSTM1D": "its cell is a convolution",
-    "ConvLSTM2D": "its cell is a convolution",
-    "ConvLSTM3D": "its cell is a convolution",
-    "LocallyConnected1D": "its kernels differ from frame to frame",
-    "Highway": "a layer of Keras 1 alone",
-    "MaxoutDense": "a layer of Keras 1 alone",
-    "SpectralNormalization": "it wraps a layer whose kernel it changes as it runs",
-    "TextVectorization": "text is not tokenised here",
-    "StringLookup": "text is not tokenised here",
-    "IntegerLookup": "ids are not translated here",
-    "Hashing": "text is not tokenised here",
-    "Discretization": "features are not binned here",
-    "CategoryEncoding": "ids are not encoded here",
-    **dict.fromkeys(["Conv2D", "Conv3D", "MaxPooling2D", "AveragePooling2D"], _TWO_D),
-    **dict.fromkeys(["GlobalAveragePooling2D", "GlobalMaxPooling2D", "BatchNorm2D"], _TWO_D),
-}
 
 
 def layer_of(c: Config, **calls: Any) -> Layer:
@@ -531,6 +540,8 @@ def layer_of(c: Config, **calls: Any) -> Layer:
     NotSupportedError
         With all that stands against it.
     """
+    if c.kind in MODELS and c.nested is not None:
+        return c.nested(c)  # type: ignore[no-any-return]
     if c.kind not in CLASSES:
         raise NotSupportedError(REFUSED.get(c.kind, f"the class {short(c.kind)} is not supported"))
     c.check_origin()
@@ -542,3 +553,5 @@ def layer_of(c: Config, **calls: Any) -> Layer:
         return known.make(c, options)
     except UnsupportedLayerError as error:
         raise NotSupportedError("; ".join(why for _, why in error.layers)) from error
+    except OptionError as error:  # what Keras takes and our layer does not
+        raise NotSupportedError(str(error)) from error

@@ -17,6 +17,7 @@ from ...graph import ActivationSpec
 
 __all__ = [
     "COMMON",
+    "MODELS",
     "Config",
     "NotSupportedError",
     "Option",
@@ -29,14 +30,23 @@ __all__ = [
     "maybe",
     "number",
     "only",
+    "plain",
     "raw",
     "short",
     "size",
 ]
 
 
+MODELS = ("Sequential", "Functional", "Model")
+
+
 class NotSupportedError(Exception):
     """Why one layer is not supported; the importer collects them into UnsupportedLayerError."""
+
+
+def plain(name: str) -> str:
+    """Return a name out of a file for a message: as it is, if it can be read."""
+    return name if name.isprintable() and len(name) <= 60 else short(name)
 
 
 def short(value: Any) -> str:
@@ -94,7 +104,8 @@ def _number(c: Config, option: str, value: Any) -> float:
 
 def _axis(c: Config, option: str, value: Any) -> Any:
     if isinstance(value, dict):  # Keras 3 writes tuples so
-        value = value.get("config", {}).get("value", value)
+        config = value.get("config")
+        value = config.get("value") if isinstance(config, dict) else config
     many = value if isinstance(value, list) else [value]
     if not many or not all(type(item) is int and -6 <= item <= 6 for item in many):
         c.contradicts(f"{option} is the number of an axis, or a list of them; found {short(value)}")
@@ -120,7 +131,13 @@ def axis(default: Any = _REQUIRED) -> Option:
 
 def raw(told: str, default: Any = _REQUIRED) -> Option:
     """What the layer itself checks."""
-    return Option(told, lambda _c, _option, value: value, default)
+
+    def read(c: Config, option: str, value: Any) -> Any:
+        if value is None and default is _REQUIRED:
+            c.contradicts(f"{option} is null")
+        return value
+
+    return Option(told, read, default)
 
 
 def maybe(option: Option) -> Option:
@@ -167,7 +184,7 @@ def _dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value is not None and value not in _POLICIES:
+    if value is not None and not (isinstance(value, str) and value in _POLICIES):
         raise NotSupportedError(f"{option} {short(value)}; only float32 is supported")
 
 
@@ -205,34 +222,66 @@ _COMMON_ENDINGS = ("_initializer", "_regularizer", "_constraint")
 
 @dataclass(frozen=True)
 class Version:
-    """What of Keras's version changes the meaning of a config.
+    """Keras's version, and what of it changes the meaning of a config.
 
     Attributes
     ----------
-    major : int
-    zeroes_masked : bool
-        Whether Bidirectional makes both directions put out zeros at masked frames, as since the
-        Keras of TensorFlow 2.0; the Keras of its own did not before it was that one.
-    mirrors : bool or None
-        Whether kernels of convolutions are turned round in time, as Theano has them; None where the
-        file does not say.
+    number : tuple of int
+    tensorflow : bool
+        Whether it is the Keras of TensorFlow before the two became one ("2.2.4-tf").
+    backend : str or None
+        On which it ran; Keras 1 did not say.
     """
 
-    major: int
-    zeroes_masked: bool = True
-    mirrors: bool | None = False
+    number: tuple[int, int, int]
+    tensorflow: bool = False
+    backend: str | None = None
 
     @classmethod
     def of(cls, text: str, backend: str | None = None) -> Version | None:
-        """Read "3.15.1", "2.2.4-tf" and the like, and the backend's name."""
-        match = re.match(r"([123])\.(\d+)\.(\d+)(-tf)?", text)
+        """Read "3.15.1", "2.2.4-tf" and the like."""
+        match = re.match(r"([123])\.(\d{1,4})\.(\d{1,4})(-tf)?", text)
         if not match:
             return None
         major, minor, patch = (int(match[k]) for k in (1, 2, 3))
-        first = (2, 2, 4) if match[4] else (2, 4, 0)
-        unknown = major == 1 and backend is None
-        mirrors = None if unknown else backend == "theano"
-        return cls(major, (major, minor, patch) >= first, mirrors)
+        return cls((major, minor, patch), match[4] is not None, backend)
+
+    @property
+    def major(self) -> int:
+        return self.number[0]
+
+    @property
+    def zeroes_masked(self) -> bool:
+        """Whether both directions of Bidirectional put out zeros at masked frames.
+
+        They do since TensorFlow 2.0; the Keras of its own never did.
+        """
+        return self.number >= ((2, 2, 4) if self.tensorflow else (2, 4, 0))
+
+    @property
+    def mirrors(self) -> bool | None:
+        """Whether kernels of convolutions are turned round in time; None where nobody knows."""
+        return None if self.major == 1 and self.backend is None else self.backend == "theano"
+
+    @property
+    def mask_rule(self) -> str:
+        """Which masks merges have: those of Keras 3 came with 3.4."""
+        return "keras3" if self.number >= (3, 4, 0) else "keras2"
+
+    @property
+    def attends_masks(self) -> bool:
+        """Whether MultiHeadAttention sees the masks of what it reads, and hands one on."""
+        return self.number >= (2, 10, 0)
+
+    @property
+    def strips_masks(self) -> bool:
+        """Whether MultiHeadAttention takes the masks away from what it reads, for all others."""
+        return self.number >= (3, 8, 0)
+
+    @property
+    def zeroes_unseen(self) -> bool:
+        """Whether the softmax of MultiHeadAttention is 0, not uniform, where nothing is seen."""
+        return self.number >= (3, 10, 0)
 
 
 class Config:
@@ -283,10 +332,12 @@ class Config:
 
     @property
     def label(self) -> str:
-        return f"{self.name} ({self.kind})"
+        return f"{plain(self.name)} ({plain(self.kind)})"
 
     def contradicts(self, what: str) -> NoReturn:
-        raise ModelFileError(f"{self.source}: layer {self.name!r} ({self.kind}): {what}")
+        raise ModelFileError(
+            f"{self.source}: layer {short(self.name)} ({plain(self.kind)}): {what}"
+        )
 
     def child(self, entry: Any, name: str | None = None) -> Config:
         """Return the config of a layer inside this one."""
@@ -298,7 +349,7 @@ class Config:
         for name, value in self.values.items():
             option = table.get(name) or COMMON.get(name)
             if option is None and not name.endswith(_COMMON_ENDINGS):
-                reasons.append(f"unknown option {name}={short(value)}")
+                reasons.append(f"unknown option {plain(name)}={short(value)}")
             elif option is not None:
                 try:
                     read = option.read(self, name, value)

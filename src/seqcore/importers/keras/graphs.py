@@ -7,7 +7,7 @@ collected, so that one error lists it all.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -18,12 +18,21 @@ from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistribute
 from .booleans import Boolean, mask_of
 from .calls import KerasCall, Reference, calls_of, ends_of, references
 from .classes import CLASSES, layer_of
-from .config import Config, NotSupportedError, Option, Version, ignored, only, short
+from .config import (
+    MODELS,
+    Config,
+    NotSupportedError,
+    Option,
+    Version,
+    ignored,
+    only,
+    plain,
+    short,
+)
 from .operations import is_operation, reads_ids, run
 
-__all__ = ["INPUT_OPTIONS", "MODELS", "ModelReader"]
+__all__ = ["INPUT_OPTIONS", "ModelReader"]
 
-MODELS = ("Sequential", "Functional", "Model")
 _INPUT_DTYPES = frozenset(
     ["float32", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32"]
 )
@@ -33,7 +42,7 @@ def _input_dtype(_c: Config, option: str, value: Any) -> None:
     if isinstance(value, dict):
         config = value.get("config")
         value = config.get("name") if isinstance(config, dict) else value
-    if value not in _INPUT_DTYPES and value is not None:
+    if value is not None and not (isinstance(value, str) and value in _INPUT_DTYPES):
         raise NotSupportedError(f"an input of {option} {short(value)} is not supported")
 
 
@@ -125,7 +134,7 @@ class ModelReader:
 
     def _nested(self, c: Config) -> Composite:
         outer = self.scope
-        self.scope = f"{outer}{c.name}/"
+        self.scope = f"{outer}{plain(c.name)}/"
         try:
             return self._model(c, top=False)
         finally:
@@ -142,7 +151,7 @@ class ModelReader:
             raise NotSupportedError(f"{short(c.entry['registered_name'])} is a class of the user's")
         entries = c.values.get("layers")
         if not isinstance(entries, list) or not entries:
-            self.refuse(f"{c.name!r}: expected a list of layers; found {short(entries)}")
+            self.refuse(f"{short(c.name)}: expected a list of layers; found {short(entries)}")
         chain = c.kind == "Sequential"
         before = len(self.unsupported)
         nodes = self._nodes(c, self._with_input(c, entries, top) if chain else entries, chain)
@@ -163,14 +172,24 @@ class ModelReader:
         ends = list(made[names[-1], 0]) if chain else [self._symbol(made, end) for end in outputs]
         sources = [self._symbol(made, end) for end in inputs]
         if not all(isinstance(symbol, Input) for symbol in sources):
-            self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
+            self.refuse(f"{short(c.name)}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
         return Composite(sources, ends, layers=layers, name=c.name)
 
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
     ) -> list[Reference]:
-        """Count calls of models from 0: Keras 2 counts the making of a model as the first."""
+        """Count calls of models from 0: Keras counts the making of a model as the first.
+
+        Keras 3 does so in output_layers alone, and not of a Sequential.
+        """
+        if self.version.major == 3:
+            return [
+                end._replace(call=end.call - 1)
+                if end.layer in nodes and nodes[end.layer].config.kind in ("Functional", "Model")
+                else end
+                for end in outputs
+            ]
         read = defaultdict(set)
         for reference in (*outputs, *(r for n in nodes.values() for r in references(n.calls))):
             read[reference.layer].add(reference.call)
@@ -210,7 +229,7 @@ class ModelReader:
             return entries
         inner = first
         while inner.kind in MODELS and isinstance(inner.values.get("layers"), list):
-            inner = c.child(inner.values["layers"][0])
+            inner = c.child(next(iter(inner.values["layers"]), None))
         keys = ("batch_input_shape", "batch_shape")
         shapes = [inner.values.get(key) for key in keys] + [c.values.get("build_input_shape")]
         shape = next((shape for shape in shapes if shape is not None), None)
@@ -227,9 +246,8 @@ class ModelReader:
             configs.append(c.child(entry, own))
         known = frozenset(config.name for config in configs)
         if len(known) < len(configs):
-            names = [config.name for config in configs]
-            twice = next(name for name in names if names.count(name) > 1)
-            self.refuse(f"two layers are named {twice!r}")
+            counts = Counter(config.name for config in configs)
+            self.refuse(f"two layers are named {short(counts.most_common(1)[0][0])}")
         nodes: dict[str, _Node] = {}
         for before, config in zip([None, *configs], configs, strict=False):
             node = nodes[config.name] = _Node(config)
@@ -250,8 +268,6 @@ class ModelReader:
         if c.kind == "InputLayer":
             c.check_origin()
             c.options(INPUT_OPTIONS)
-        elif c.kind in MODELS:
-            node.layer = self._nested(c)
         elif not is_operation(c):
             node.layer = layer_of(c, **self._call_options(node))
         if node.layer is not None:
@@ -294,17 +310,18 @@ class ModelReader:
             for call in node.calls
             for reference in references(call)
         }
+        otherwise = {
+            reference.layer
+            for node in nodes.values()
+            if not reads_ids(node.config)
+            for call in node.calls
+            for reference in references(call)
+        }
         made: dict[tuple[str, int], Any] = {}
         for name, node in nodes.items():
             if node.is_input and (name in inputs or not node.calls):
-                readers = [
-                    other
-                    for other in nodes.values()
-                    if any(r.layer == name for call in other.calls for r in references(call))
-                ]
-                only_compared = bool(readers) and all(reads_ids(r.config) for r in readers)
                 is_int = "int" in str(node.config.values.get("dtype"))
-                compared = name in comparing and only_compared and is_int
+                compared = name in comparing - otherwise and is_int
                 made[name, 0] = (self._input(node.config, name in ids or compared),)
         return made
 
@@ -322,6 +339,7 @@ class ModelReader:
     ) -> None:
         """Make every call that the outputs need, each when all that it reads is there."""
         needed = self._needed(nodes, ends)
+        stripped = self._stripped(nodes, needed) if self.version.strips_masks else {}
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -335,14 +353,17 @@ class ModelReader:
         while ready:
             key = ready.popleft()
             if key not in made:
-                made[key] = self._called(nodes[key[0]], nodes[key[0]].calls[key[1]], made)
+                call = nodes[key[0]].calls[key[1]]
+                made[key] = self._called(nodes[key[0]], call, made, stripped.get(key, set()))
             for reader in readers[key]:
                 waiting[reader] -= 1
                 if not waiting[reader]:
                     ready.append(reader)
         stuck = sorted({name for name, index in waiting if (name, index) not in made})
         if stuck:
-            self.refuse(f"layers that read each other, or something that is not there: {stuck[:5]}")
+            self.refuse(
+                f"layers that read each other, or something that is not there: {short(stuck[:5])}"
+            )
 
     def _needed(
         self, nodes: Mapping[str, _Node], ends: Sequence[Reference]
@@ -355,30 +376,67 @@ class ModelReader:
             if key in needed:
                 continue
             name, index = key
-            if name not in nodes or (index >= len(nodes[name].calls) and not nodes[name].is_input):
-                self.refuse(f"there is no call {index} of a layer {name!r}")
+            node = nodes.get(name)
+            if node is None or not 0 <= index < (1 if node.is_input else len(node.calls)):
+                self.refuse(f"there is no call {index} of a layer {short(name)}")
             needed[key] = None
-            if not nodes[name].is_input:
-                pending += [r[:2] for r in references(nodes[name].calls[index])]
+            if not node.is_input:
+                pending += [r[:2] for r in references(node.calls[index])]
         return needed
 
+    def _stripped(
+        self,
+        nodes: Mapping[str, _Node],
+        needed: Mapping[tuple[str, int], None],
+    ) -> dict[tuple[str, int], set[Reference]]:
+        """Return which inputs of each call have lost their masks to a MultiHeadAttention before it.
+
+        Keras 3 computes calls by their distance from the outputs, the farthest first, and those of
+        one distance in the order of the config.
+        """
+        if not any(node.config.kind == "MultiHeadAttention" for node in nodes.values()):
+            return {}
+        reads = {
+            key: list(references(nodes[key[0]].calls[key[1]]))
+            for key in needed
+            if not nodes[key[0]].is_input
+        }
+        depth = _depths(reads)
+        place = {name: number for number, name in enumerate(nodes)}
+        order = {key: (-depth.get(key, 0), place[key[0]], key[1]) for key in reads}
+        taken: dict[Reference, tuple[int, int, int]] = {}
+        for key in reads:
+            if nodes[key[0]].config.kind == "MultiHeadAttention":
+                for reference in reads[key]:
+                    taken[reference] = min(taken.get(reference, order[key]), order[key])
+        return {
+            key: {r for r in found if r in taken and taken[r] < order[key]}
+            for key, found in reads.items()
+        }
+
     def _called(
-        self, node: _Node, call: KerasCall, made: Mapping[tuple[str, int], Any]
+        self,
+        node: _Node,
+        call: KerasCall,
+        made: Mapping[tuple[str, int], Any],
+        stripped: set[Reference],
     ) -> Sequence[Any]:
-        """Return what a call gives; None for each part when it is not supported."""
+        """Return what a call gives; `stripped` are the inputs without the masks that they had."""
         try:
-            resolved = self._resolved([call.args, call.kwargs], made)
-            args, kwargs = resolved
+            args, kwargs = self._resolved([call.args, call.kwargs], made)
             if node.layer is None:
                 return run(node.config, args, kwargs)
-            return self._layer_called(node, args, dict(kwargs))
+            bare = [self._symbol(made, reference) for reference in stripped]
+            return self._layer_called(node, args, dict(kwargs), bare)
         except NotSupportedError as reason:
             self._collect(node.config, reason)
         except GraphError as error:
             self._collect(node.config, NotSupportedError(str(error)))
         return _Unsupported()
 
-    def _layer_called(self, node: _Node, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
+    def _layer_called(
+        self, node: _Node, args: list[Any], kwargs: dict[str, Any], bare: Sequence[Any]
+    ) -> Sequence[Any]:
         assert node.layer is not None
         takes = CLASSES[node.config.kind].takes if node.config.kind in CLASSES else "many"
         given = list(_flat(args))
@@ -397,7 +455,13 @@ class ModelReader:
             if not isinstance(value, Symbol):
                 what = "a mask" if isinstance(value, Boolean) else f"the constant {short(value)}"
                 raise NotSupportedError(f"called with {what}")
+        if node.config.kind == "MultiHeadAttention" and not self.version.attends_masks:
+            masks = [None] * len(given)
+        if masks is None and any(value in bare for value in given):
+            masks = [None if value in bare else Mask("of", (value,)) for value in given]
         options: dict[str, Any] = {"initial_state": states} if states else {}
+        if states and node.config.major == 3 and masks is None:
+            options["masked"] = False  # Keras 3 finds no mask for one of two arguments
         result = node.layer(*given, masks=masks, **options)
         return result if isinstance(result, tuple) else (result,)
 
@@ -426,9 +490,32 @@ class ModelReader:
         if reference.output >= len(symbols):
             self.refuse(
                 f"there is no output {reference.output} of call {reference.call} of a layer "
-                f"{reference.layer!r}"
+                f"{short(reference.layer)}"
             )
         return symbols[reference.output]
+
+
+def _depths(
+    reads: Mapping[tuple[str, int], Sequence[Reference]],
+) -> dict[tuple[str, int], int]:
+    """Return how far each call is from the outputs, along the longest way.
+
+    Calls that read each other have none; that they do is told elsewhere.
+    """
+    left: dict[tuple[str, int], int] = defaultdict(int)  # readers that are still to be counted
+    for found in reads.values():
+        for source in {reference[:2] for reference in found}:
+            left[source] += 1
+    depth: dict[tuple[str, int], int] = defaultdict(int)
+    ready = [key for key in reads if not left[key]]
+    while ready:
+        key = ready.pop()
+        for source in {reference[:2] for reference in reads.get(key, ())}:
+            depth[source] = max(depth[source], depth[key] + 1)
+            left[source] -= 1
+            if not left[source]:
+                ready.append(source)
+    return depth
 
 
 class _Unsupported(tuple[()]):

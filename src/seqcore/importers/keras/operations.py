@@ -26,10 +26,14 @@ _LAMBDAS = ("TFOpLambda", "SlicingOpLambda")
 _KERAS_OPS = ("keras.src.ops.", "keras.ops.", "keras.src.layers.core.tf_op")
 # Names of arguments, which TensorFlow's and Keras 3's functions give differently.
 _AXIS = ("axis", "axes")
+_PLAIN_AXES = (-1, 1, 2, 3, 4, 5)  # the last one, or one behind the batch
 
 
 def is_operation(c: Config) -> bool:
     module = c.entry.get("module")
+    if module is None and c.major == 3:
+        # A legacy .h5 does not say where a class is from; every layer can be trained or not.
+        return (c.kind in OPERATIONS or c.kind in BOOLEANS) and "trainable" not in c.values
     return c.kind in _LAMBDAS or (isinstance(module, str) and module.startswith(_KERAS_OPS))
 
 
@@ -106,16 +110,17 @@ def _flat(value: Any) -> Any:
 def _number(value: Any, what: str) -> Any:
     """Return a constant, of any shape."""
     try:
-        array = np.asarray(value, np.float64)
+        array = np.asarray(value)
     except (TypeError, ValueError):
-        raise NotSupportedError(f"{what} with {short(value)} is not supported") from None
-    if not np.isfinite(array).all():
+        array = np.asarray(None)
+    # float32's range: Keras would compute with infinity
+    if array.dtype.kind not in "fiu" or not (abs(array) <= float(np.finfo(np.float32).max)).all():
         raise NotSupportedError(f"{what} with {short(value)} is not supported")
-    return array
+    return array.astype(np.float64)
 
 
 def _affine(name: str, x: Symbol, scale: Any, offset: Any) -> Any:
-    return layers.Rescaling(np.float32(scale), np.float32(offset), name=name)(x)
+    return layers.Rescaling(scale, offset, name=name)(x)
 
 
 def _binary(
@@ -146,7 +151,7 @@ def _subtract(name: str, x: Symbol, number: Any, turned: bool) -> Any:
 
 def _divide(name: str, x: Symbol, number: Any, turned: bool) -> Any:
     if not turned:
-        if not number.all():
+        if (abs(number) < np.finfo(np.float32).tiny).any():
             raise NotSupportedError("a division by 0")
         return _affine(name, x, 1 / number, 0.0)
     inverse = layers.Unary("reciprocal", name=f"{name}/inverse")(x)
@@ -170,7 +175,9 @@ def _activation(kind: str, **fixed: Any) -> Callable[..., Any]:
     def run(name: str, x: Any = None, **options: Any) -> Any:
         x = options.pop("features", options.pop("logits", x))
         axis = options.pop("axis", -1)
-        if kind in ("softmax", "log_softmax") and axis not in (-1, None):
+        if kind == "softmax" and axis not in (-1, None):
+            return layers.Softmax(axis, name=name)(_symbol(x))
+        if kind == "log_softmax" and axis not in (-1, None):
             raise NotSupportedError(f"{kind} over axis {axis} is not supported")
         spec = ActivationSpec(kind, **{**fixed, **_renamed(options)})
         return layers.Activation(spec, name=name)(_symbol(x))
@@ -185,7 +192,9 @@ def _renamed(options: dict[str, Any]) -> dict[str, Any]:
     return {known[name]: value for name, value in options.items() if value is not None}
 
 
-def _gelu(name: str, x: Any, approximate: bool = True) -> Any:
+def _gelu(name: str, x: Any, approximate: Any = True) -> Any:
+    if not isinstance(approximate, bool):
+        raise NotSupportedError(f"approximate={short(approximate)} is not supported")
     return layers.Activation("gelu_tanh" if approximate else "gelu", name=name)(_symbol(x))
 
 
@@ -211,11 +220,15 @@ def _symbol(value: Any) -> Symbol:
 def _reduce(function: str) -> Callable[..., Any]:
     def run(name: str, x: Any = None, axis: Any = None, keepdims: Any = False, **tf: Any) -> Any:
         x = tf.pop("input_tensor", x)
+        if tf.pop("initial", None) is not None:
+            raise NotSupportedError(f"{function} with an initial value is not supported")
         if tf or axis is None:
             raise NotSupportedError(
                 f"{function} over all axes, the batch included, is not supported"
             )
-        made = layers.Reduce(function, axis, keepdims=bool(keepdims), name=name)
+        made = layers.Reduce(
+            function, axis, keepdims=False if keepdims is None else keepdims, name=name
+        )
         return made(_symbol(x))
 
     return run
@@ -229,22 +242,18 @@ def _get_item(name: str, x: Any, key: Any = None, slice_spec: Any = None) -> Any
 
 def _expand_dims(name: str, x: Any = None, axis: Any = None, **tf: Any) -> Any:
     x = tf.pop("input", x)
-    if tf or not isinstance(axis, int) or axis == 0:
+    if tf or type(axis) is not int or axis not in _PLAIN_AXES:
         raise NotSupportedError(f"a new axis {short(axis)} is not supported")
-    key = (..., None) if axis == -1 else (*[slice(None)] * axis, None) if axis > 0 else None
-    if key is None:
-        raise NotSupportedError(f"a new axis {axis} is not supported")
+    key = (..., None) if axis == -1 else (*[slice(None)] * axis, None)
     return layers.GetItem(key, name=name)(_symbol(x))
 
 
 def _squeeze(name: str, x: Any = None, axis: Any = None, **tf: Any) -> Any:
     x = tf.pop("input", x)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if tf or not isinstance(axis, int) or axis == 0:
-        raise NotSupportedError("taking out axes that are not named is not supported")
-    key = (..., 0) if axis == -1 else (*[slice(None)] * axis, 0) if axis > 0 else None
-    if key is None:
-        raise NotSupportedError(f"taking out axis {axis} is not supported")
+    if tf or type(axis) is not int or axis not in _PLAIN_AXES:
+        raise NotSupportedError(f"taking out axis {short(axis)} is not supported")
+    key = (..., 0) if axis == -1 else (*[slice(None)] * axis, 0)
     return layers.GetItem(key, name=name)(_symbol(x))
 
 
@@ -343,5 +352,15 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(["Concatenate", "concat"], _concatenate),
     **dict.fromkeys(["Matmul", "linalg.matmul"], _matmul),
     **dict.fromkeys(["Cast", "cast"], _cast),
-    **dict.fromkeys(["Identity", "identity", "StopGradient", "stop_gradient"], _same),
+    **dict.fromkeys(
+        [
+            "Identity",
+            "identity",
+            "ConvertToTensor",
+            "convert_to_tensor",
+            "StopGradient",
+            "stop_gradient",
+        ],
+        _same,
+    ),
 }
