@@ -36,6 +36,9 @@ class Case:
         it, which torch cannot.
     ragged : bool
         Whether rows end early, each at its own length; y is 0 from there on.
+    counts : float, optional
+        The share of frames that a mask leaves, anywhere in a row; the others repeat the output of
+        the frame before. Other runners have no masks, so that only ours is timed.
     out : bool
         Whether the caller gives the memory of y. Other runners have this or not, so that only ours
         is timed.
@@ -52,6 +55,7 @@ class Case:
     layers: int = 1
     reset_after: bool = True
     ragged: bool = False
+    counts: float | None = None
     out: bool = False
     threads: int = 1
 
@@ -63,13 +67,16 @@ class Case:
         words += [f"{self.layers} layers"] * (self.layers > 1)
         words += ["reset before"] * (not self.reset_after)
         words += ["ragged"] * self.ragged
+        words += [] if self.counts is None else [f"mask {self.counts:.0%}"]
         words += ["out="] * self.out
         return " ".join(words)
 
     @property
     def id(self) -> str:
         """A name for ``-k``, such as ``lstm-1x100x64x64-1t``."""
-        name = self.label.lower().replace("=", "").replace(" ", "-").replace(",", "x")
+        name = (
+            self.label.lower().replace("=", "").replace("%", "").replace(" ", "-").replace(",", "x")
+        )
         return f"{name}-{self.threads}t"
 
     @property
@@ -103,7 +110,13 @@ class Case:
 
     def active(self) -> NDArray[np.int64]:
         """Return how many rows run in each step (time,)."""
-        return (self.lengths()[:, None] > np.arange(self.time)).sum(axis=0)
+        frames = self.lengths() if self.counts is None else self.mask().sum(axis=1)
+        return (frames[:, None] > np.arange(self.time)).sum(axis=0)
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return which frames count (batch, time)."""
+        share = 1.0 if self.counts is None else self.counts
+        return np.random.default_rng(4).random((self.batch, self.time)) < share
 
     def weights(self) -> dict[str, Array]:
         """Return weight_ih (G*H, I), weight_hh (G*H, H) and two biases (G*H,) of each direction of
@@ -152,6 +165,9 @@ ONE_THREAD = [
     Case("LSTM", 64, 100, 128, 128, ragged=True),
     Case("LSTM", 64, 100, 256, 256),
     Case("LSTM", 256, 50, 512, 512),
+    Case("LSTM", 32, 200, 128, 128),
+    Case("LSTM", 32, 200, 128, 128, counts=0.7),
+    Case("LSTM", 32, 200, 128, 128, counts=1.0),
     Case("LSTM", 1, 100, 128, 128, layers=2),
     Case("LSTM", 32, 100, 128, 128, layers=2),
     Case("LSTM", 1, 200, 128, 128, bidirectional=True),

@@ -114,7 +114,13 @@ def _scan(
 
 
 def run(case: Case, x: Array, weights: dict[str, Array], product: MakeProduct) -> Array:
-    """Return y (B, T, D*H); rows that end early are computed to the end and then cleared."""
+    """Return y (B, T, D*H).
+
+    Rows that end early are computed to the end and then cleared; frames that a mask leaves stand
+    side by side in front of the others, and their outputs are spread behind them.
+    """
+    mask = case.mask()
+    x = np.take_along_axis(x, np.argsort(~mask, axis=1, kind="stable")[..., None], axis=1)
     for layer in range(case.layers):
         parts = [
             _scan(case, product, x[:, ::step], weights, suffix)[:, ::step]
@@ -123,4 +129,7 @@ def run(case: Case, x: Array, weights: dict[str, Array], product: MakeProduct) -
         x = parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
     if case.ragged:
         x[np.arange(case.time) >= case.lengths()[:, None]] = 0
+    if case.counts is not None:
+        last = mask.cumsum(axis=1)[..., None] - 1  # of the frames that count so far
+        x = np.where(last < 0, 0, np.take_along_axis(x, np.maximum(last, 0), axis=1))
     return x

@@ -88,6 +88,9 @@ def _seqcore(case: Case) -> Iterator[Prepared]:
     if case.ragged:
         lengths = case.lengths()
         yield Prepared(lambda: model(x, lengths=lengths), lambda y: y)
+    elif case.counts is not None:
+        mask = case.mask()
+        yield Prepared(lambda: model(x, mask=mask), lambda y: y)
     elif case.out:
         result = np.empty_like(model(x))
         yield Prepared(lambda: model(x, out=result), lambda y: y)
@@ -205,7 +208,7 @@ RUNNERS = {
 def runs(name: str, case: Case, parts: list[str]) -> bool:
     """Tell whether a runner can do a case and has a place in one of these parts of the report."""
     runner = RUNNERS[name]
-    if case.out or parts == ["alone"]:
+    if case.out or case.counts is not None or parts == ["alone"]:
         return name == "seqcore"
     if name == "torch" and not case.reset_after:
         return False

@@ -282,7 +282,7 @@ class Case:
     """A class of Keras with options."""
 
     kind: str
-    major: int
+    version: tuple[int, int, int]  # of Keras
     options: Mapping[str, Any]
 
     @property
@@ -310,7 +310,7 @@ class Case:
         """Return the layer, with weights of zeros."""
         config = {**_NEEDED.get(self.kind, {}), **self.options}
         entry = {"class_name": self.kind, "config": config}
-        made = layer_of(Config("docs/keras.md", Version(self.major), entry, "layer"))
+        made = layer_of(Config("docs/keras.md", Version(self.version), entry, "layer"))
         return made.loaded([_zeros(slot.shape) for slot in made.keras_weights()])
 
 
@@ -321,7 +321,7 @@ def _short(value: Any) -> str:
 def _cases() -> Iterator[Case]:
     for kind, known in CLASSES.items():
         for options in ({}, *_VARIANTS.get(kind, ())):
-            yield Case(kind, known.keras[-1], options)
+            yield Case(kind, (known.keras[-1], 99, 0), options)  # the last of its major version
 
 
 def _answers(cases: Iterable[Case], ask: Callable[[Case], Any]) -> dict[Any, list[str]]:
@@ -353,13 +353,12 @@ def merges() -> str:
     several = [case for case in _cases() if case.values > 1]
     for case in several:
         cells = []
-        for major in (2, 3):
+        for version in ((3, 3, 0), (3, 4, 0)):
             for given in ((_given(0), _given(1)), (_given(0), None)):
-                made, reads = _lowered(replace(case, major=major), given)
+                made, reads = _lowered(replace(case, version=version), given)
                 cells.append(_mask(made[0].mask, given) + (", reads" if reads else ""))
         rows.append([f"`{case.title}`", *cells])
-    cases = [f"Keras {major}, {given}" for major in (2, 3) for given in ("two masks", "one")]
-    return table(["layer", *cases], rows)
+    return table(["layer", "before 3.4, two masks", "one", "since 3.4, two masks", "one"], rows)
 
 
 def _of_one(case: Case) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hosts import MODEL, PATIENCE, has_threads, make_input, make_model, script
+from stream_models import KINDS, cell, check_steps, floats, planned, same_bits
 
 import seqcore as sc
 
@@ -371,3 +372,34 @@ def test_a_call_without_enough_work_wakes_nobody(calls: Callable[..., Any]) -> N
     model = make_model(16).with_options(threads=4)
     calls(model, make_input(frames=1))
     assert model.plan["last_threads"] == 1
+
+
+# ---- Teams and masks -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("team", [2, 3])
+def test_a_team_divides_a_masked_layer(
+    isa: str, kind: str, team: int, rng: np.random.Generator
+) -> None:
+    """The bits of one thread, also where a whole row is masked, stepped, and from the end."""
+    ways: list[tuple[int, dict[str, Any]]] = [
+        (130, {}),
+        (97, {"return_sequences": False}),
+        (70, {"go_backwards": True}),
+        (210, {"zero_output_for_mask": True}),
+    ]
+    for units, options in ways:
+        layer = cell(rng, kind, 12, units, return_state=True, **options)
+        model = sc.Sequential([sc.Input((None, 12)), sc.Masking(), layer])
+        divided = planned(model, isa=isa, threads=team, team=team)
+        alone = model.with_options(isa=isa, threads=1)
+        for batch in (1, 9):
+            x = floats(rng, batch, 14, 12)
+            x[rng.random((batch, 14)) < 0.3] = 0
+            x[5:7] = 0
+            same_bits(divided(x), alone(x), f"{units} units, {options}, batch {batch}")
+            if has_threads():
+                assert divided.plan["last_threads"] == team
+            if "go_backwards" not in options:
+                check_steps(alone, [x], f"{units} units, {options}", divided.stream(batch))

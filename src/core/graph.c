@@ -196,9 +196,10 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
         }
         const sc_value *value = node->inputs[i] != SC_NONE ? &plan->values[node->inputs[i]] : NULL;
         const bool moves = node->op->view; /* fold and unfold carry ids as well as features */
-        /* A state may be absent at a call: only those who can do without may read it. */
-        const bool needs = value != NULL && value->kind == SC_STATE && !(node->op->states && (i > 0 || batch_axis == 1));
+        /* A state may be absent at a call: only those who can do without may read it, and not as a mask. */
         const bool mask = i < 32 ? node->op->masks >> i & 1 : node->op->masks == UINT32_MAX;
+        const bool state = node->op->states && !mask && (i > 0 || batch_axis == 1);
+        const bool needs = value != NULL && value->kind == SC_STATE && !state;
         if (value != NULL && (value->kind == SC_LENGTHS || needs || (value->kind == SC_MASK && !mask) ||
                               value->batch_axis != batch_axis || (!moves && (value->dtype == SC_I64) != node->op->ids))) {
             return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' is %s", node->layer, node->op->name,

@@ -26,20 +26,14 @@ static sc_status reduce_parse(sc_builder *builder, sc_node *node, const sc_json 
     if (status == SC_OK) {
         status = sc_attr_bool(builder, node, attributes, "keepdims", &p->keepdims);
     }
-    const sc_json *axes = sc_json_get(attributes, "axes");
-    const size_t rank = builder->plan->shapes[node->inputs[0]].rank;
-    bool fits = axes != NULL && axes->type == SC_JSON_ARRAY && axes->count > 0;
-    for (const sc_json *axis = fits ? axes->child : NULL; fits && axis != NULL; axis = axis->next) {
-        size_t d = 0;
-        fits = sc_json_size(axis, &d) && d >= 1 && d < rank && !p->reduced[d];
-        if (fits) {
-            p->reduced[d] = true;
-        }
+    sc_axes axes = {0};
+    if (status == SC_OK) {
+        status = sc_attr_axes(builder, node, attributes, &axes);
     }
-    return status != SC_OK || fits
-               ? status
-               : sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (reduce): axes must be a list of some axes of %zu, not the "
-                         "batch and none twice", node->layer, rank);
+    for (size_t i = 0; i < axes.count; i++) {
+        p->reduced[axes.at[i]] = true;
+    }
+    return status;
 }
 
 static sc_status reduce_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)

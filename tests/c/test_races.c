@@ -79,14 +79,20 @@ static void in_callers(void *(*work)(void *), void *argument)
     "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 8]}]," \
     "\"nodes\": [" nodes "], \"outputs\": [{\"name\": \"y\", \"value\": \"" output "\"}]}"
 
-/* Two directions side by side, then a layer that divides its units and meets twice a step */
+/* Frames of which every feature is 0.5 do not count. */
+#define MASK "{\"op\": \"mask_frames\", \"layer\": \"m\", \"inputs\": [\"x\"], \"outputs\": [\"m\"], \"attrs\": {\"value\": 0.5}},"
+#define MASKED(input) input "\", null, null, \"m"
+#define FILLED ", \"zero_output_for_mask\": false"
+
+/* Two directions side by side, one masked, then a layer that divides its units and meets twice a step */
 static const char branches[] = GRAPH(
-    RNN("lstm", "f", "x", "W", "U", "b", FORWARD) "," RNN("lstm", "r", "x", "W", "U", "b", BACKWARD) ","
+    MASK RNN("lstm", "f", "x", "W", "U", "b", FORWARD) ","
+    RNN("lstm", "r", MASKED("x"), "W", "U", "b", BACKWARD FILLED) ","
     "{\"op\": \"add\", \"layer\": \"s\", \"inputs\": [\"f\", \"r\"], \"outputs\": [\"s\"]},"
-    RNN("gru", "g", "s", "V", "V", "e", FORWARD ", \"reset_after\": false"), "g");
+    RNN("gru", "g", "s\", null, \"m", "V", "V", "e", FORWARD FILLED ", \"reset_after\": false"), "g");
 static const char chain[] = GRAPH(
-    RNN("lstm", "f", "x", "W", "U", "b", FORWARD) "," RNN("gru", "g", "f", "V", "V", "e", FORWARD ", \"reset_after\": false"),
-    "g");
+    MASK RNN("lstm", "f", MASKED("x"), "W", "U", "b", FORWARD FILLED) ","
+    RNN("gru", "g", "f", "V", "V", "e", FORWARD ", \"reset_after\": false"), "g");
 
 static sc_plan *make(const char *graph, int threads, int team)
 {
@@ -113,7 +119,7 @@ static const float *input(size_t rows, size_t frames)
     static float x[B * T * I];
     if (x[0] == 0.0f) { /* by the first caller, alone */
         for (size_t i = 0; i < B * T * I; i++) {
-            x[i] = (float)(1 + i * 7919 % 101) / 101.0f;
+            x[i] = i / I % 4 == 2 ? 0.5f : (float)(1 + i * 7919 % 101) / 101.0f;
         }
     }
     CHECK(rows * frames * I <= B * T * I, "%zu", rows);

@@ -177,8 +177,8 @@ class Shapes(Parts):
         function = self.draw.choice(["mean", "sum", "max", "min"])
         left = [1 if d in axes else n for d, n in enumerate(v.axes, 1) if keepdims or d not in axes]
         made = self.of_axes(v, left)
-        attrs = {"function": function, "axes": axes, "keepdims": keepdims}
-        self.draw.shuffle(axes)
+        named = [axis - v.rank if self.draw.random() < 0.3 else axis for axis in axes]
+        attrs = {"function": function, "axes": named, "keepdims": keepdims}
         self.add("reduce", [v.name], [made.name], attrs, **self.lengths(v))
         return (
             self.squash(made)

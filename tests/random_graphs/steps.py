@@ -51,6 +51,10 @@ def must_be_refused(graph: RandomGraph) -> bool:
             given = node["inputs"][1 : 3 if op == "lstm" else 2]
             if any(state is not None and state not in states for state in given):
                 return True
+        if op == "reduce" and read[0] == "moving":
+            rank = values[node["inputs"][0]].rank
+            if any(axis % rank == 1 for axis in attrs["axes"]):
+                return True
         if op == "reshape" and read[0] == "moving" and _joins_frames(values, node, known):
             return True
         made = _made(op, attrs, read)
@@ -108,8 +112,6 @@ def _looks_around(op: str, attrs: dict[str, Any]) -> bool:
         return bool(attrs["strides"] > 1 or wide)
     if op in ("normalize", "softmax"):
         return bool(attrs.get("groups") or not {1, -2}.isdisjoint(attrs["axes"]))
-    if op == "reduce":
-        return 1 in attrs["axes"]
     if op in ("repeat", "slice", "expand"):
         return bool(attrs["axis"] == 1)
     if op == "index":

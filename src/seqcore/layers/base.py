@@ -7,10 +7,11 @@ the core, not here.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -389,13 +390,23 @@ class Layer:
 
     # What all layers do.
 
-    _given: tuple[Any, ...]
-    _options: dict[str, Any]
+    _given: tuple[Any, ...] = ()
+    _options: Mapping[str, Any] = {}
 
-    def __new__(cls, *given: Any, **options: Any) -> Any:
-        layer = super().__new__(cls)
-        layer._given, layer._options = given, options
-        return layer
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Let the constructor remember what it is given, with the signature that it has."""
+        super().__init_subclass__(**keywords)
+        if "__init__" not in cls.__dict__:
+            return
+        init = cls.__init__
+
+        @functools.wraps(init)
+        def remembering(self: Layer, *given: Any, **options: Any) -> None:
+            if "_given" not in self.__dict__:  # not yet by the class that is being made
+                self._given, self._options = given, options
+            init(self, *given, **options)
+
+        cls.__init__ = remembering  # type: ignore[method-assign]
 
     @property
     def stem(self) -> str:

@@ -159,8 +159,8 @@ class EinsumDense(Layer):
         return found
 
     def loaded(self, arrays: Sequence[Array]) -> EinsumDense:
-        return EinsumDense(
-            self.equation, *arrays, activation=self.activation, bias_axes=self.bias_axes,
+        return EinsumDense.from_keras(
+            arrays, self.equation, activation=self.activation, bias_axes=self.bias_axes,
             name=self.name,
         )  # fmt: skip
 

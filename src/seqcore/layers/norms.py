@@ -41,7 +41,7 @@ def _fixed(array: ArrayLike, rank: int = 1) -> Array:
 
 def _epsilon(value: Any, layer: str) -> float:
     number = finite(value)
-    if number is None or not 0 <= number <= np.finfo(np.float32).max:
+    if number is None or not 0 <= number <= float(np.finfo(np.float32).max):
         raise OptionError(f"{layer}: epsilon is a number from 0 on; found {told(value)}")
     return number
 

@@ -109,6 +109,7 @@ def reduce(
     Over axis 1, of each row's first `lengths` frames.
     """
     x = np.asarray(x, np.float64)
+    axes = [axis % x.ndim for axis in axes]
     ends = row_lengths(x, lengths if 1 in axes else None)
     over = tuple(axis - 1 for axis in axes)
     shape = [1 if axis in axes else n for axis, n in enumerate(x.shape)]

@@ -7,7 +7,7 @@ and the options of one config.py's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from .config import (
     maybe,
     number,
     only,
+    plain,
     raw,
     short,
     size,
@@ -109,24 +110,28 @@ def _cudnn(kind: str, **fixed: Any) -> Callable[[Config, Options], Layer]:
     return lambda c, options: getattr(layers, kind)(name=c.name, **options, **fixed).as_cudnn()
 
 
-def _inner(c: Config, entry: Any, wanted: type[Layer]) -> Any:
-    """Make the layer that is an option of another one."""
+_CELLS = ("SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells")
+_SEQUENCERS = ("SimpleRNN", "LSTM", "GRU", "CuDNNLSTM", "CuDNNGRU", "RNN")
+
+
+def _inner(c: Config, entry: Any, kinds: Collection[str] | None = None) -> Any:
+    """Make the layer that is an option of another one, of one of these kinds."""
     child = c.child(entry)
-    made = layer_of(child)
-    if not isinstance(made, wanted):
-        raise NotSupportedError(f"of {child.kind} is not supported")
-    return made
+    # Before it is made: a Bidirectional makes what is in it twice.
+    if kinds is not None and child.kind not in kinds:
+        raise NotSupportedError(f"of {plain(child.kind)} is not supported")
+    return layer_of(child)
 
 
 def _rnn(c: Config, options: Options) -> Layer:
-    return layers.RNN(_inner(c, options.pop("cell"), layers.Step), name=c.name, **options)
+    return layers.RNN(_inner(c, options.pop("cell"), _CELLS), name=c.name, **options)
 
 
 def _stacked_cells(c: Config, options: Options) -> Layer:
     cells = options["cells"]
     if not isinstance(cells, list):
         c.contradicts(f"cells is a list; found {short(cells)}")
-    made = [_inner(c, cell, layers.Step) for cell in cells]
+    made = [_inner(c, cell, _CELLS) for cell in cells]
     return layers.StackedRNNCells(made, name=c.name)
 
 
@@ -139,7 +144,7 @@ def _bidirectional(c: Config, options: Options) -> Layer:
         backward = c.child({**backward.entry, "config": values})
     if forward.values.get("go_backwards"):
         raise NotSupportedError("a forward layer with go_backwards=True is not supported")
-    halves = [_inner(c, half.entry, layers.Sequencer) for half in (forward, backward)]
+    halves = [_inner(c, half.entry, _SEQUENCERS) for half in (forward, backward)]
     return layers.Bidirectional(
         *halves, merge_mode=options["merge_mode"],
         zero_output_for_mask=c.version.zeroes_masked, name=c.name,
@@ -147,7 +152,7 @@ def _bidirectional(c: Config, options: Options) -> Layer:
 
 
 def _time_distributed(c: Config, options: Options) -> Layer:
-    inner = _inner(c, options["layer"], Layer)
+    inner = _inner(c, options["layer"])
     masks = isinstance(inner, layers.Masking) or getattr(inner, "mask_zero", False)
     if masks and c.major < 3:  # Keras 3 hands no such mask on
         raise NotSupportedError("masks of the frames inside of frames, as Keras 2 hands them on")

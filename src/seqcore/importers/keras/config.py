@@ -30,6 +30,7 @@ __all__ = [
     "maybe",
     "number",
     "only",
+    "plain",
     "raw",
     "short",
     "size",
@@ -41,6 +42,11 @@ MODELS = ("Sequential", "Functional", "Model")
 
 class NotSupportedError(Exception):
     """Why one layer is not supported; the importer collects them into UnsupportedLayerError."""
+
+
+def plain(name: str) -> str:
+    """Return a name out of a file for a message: as it is, if it can be read."""
+    return name if name.isprintable() and len(name) <= 60 else short(name)
 
 
 def short(value: Any) -> str:
@@ -125,7 +131,13 @@ def axis(default: Any = _REQUIRED) -> Option:
 
 def raw(told: str, default: Any = _REQUIRED) -> Option:
     """What the layer itself checks."""
-    return Option(told, lambda _c, _option, value: value, default)
+
+    def read(c: Config, option: str, value: Any) -> Any:
+        if value is None and default is _REQUIRED:
+            c.contradicts(f"{option} is null")
+        return value
+
+    return Option(told, read, default)
 
 
 def maybe(option: Option) -> Option:
@@ -320,10 +332,12 @@ class Config:
 
     @property
     def label(self) -> str:
-        return f"{self.name} ({self.kind})"
+        return f"{plain(self.name)} ({plain(self.kind)})"
 
     def contradicts(self, what: str) -> NoReturn:
-        raise ModelFileError(f"{self.source}: layer {self.name!r} ({self.kind}): {what}")
+        raise ModelFileError(
+            f"{self.source}: layer {short(self.name)} ({plain(self.kind)}): {what}"
+        )
 
     def child(self, entry: Any, name: str | None = None) -> Config:
         """Return the config of a layer inside this one."""
@@ -335,7 +349,7 @@ class Config:
         for name, value in self.values.items():
             option = table.get(name) or COMMON.get(name)
             if option is None and not name.endswith(_COMMON_ENDINGS):
-                reasons.append(f"unknown option {name}={short(value)}")
+                reasons.append(f"unknown option {plain(name)}={short(value)}")
             elif option is not None:
                 try:
                     read = option.read(self, name, value)

@@ -7,7 +7,7 @@ collected, so that one error lists it all.
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -18,7 +18,17 @@ from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistribute
 from .booleans import Boolean, mask_of
 from .calls import KerasCall, Reference, calls_of, ends_of, references
 from .classes import CLASSES, layer_of
-from .config import MODELS, Config, NotSupportedError, Option, Version, ignored, only, short
+from .config import (
+    MODELS,
+    Config,
+    NotSupportedError,
+    Option,
+    Version,
+    ignored,
+    only,
+    plain,
+    short,
+)
 from .operations import is_operation, reads_ids, run
 
 __all__ = ["INPUT_OPTIONS", "ModelReader"]
@@ -125,7 +135,7 @@ class ModelReader:
 
     def _nested(self, c: Config) -> Composite:
         outer = self.scope
-        self.scope = f"{outer}{c.name}/"
+        self.scope = f"{outer}{plain(c.name)}/"
         try:
             return self._model(c, top=False)
         finally:
@@ -142,7 +152,7 @@ class ModelReader:
             raise NotSupportedError(f"{short(c.entry['registered_name'])} is a class of the user's")
         entries = c.values.get("layers")
         if not isinstance(entries, list) or not entries:
-            self.refuse(f"{c.name!r}: expected a list of layers; found {short(entries)}")
+            self.refuse(f"{short(c.name)}: expected a list of layers; found {short(entries)}")
         chain = c.kind == "Sequential"
         before = len(self.unsupported)
         nodes = self._nodes(c, self._with_input(c, entries, top) if chain else entries, chain)
@@ -163,7 +173,7 @@ class ModelReader:
         ends = list(made[names[-1], 0]) if chain else [self._symbol(made, end) for end in outputs]
         sources = [self._symbol(made, end) for end in inputs]
         if not all(isinstance(symbol, Input) for symbol in sources):
-            self.refuse(f"{c.name!r}: input_layers lists a layer that is no InputLayer")
+            self.refuse(f"{short(c.name)}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
         composite = Composite(sources, ends, layers=layers, name=c.name)
         places = [k for k, end in enumerate(inputs) if end in taken]
@@ -173,10 +183,9 @@ class ModelReader:
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
     ) -> list[Reference]:
-        """Count calls of models from 0.
+        """Count calls of models from 0: Keras counts the making of a model as the first.
 
-        Keras counts the making of a model as the first, but Keras 3 in output_layers alone, and not
-        of a Sequential.
+        Keras 3 does so in output_layers alone, and not of a Sequential.
         """
         if self.version.major == 3:
             return [
@@ -224,7 +233,7 @@ class ModelReader:
             return entries
         inner = first
         while inner.kind in MODELS and isinstance(inner.values.get("layers"), list):
-            inner = c.child(inner.values["layers"][0])
+            inner = c.child(next(iter(inner.values["layers"]), None))
         keys = ("batch_input_shape", "batch_shape")
         shapes = [inner.values.get(key) for key in keys] + [c.values.get("build_input_shape")]
         shape = next((shape for shape in shapes if shape is not None), None)
@@ -241,9 +250,8 @@ class ModelReader:
             configs.append(c.child(entry, own))
         known = frozenset(config.name for config in configs)
         if len(known) < len(configs):
-            names = [config.name for config in configs]
-            twice = next(name for name in names if names.count(name) > 1)
-            self.refuse(f"two layers are named {twice!r}")
+            counts = Counter(config.name for config in configs)
+            self.refuse(f"two layers are named {short(counts.most_common(1)[0][0])}")
         nodes: dict[str, _Node] = {}
         for before, config in zip([None, *configs], configs, strict=False):
             node = nodes[config.name] = _Node(config)
@@ -306,17 +314,18 @@ class ModelReader:
             for call in node.calls
             for reference in references(call)
         }
+        otherwise = {
+            reference.layer
+            for node in nodes.values()
+            if not reads_ids(node.config)
+            for call in node.calls
+            for reference in references(call)
+        }
         made: dict[tuple[str, int], Any] = {}
         for name, node in nodes.items():
             if node.is_input and (name in inputs or not node.calls):
-                readers = [
-                    other
-                    for other in nodes.values()
-                    if any(r.layer == name for call in other.calls for r in references(call))
-                ]
-                only_compared = bool(readers) and all(reads_ids(r.config) for r in readers)
                 is_int = "int" in str(node.config.values.get("dtype"))
-                compared = name in comparing and only_compared and is_int
+                compared = name in comparing - otherwise and is_int
                 made[name, 0] = (self._input(node.config, name in ids or compared),)
         return made
 
@@ -360,7 +369,9 @@ class ModelReader:
                     ready.append(reader)
         stuck = sorted({name for name, index in waiting if (name, index) not in made})
         if stuck:
-            self.refuse(f"layers that read each other, or something that is not there: {stuck[:5]}")
+            self.refuse(
+                f"layers that read each other, or something that is not there: {short(stuck[:5])}"
+            )
         return taken
 
     def _needed(
@@ -499,7 +510,7 @@ class ModelReader:
         if reference.output >= len(symbols):
             self.refuse(
                 f"there is no output {reference.output} of call {reference.call} of a layer "
-                f"{reference.layer!r}"
+                f"{short(reference.layer)}"
             )
         return symbols[reference.output]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelFileError
+from ...errors import ModelFileError, WeightsError
 from .config import short
 from .weights import Lists
 
@@ -114,8 +114,7 @@ def as_keras_2(source: str, entry: Any) -> Any:
 def _merge(values: Entry) -> Entry:
     """Return the layer that a Merge of Keras 1 is by its mode."""
     mode = values.get("mode")
-    known = isinstance(mode, str) and mode in _MODES
-    if values.get("mode_type", "raw") != "raw" or not known:
+    if values.get("mode_type", "raw") != "raw" or not isinstance(mode, str) or mode not in _MODES:
         return {"class_name": f"Merge with mode {short(mode)}", "config": values}
     options: Entry = {"name": values.get("name", "merge")}
     if mode == "concat":
@@ -138,7 +137,10 @@ def _chain(source: str, entry: Entry, entries: list[Any]) -> Entry:
     inputs, ends = [], []
     for branch in branches:
         model = as_keras_2(source, branch)
-        chain = model["config"]["layers"] if model["class_name"] == "Sequential" else [model]
+        is_chain = model["class_name"] == "Sequential"
+        chain = model["config"].get("layers") if is_chain else [model]
+        if not isinstance(chain, list) or not chain:
+            raise ModelFileError(f"{source}: a Merge of a Sequential without layers")
         layers.append(_input(chain[0]))
         inputs.append([layers[-1]["name"], 0, 0])
         for layer in chain:
@@ -196,12 +198,21 @@ def _renamed(layer: str, found: Any) -> list[tuple[str, Any]]:
             role = "embeddings"
         if role == "kernel" and array.ndim == 4 and array.shape[1] == 1:
             array = array[:, 0]  # convolutions of Keras 1 have two axes
-        arrays.setdefault(f"{scope}/{role}", {})[match[3] or ""] = array
-    return [(path, _joined(gates)) for path, gates in arrays.items()]
+        gates = arrays.setdefault(f"{scope}/{role}", {})
+        if (match[3] or "") in gates:
+            raise WeightsError(f"layer {short(layer)}: two weights are named {short(path)}")
+        gates[match[3] or ""] = array
+    return [(path, _joined(gates, layer)) for path, gates in arrays.items()]
 
 
-def _joined(gates: Mapping[str, Any]) -> Any:
+def _joined(gates: Mapping[str, Any], layer: str) -> Any:
     if set(gates) == {""}:
         return gates[""]
     order = sorted(gates, key=_GATES.index)
+    shapes = {gates[gate].shape for gate in order}
+    if "" in gates or len(shapes) > 1 or () in shapes:
+        raise WeightsError(
+            f"layer {short(layer)}: weights of its gates have the shapes {sorted(shapes)}; "
+            "expected one"
+        )
     return np.concatenate([gates[gate] for gate in order], axis=-1)

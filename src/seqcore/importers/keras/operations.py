@@ -27,6 +27,7 @@ _LAMBDAS = ("TFOpLambda", "SlicingOpLambda")
 _KERAS_OPS = ("keras.src.ops.", "keras.ops.", "keras.src.layers.core.tf_op")
 # Names of arguments, which TensorFlow's and Keras 3's functions give differently.
 _AXIS = ("axis", "axes")
+_PLAIN_AXES = (-1, 1, 2, 3, 4, 5)  # the last one, or one behind the batch
 
 
 def is_operation(c: Config) -> bool:
@@ -117,16 +118,17 @@ def _flat(value: Any) -> Any:
 def _number(value: Any, what: str) -> Any:
     """Return a constant, of any shape."""
     try:
-        array = np.asarray(value, np.float64)
+        array = np.asarray(value)
     except (TypeError, ValueError):
-        raise NotSupportedError(f"{what} with {short(value)} is not supported") from None
-    if not np.isfinite(array).all():
+        array = np.asarray(None)
+    # float32's range: Keras would compute with infinity
+    if array.dtype.kind not in "fiu" or not (abs(array) <= float(np.finfo(np.float32).max)).all():
         raise NotSupportedError(f"{what} with {short(value)} is not supported")
-    return array
+    return array.astype(np.float64)
 
 
 def _affine(name: str, x: Symbol, scale: Any, offset: Any) -> Any:
-    return layers.Rescaling(np.float32(scale), np.float32(offset), name=name)(x)
+    return layers.Rescaling(scale, offset, name=name)(x)
 
 
 def _binary(
@@ -157,7 +159,7 @@ def _subtract(name: str, x: Symbol, number: Any, turned: bool) -> Any:
 
 def _divide(name: str, x: Symbol, number: Any, turned: bool) -> Any:
     if not turned:
-        if not number.all():
+        if (abs(number) < np.finfo(np.float32).tiny).any():
             raise NotSupportedError("a division by 0")
         return _affine(name, x, 1 / number, 0.0)
     inverse = layers.Unary("reciprocal", name=f"{name}/inverse")(x)
@@ -198,7 +200,9 @@ def _renamed(options: dict[str, Any]) -> dict[str, Any]:
     return {known[name]: value for name, value in options.items() if value is not None}
 
 
-def _gelu(name: str, x: Any, approximate: bool = True) -> Any:
+def _gelu(name: str, x: Any, approximate: Any = True) -> Any:
+    if not isinstance(approximate, bool):
+        raise NotSupportedError(f"approximate={short(approximate)} is not supported")
     return layers.Activation("gelu_tanh" if approximate else "gelu", name=name)(_symbol(x))
 
 
@@ -230,7 +234,9 @@ def _reduce(function: str) -> Callable[..., Any]:
             raise NotSupportedError(
                 f"{function} over all axes, or over the batch, is not supported"
             )
-        made = layers.Reduce(function, axis, keepdims=bool(keepdims), name=name)
+        made = layers.Reduce(
+            function, axis, keepdims=False if keepdims is None else keepdims, name=name
+        )
         return made(_symbol(x))
 
     return run
@@ -244,22 +250,18 @@ def _get_item(name: str, x: Any, key: Any = None, slice_spec: Any = None) -> Any
 
 def _expand_dims(name: str, x: Any = None, axis: Any = None, **tf: Any) -> Any:
     x = tf.pop("input", x)
-    if tf or not isinstance(axis, int) or axis == 0:
+    if tf or type(axis) is not int or axis not in _PLAIN_AXES:
         raise NotSupportedError(f"a new axis {short(axis)} is not supported")
-    key = (..., None) if axis == -1 else (*[slice(None)] * axis, None) if axis > 0 else None
-    if key is None:
-        raise NotSupportedError(f"a new axis {axis} is not supported")
+    key = (..., None) if axis == -1 else (*[slice(None)] * axis, None)
     return layers.GetItem(key, name=name)(_symbol(x))
 
 
 def _squeeze(name: str, x: Any = None, axis: Any = None, **tf: Any) -> Any:
     x = tf.pop("input", x)
     axis = axis[0] if isinstance(axis, list) and len(axis) == 1 else axis
-    if tf or not isinstance(axis, int) or axis == 0:
-        raise NotSupportedError("taking out axes that are not named is not supported")
-    key = (..., 0) if axis == -1 else (*[slice(None)] * axis, 0) if axis > 0 else None
-    if key is None:
-        raise NotSupportedError(f"taking out axis {axis} is not supported")
+    if tf or type(axis) is not int or axis not in _PLAIN_AXES:
+        raise NotSupportedError(f"taking out axis {short(axis)} is not supported")
+    key = (..., 0) if axis == -1 else (*[slice(None)] * axis, 0)
     return layers.GetItem(key, name=name)(_symbol(x))
 
 

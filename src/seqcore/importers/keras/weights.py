@@ -9,6 +9,7 @@ name: groups are numbered by class, arrays by their order. A live model's weight
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -27,6 +28,7 @@ from ...layers import (
     Slot,
     TimeDistributed,
 )
+from .config import short
 
 __all__ = ["Lists", "from_lists", "from_tree", "mirrored"]
 
@@ -94,7 +96,7 @@ def from_lists(
         arrays += _checked(_slots(inner, names, frozen), left.pop(names[inner], ()), where)
     stray = [f"{name}: {path}" for name, found in left.items() for path, _ in found]
     if stray:
-        raise WeightsError(f"weights of layers that are not in the config: {stray[:5]}")
+        raise WeightsError(f"weights of layers that are not in the config: {_some(stray)}")
     return arrays
 
 
@@ -120,7 +122,7 @@ def _slots(
 def _checked(slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: str) -> list[Array]:
     arranged = _arranged(slots, found, where)
     for slot, (path, array) in zip(slots, arranged, strict=True):
-        _check(slot, array, f"{where}, weight {path!r} ({slot.role})")
+        _check(slot, array, f"{where}, weight {short(path)} ({slot.role})")
     return [array for _, array in arranged]
 
 
@@ -166,7 +168,7 @@ def _arranged(
     slots: Sequence[Slot], found: Sequence[tuple[str, Array]], where: str
 ) -> list[tuple[str, Array]]:
     """Return a layer's weights in the order of its slots: by name, or as they come."""
-    fitting = [[item for item in found if _names(item[0], slot)] for slot in slots]
+    fitting = _fitting(slots, found)
     if len(found) == len(slots):
         by_name = [items[0] for items in fitting if len(items) == 1]
         if len({path for path, _ in by_name}) == len(slots):
@@ -179,11 +181,43 @@ def _arranged(
                 return [placed[k] for k in range(len(slots))]
     roles = [slot.role for slot in slots]
     missing = [role for role, items in zip(roles, fitting, strict=True) if not items]
-    left_over = [path for path, _ in found if not any(_names(path, slot) for slot in slots)]
+    lists = {id(items): items for items in fitting}  # weights of one name share theirs
+    known = {path for items in lists.values() for path, _ in items}
+    paths = [path for path, _ in found]
     raise WeightsError(
-        f"{where}: expected the weights {roles}; found {[path for path, _ in found]} "
-        f"(missing {missing}, left over {left_over})"
+        f"{where}: expected the weights {_some(roles)}; found {_some(paths)} (missing "
+        f"{_some(missing)}, left over {_some([path for path in paths if path not in known])})"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return a list of names for a message, which a file cannot make as long as it likes."""
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return "[" + ", ".join(map(short, names[:8])) + "]" + more
+
+
+def _fitting(
+    slots: Sequence[Slot], found: Sequence[tuple[str, Array]]
+) -> list[list[tuple[str, Array]]]:
+    """Return the weights that each slot's name fits.
+
+    Models inside of models have thousands: they are looked up by the name and a scope.
+    """
+    index: dict[tuple[str, str], list[tuple[str, Array]]] = defaultdict(list)
+    for item in found:
+        *scopes, last = item[0].split("/")
+        leaf = _leaf(last, (last,))
+        for name in {leaf, _leaf(leaf, ())}:
+            for scope in {"", *scopes}:
+                index[name, scope].append(item)
+    by_role: dict[str, list[tuple[str, Array]]] = {}
+    for slot in slots:
+        if slot.role in by_role:
+            continue
+        *scopes, _ = slot.role.split("/")
+        near = (index.get((_plain(slot.role), scope), []) for scope in ["", *scopes])
+        by_role[slot.role] = [item for item in min(near, key=len) if _names(item[0], slot)]
+    return [by_role[slot.role] for slot in slots]
 
 
 def _trained_first(slots: Sequence[Slot]) -> list[int]:
@@ -224,12 +258,16 @@ class _Tree:
 
     def model(self, layer: Composite, tree: WeightTree, where: str) -> list[Array]:
         container = tree.groups.get("layers", WeightTree())
+        own = [name for name in tree.groups if name != "layers"]
+        own += ["vars"] * bool(tree.vars or container.vars)
+        if own:
+            raise WeightsError(f"{where}: weights that are of no layer: {_some(own)}")
         groups = self._by_layer(layer.layers, container)
         used = {id(group) for group in groups.values()}
         stray = [name for name, group in container.groups.items() if id(group) not in used]
         if stray:
             raise WeightsError(
-                f"{where}: weights of layers that are not in the config: {stray[:5]}"
+                f"{where}: weights of layers that are not in the config: {_some(stray)}"
             )
         arrays: list[Array] = []
         for inner in layer.layers:
@@ -260,10 +298,11 @@ class _Tree:
         if isinstance(layer, Composite):
             return self.model(layer, tree, where)
         slots = layer.keras_weights()
-        homes = list(dict.fromkeys(slot.home.strip("/") for slot in slots))
+        homes: dict[str, list[Slot]] = defaultdict(list)
+        for slot in slots:
+            homes[slot.home.strip("/")].append(slot)
         arrays: list[Array] = []
-        for home in homes:
-            own = [slot for slot in slots if slot.home.strip("/") == home]
+        for home, own in homes.items():
             found = _at(tree, home).vars
             if len(found) != len(own):
                 raise WeightsError(
