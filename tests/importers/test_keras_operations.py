@@ -166,13 +166,14 @@ def test_what_is_not_arithmetic_is_refused_by_name(tmp_path: Path) -> None:
             operation("twice", "math.multiply", on(D, y=2.0)),
             operation("running", "math.cumsum", on(["twice", 0, 0], axis=1)),
             operation("behind", "math.add", on(["running", 0, 0], y=1.0)),
+            operation("sine", "math.sin", on(["behind", 0, 0])),
         ],
-        ["shape", "behind"],
+        ["shape", "sine"],
     )
     with pytest.raises(UnsupportedLayerError) as caught:
         sc.load(path)
     labels = sorted(label for label, _ in caught.value.layers)
-    assert labels == ["running (TFOpLambda)", "shape (TFOpLambda)"]
+    assert labels == ["running (TFOpLambda)", "shape (TFOpLambda)", "sine (TFOpLambda)"]
     assert "cumsum" in str(caught.value)
 
 

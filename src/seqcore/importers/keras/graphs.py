@@ -29,7 +29,7 @@ from .config import (
     plain,
     short,
 )
-from .operations import is_operation, reads_ids, run
+from .operations import is_known, is_operation, name_of, reads_ids, run
 
 __all__ = ["INPUT_OPTIONS", "ModelReader"]
 
@@ -145,6 +145,15 @@ class ModelReader:
         if not isinstance(reason, _CollectedError):
             self.unsupported.append((self.scope + c.label, str(reason)))
 
+    def _collect_operations(self, nodes: Mapping[str, _Node]) -> None:
+        """Note operations that are not known: those behind something else were never run."""
+        listed = {label for label, _ in self.unsupported}
+        for node in nodes.values():
+            c = node.config
+            if is_operation(c) and not is_known(c) and self.scope + c.label not in listed:
+                why = f"the operation {short(name_of(c))} is not supported"
+                self._collect(c, NotSupportedError(why))
+
     # ---- Models
 
     def _model(self, c: Config, top: bool) -> Composite:
@@ -162,11 +171,13 @@ class ModelReader:
         else:
             inputs, outputs = ends_of(c, "input_layers"), ends_of(c, "output_layers")
         if len(self.unsupported) > before:
+            self._collect_operations(nodes)
             raise _CollectedError
         outputs = self._renumber(nodes, outputs)
         made = self._made(nodes, {reference.layer for reference in inputs})
         taken = self._call_all(nodes, made, outputs)
         if len(self.unsupported) > before:
+            self._collect_operations(nodes)
             raise _CollectedError
         if chain:
             self._check_chain(nodes, made)

@@ -21,7 +21,7 @@ from ...layers import Input, Layer, Symbol
 from .booleans import BOOLEANS, Boolean
 from .config import Config, NotSupportedError, short
 
-__all__ = ["COMPARISONS", "OPERATIONS", "is_operation", "reads_ids", "run"]
+__all__ = ["COMPARISONS", "OPERATIONS", "is_known", "is_operation", "name_of", "reads_ids", "run"]
 
 _LAMBDAS = ("TFOpLambda", "SlicingOpLambda")
 _KERAS_OPS = ("keras.src.ops.", "keras.ops.", "keras.src.layers.core.tf_op")
@@ -42,6 +42,11 @@ def name_of(c: Config) -> str:
     """Return the operation's name: "Multiply" of Keras 3, "math.multiply" of TensorFlow."""
     name = c.values.get("function") if c.kind in _LAMBDAS else c.kind
     return name if isinstance(name, str) else c.contradicts(f"its function is {short(name)}")
+
+
+def is_known(c: Config) -> bool:
+    """Whether an operation is supported with some arguments."""
+    return name_of(c) in OPERATIONS or name_of(c) in BOOLEANS
 
 
 def reads_ids(c: Config) -> bool:
