@@ -235,7 +235,7 @@ def _reduce(function: str) -> Callable[..., Any]:
         x = tf.pop("input_tensor", x)
         if tf.pop("initial", None) is not None:
             raise NotSupportedError(f"{function} with an initial value is not supported")
-        if tf or axis is None or 0 in np.ravel(axis):
+        if tf or axis is None or 0 in (axis if isinstance(axis, (list, tuple)) else [axis]):
             raise NotSupportedError(
                 f"{function} over all axes, or over the batch, is not supported"
             )
