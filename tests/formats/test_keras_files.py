@@ -33,6 +33,7 @@ Groups = dict[str, dict[str, np.ndarray]]  # arrays by path of their owner, then
 
 def made_model() -> keras.Model:
     """A layer named like another's class, nesting, cells in cells, attributes with underscores."""
+    keras.utils.clear_session()  # names count what a process has made
     inner = keras.Sequential(
         [keras.Input((None, 4)), layers.Dropout(0.5), layers.GRU(2, return_sequences=True)],
         name="inside",

@@ -107,7 +107,8 @@ def from_keras(model: Any) -> Model:
         It is no Keras 3 model, or has no weights yet.
     """
     label = f"the model {getattr(model, 'name', '')!r}"
-    if not (hasattr(model, "to_json") and hasattr(model, "layers") and hasattr(model, "weights")):
+    known = all(hasattr(model, name) for name in ("to_json", "layers", "weights", "built"))
+    if not known or isinstance(model, type):
         raise OptionError(f"from_keras: expected a Keras model; found {type(model).__name__}")
     if not model.built:
         raise OptionError(f"from_keras: {label} has no weights yet; call it or build it first")

@@ -339,7 +339,7 @@ class ModelReader:
     ) -> None:
         """Make every call that the outputs need, each when all that it reads is there."""
         needed = self._needed(nodes, ends)
-        stripped = self._stripped(nodes, needed) if self.version.strips_masks else {}
+        stripped = self._stripped(nodes, needed, ends) if self.version.strips_masks else {}
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -388,23 +388,19 @@ class ModelReader:
         self,
         nodes: Mapping[str, _Node],
         needed: Mapping[tuple[str, int], None],
+        ends: Sequence[Reference],
     ) -> dict[tuple[str, int], set[Reference]]:
-        """Return which inputs of each call have lost their masks to a MultiHeadAttention before it.
-
-        Keras 3 computes calls by their distance from the outputs, the farthest first, and those of
-        one distance in the order of the config.
-        """
+        """Return which inputs of each call lost their masks to a MultiHeadAttention before it."""
         if not any(node.config.kind == "MultiHeadAttention" for node in nodes.values()):
             return {}
-        reads = {
-            key: list(references(nodes[key[0]].calls[key[1]]))
-            for key in needed
-            if not nodes[key[0]].is_input
-        }
-        depth = _depths(reads)
-        place = {name: number for number, name in enumerate(nodes)}
-        order = {key: (-depth.get(key, 0), place[key[0]], key[1]) for key in reads}
-        taken: dict[Reference, tuple[int, int, int]] = {}
+        reads = {}
+        for name, index in needed:
+            if not nodes[name].is_input:
+                call = nodes[name].calls[index]
+                named = dict(sorted(call.kwargs.items()))  # as Keras flattens dictionaries
+                reads[name, index] = list(references([call.args, named]))
+        order = _order(reads, ends)
+        taken: dict[Reference, tuple[int, int]] = {}
         for key in reads:
             if nodes[key[0]].config.kind == "MultiHeadAttention":
                 for reference in reads[key]:
@@ -495,27 +491,34 @@ class ModelReader:
         return symbols[reference.output]
 
 
-def _depths(
-    reads: Mapping[tuple[str, int], Sequence[Reference]],
-) -> dict[tuple[str, int], int]:
-    """Return how far each call is from the outputs, along the longest way.
+def _order(
+    reads: Mapping[tuple[str, int], Sequence[Reference]], ends: Sequence[Reference]
+) -> dict[tuple[str, int], tuple[int, int]]:
+    """Return what calls are sorted by where Keras 3 computes them one after the other.
 
-    Calls that read each other have none; that they do is told elsewhere.
+    First by their distance from the outputs, the farthest first; a layer's calls are no nearer than
+    the one that was seen before. Then as they are met from the last output on (`map_graph`).
     """
-    left: dict[tuple[str, int], int] = defaultdict(int)  # readers that are still to be counted
-    for found in reads.values():
-        for source in {reference[:2] for reference in found}:
-            left[source] += 1
-    depth: dict[tuple[str, int], int] = defaultdict(int)
-    ready = [key for key in reads if not left[key]]
-    while ready:
-        key = ready.pop()
-        for source in {reference[:2] for reference in reads.get(key, ())}:
-            depth[source] = max(depth[source], depth[key] + 1)
-            left[source] -= 1
-            if not left[source]:
-                ready.append(source)
-    return depth
+    entered: set[tuple[str, int]] = set()
+    finished: list[tuple[str, int]] = []
+    for end in ends:
+        pending = [(end[:2], False)]
+        while pending:
+            key, is_finished = pending.pop()
+            if is_finished:
+                finished.append(key)
+            elif key not in entered:
+                entered.add(key)
+                pending.append((key, True))
+                pending += [(r[:2], False) for r in reversed(reads.get(key, ()))]
+    depth: dict[tuple[str, int], int] = {}
+    of_layer: dict[str, int] = defaultdict(int)
+    for key in reversed(finished):
+        own = max(depth.get(key, 0), of_layer[key[0]])
+        of_layer[key[0]] = depth[key] = own
+        for reference in reads.get(key, ()):
+            depth[reference[:2]] = max(depth.get(reference[:2], 0), own + 1)
+    return {key: (-found, place) for place, (key, found) in enumerate(depth.items())}
 
 
 class _Unsupported(tuple[()]):

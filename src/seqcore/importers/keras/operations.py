@@ -9,6 +9,7 @@ with where they come from: Add is a layer too.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -71,9 +72,16 @@ def run(c: Config, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
     if name not in OPERATIONS:
         raise NotSupportedError(f"the operation {name} is not supported")
     try:
-        return [_called(name, OPERATIONS[name], [c.name, *args], given)]
+        return [_unmasked(_called(name, OPERATIONS[name], [c.name, *args], given))]
     except OptionError as error:
         raise NotSupportedError(f"{name}: {error}") from error
+
+
+def _unmasked(made: Symbol) -> Symbol:
+    """Return what an operation gives: unlike the layer that computes it here, it drops masks."""
+    call = made.call
+    assert call is not None
+    return Symbol(replace(call, masks=(None,) * len(call.inputs)), made.index)
 
 
 def _settings(c: Config) -> dict[str, Any]:
