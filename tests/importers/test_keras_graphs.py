@@ -209,6 +209,20 @@ def masks_that_are_dropped(s: Sources) -> Any:
     return [L.GRU(2)(y), L.GRU(2)(L.MaxPooling1D(2)(x)), L.GRU(2)(L.Reshape((3, 6))(x))]
 
 
+def masks_that_attention_takes(s: Sources) -> Any:
+    """Keras takes them from the very tensors: who comes after MultiHeadAttention sees none."""
+    x = s.frames("masking")
+    y = L.MultiHeadAttention(2, 2, output_shape=3)(x, x)
+    return [L.Attention()([x, y]), L.Add()([x, y]), y, L.Attention()([y, x])]
+
+
+def masks_that_attention_takes_inside(s: Sources) -> Any:
+    x, z = s.frames("masking"), L.Input((TIME, FEATURES))
+    inner = keras.Model(z, L.MultiHeadAttention(2, 2, output_shape=3)(L.Dense(3)(z), z))
+    y = inner(x)
+    return [L.Attention()([y, x]), L.GRU(2)(L.Add()([x, y]))]
+
+
 # ---- Operations ---------------------------------------------------------------------------------
 
 
@@ -274,7 +288,8 @@ GRAPHS: list[Make] = [
     frozen_in_the_middle, hierarchy, hierarchy_of_attention, frames_within_frames,
     encoder_and_decoder, attention_between, states_between_bidirectionals, a_cell_step_by_step,
     a_chain_of_masked_layers, masks_that_meet, masks_joined_over_time, a_mask_given_at_a_call,
-    a_mask_in_place_of_another, masks_that_are_dropped, operators, reductions, shapes, functions,
+    a_mask_in_place_of_another, masks_that_are_dropped, masks_that_attention_takes,
+    masks_that_attention_takes_inside, operators, reductions, shapes, functions,
     handmade_attention, one_layer_four_times, inputs_that_are_outputs,
 ]  # fmt: skip
 

@@ -151,7 +151,8 @@ def _call_2(node: Any, c: Config, known: frozenset[str]) -> KerasCall:
             kwargs = item[3]
         first.append(item[2] if item[0] == _CONSTANT else _reference(item[:3], c))
     named = {name: _value_2(value, c, known) for name, value in kwargs.items()}
-    return KerasCall(first if items is node else first[:1], named)
+    # One list of several tensors is one argument; a layer takes it apart.
+    return KerasCall([first] if items is node and len(first) > 1 else first[:1], named)
 
 
 def _value_2(value: Any, c: Config, known: frozenset[str]) -> Any:

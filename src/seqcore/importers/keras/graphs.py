@@ -29,7 +29,7 @@ from .config import (
     plain,
     short,
 )
-from .operations import is_operation, reads_ids, run
+from .operations import is_known, is_operation, name_of, reads_ids, run
 
 __all__ = ["INPUT_OPTIONS", "ModelReader"]
 
@@ -104,6 +104,7 @@ class ModelReader:
         self.names: dict[Layer, str] = {}
         self.stems: dict[Layer, str] = {}
         self.frozen: set[Layer] = set()
+        self.takes_masks: dict[Layer, list[int]] = {}  # places of inputs of models
         self.scope = ""  # of the model that is being read
 
     def refuse(self, why: str) -> NoReturn:
@@ -144,6 +145,15 @@ class ModelReader:
         if not isinstance(reason, _CollectedError):
             self.unsupported.append((self.scope + c.label, str(reason)))
 
+    def _collect_operations(self, nodes: Mapping[str, _Node]) -> None:
+        """Note operations that are not known: those behind something else were never run."""
+        listed = {label for label, _ in self.unsupported}
+        for node in nodes.values():
+            c = node.config
+            if is_operation(c) and not is_known(c) and self.scope + c.label not in listed:
+                why = f"the operation {short(name_of(c))} is not supported"
+                self._collect(c, NotSupportedError(why))
+
     # ---- Models
 
     def _model(self, c: Config, top: bool) -> Composite:
@@ -161,11 +171,13 @@ class ModelReader:
         else:
             inputs, outputs = ends_of(c, "input_layers"), ends_of(c, "output_layers")
         if len(self.unsupported) > before:
+            self._collect_operations(nodes)
             raise _CollectedError
         outputs = self._renumber(nodes, outputs)
         made = self._made(nodes, {reference.layer for reference in inputs})
-        self._call_all(nodes, made, outputs)
+        taken = self._call_all(nodes, made, outputs)
         if len(self.unsupported) > before:
+            self._collect_operations(nodes)
             raise _CollectedError
         if chain:
             self._check_chain(nodes, made)
@@ -174,7 +186,10 @@ class ModelReader:
         if not all(isinstance(symbol, Input) for symbol in sources):
             self.refuse(f"{short(c.name)}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
-        return Composite(sources, ends, layers=layers, name=c.name)
+        composite = Composite(sources, ends, layers=layers, name=c.name)
+        places = [k for k, end in enumerate(inputs) if end in taken]
+        self.takes_masks[composite] = places
+        return composite
 
     def _renumber(
         self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
@@ -336,10 +351,14 @@ class ModelReader:
         nodes: Mapping[str, _Node],
         made: dict[tuple[str, int], Any],
         ends: Sequence[Reference],
-    ) -> None:
-        """Make every call that the outputs need, each when all that it reads is there."""
+    ) -> set[Reference]:
+        """Make every call that the outputs need, each when all that it reads is there.
+
+        Return what attention takes the masks of.
+        """
         needed = self._needed(nodes, ends)
-        stripped = self._stripped(nodes, needed, ends) if self.version.strips_masks else {}
+        strips = self.version.strips_masks
+        stripped, taken = self._stripped(nodes, needed, ends) if strips else ({}, set())
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -364,6 +383,7 @@ class ModelReader:
             self.refuse(
                 f"layers that read each other, or something that is not there: {short(stuck[:5])}"
             )
+        return taken
 
     def _needed(
         self, nodes: Mapping[str, _Node], ends: Sequence[Reference]
@@ -389,10 +409,17 @@ class ModelReader:
         nodes: Mapping[str, _Node],
         needed: Mapping[tuple[str, int], None],
         ends: Sequence[Reference],
-    ) -> dict[tuple[str, int], set[Reference]]:
-        """Return which inputs of each call lost their masks to a MultiHeadAttention before it."""
-        if not any(node.config.kind == "MultiHeadAttention" for node in nodes.values()):
-            return {}
+    ) -> tuple[dict[tuple[str, int], set[Reference]], set[Reference]]:
+        """Return which inputs of each call lost their masks to a MultiHeadAttention before it.
+
+        Beside it, all whose masks are lost: of a model's inputs they are lost outside as well.
+        """
+        takers: dict[Reference, list[tuple[str, int]]] = defaultdict(list)
+        for name, index in needed:
+            for reference in self._strips(nodes[name], index):
+                takers[reference].append((name, index))
+        if not takers:
+            return {}, set()
         reads = {}
         for name, index in needed:
             if not nodes[name].is_input:
@@ -400,15 +427,23 @@ class ModelReader:
                 named = dict(sorted(call.kwargs.items()))  # as Keras flattens dictionaries
                 reads[name, index] = list(references([call.args, named]))
         order = _order(reads, ends)
-        taken: dict[Reference, tuple[int, int]] = {}
-        for key in reads:
-            if nodes[key[0]].config.kind == "MultiHeadAttention":
-                for reference in reads[key]:
-                    taken[reference] = min(taken.get(reference, order[key]), order[key])
-        return {
+        taken = {reference: min(order[key] for key in keys) for reference, keys in takers.items()}
+        lost = {
             key: {r for r in found if r in taken and taken[r] < order[key]}
             for key, found in reads.items()
         }
+        return lost, set(taken)
+
+    def _strips(self, node: _Node, index: int) -> list[Reference]:
+        """Return what a call takes the masks of."""
+        if node.is_input:
+            return []
+        call = node.calls[index]
+        if node.config.kind == "MultiHeadAttention":
+            return list(references(call))
+        places = self.takes_masks.get(node.layer, []) if isinstance(node.layer, Composite) else []
+        given = list(references(call.args))
+        return [given[k] for k in places if k < len(given)]
 
     def _called(
         self,

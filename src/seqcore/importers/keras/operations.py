@@ -21,7 +21,7 @@ from ...layers import Input, Layer, Symbol
 from .booleans import BOOLEANS, Boolean
 from .config import Config, NotSupportedError, short
 
-__all__ = ["COMPARISONS", "OPERATIONS", "is_operation", "reads_ids", "run"]
+__all__ = ["COMPARISONS", "OPERATIONS", "is_known", "is_operation", "name_of", "reads_ids", "run"]
 
 _LAMBDAS = ("TFOpLambda", "SlicingOpLambda")
 _KERAS_OPS = ("keras.src.ops.", "keras.ops.", "keras.src.layers.core.tf_op")
@@ -42,6 +42,11 @@ def name_of(c: Config) -> str:
     """Return the operation's name: "Multiply" of Keras 3, "math.multiply" of TensorFlow."""
     name = c.values.get("function") if c.kind in _LAMBDAS else c.kind
     return name if isinstance(name, str) else c.contradicts(f"its function is {short(name)}")
+
+
+def is_known(c: Config) -> bool:
+    """Whether an operation is supported with some arguments."""
+    return name_of(c) in OPERATIONS or name_of(c) in BOOLEANS
 
 
 def reads_ids(c: Config) -> bool:
@@ -230,9 +235,9 @@ def _reduce(function: str) -> Callable[..., Any]:
         x = tf.pop("input_tensor", x)
         if tf.pop("initial", None) is not None:
             raise NotSupportedError(f"{function} with an initial value is not supported")
-        if tf or axis is None:
+        if tf or axis is None or 0 in np.ravel(axis):
             raise NotSupportedError(
-                f"{function} over all axes, the batch included, is not supported"
+                f"{function} over all axes, or over the batch, is not supported"
             )
         made = layers.Reduce(
             function, axis, keepdims=False if keepdims is None else keepdims, name=name
