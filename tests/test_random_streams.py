@@ -18,7 +18,7 @@ from stream_models import listed, same_bits, stream_of
 import seqcore as sc
 from seqcore import reference as ref
 
-SEEDS = range(2500)
+SEEDS = range(3000)
 TIME = 5
 # Ops that need all frames before they give one; what is drawn stands behind them all but never.
 NEVER_STEPPED = {

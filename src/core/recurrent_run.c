@@ -435,8 +435,8 @@ static void fill_masked(const rnn_run *r, size_t m, const float *before)
     }
 }
 
-/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when all its frames were masked. A row
- * without any frame puts out its state, as it does without a mask. */
+/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when all its frames were masked.
+ * A row without any frame puts out its state, as it does without a mask. */
 static const float *last_output(const rnn_run *r, size_t m, const float *before)
 {
     const size_t n = r->lengths[m];

@@ -80,7 +80,9 @@ static void in_callers(void *(*work)(void *), void *argument)
     "\"nodes\": [" nodes "], \"outputs\": [{\"name\": \"y\", \"value\": \"" output "\"}]}"
 
 /* Frames of which every feature is 0.5 do not count. */
-#define MASK "{\"op\": \"mask_frames\", \"layer\": \"m\", \"inputs\": [\"x\"], \"outputs\": [\"m\"], \"attrs\": {\"value\": 0.5}},"
+#define MASK \
+    "{\"op\": \"mask_frames\", \"layer\": \"m\", \"inputs\": [\"x\"], \"outputs\": [\"m\"]," \
+    " \"attrs\": {\"value\": 0.5}},"
 #define MASKED(input) input "\", null, null, \"m"
 #define FILLED ", \"zero_output_for_mask\": false"
 
