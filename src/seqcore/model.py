@@ -104,7 +104,7 @@ class Model:
         plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))
         self._set_up(plan, graph, unbuilt, isa=None, threads=0)
 
-    _symbols: tuple[list[Any], list[Any]] | None = None  # of a model without weights
+    _symbols: tuple[list[Any], list[Any]] | None = None  # of a model that was made without weights
 
     def _set_up(
         self,
@@ -116,11 +116,13 @@ class Model:
     ) -> None:
         """Work out once what every call needs. `isa` and `threads` are what was asked for."""
         self._plan = plan
-        self._graph, self._unbuilt, self._isa, self._threads = graph, unbuilt, isa, threads
+        self._graph, self._isa, self._threads = graph, isa, threads
         self._arguments = Arguments(graph.document["inputs"])
         self._outputs = tuple(output["name"] for output in graph.document["outputs"])
-        self._is_simple = self._arguments.is_one and len(self._outputs) == 1 and not unbuilt
         self._run_one, self._run = plan.run_one, plan.run
+        # Last: what another thread calls while weights are loaded has a plan that runs.
+        self._unbuilt = unbuilt
+        self._is_simple = self._arguments.is_one and len(self._outputs) == 1 and not unbuilt
 
     # -- calling --
 
@@ -416,14 +418,15 @@ class Model:
         ----------
         path : str or path-like
             ``.weights.h5``, or a legacy ``.h5`` of ``save_weights`` or ``save``; also ``.keras``.
-            Layers are found by their names, or in the order in which they were made.
+            Layers are found by their names, or in their order. Of layers side by side that have
+            weights of the same shapes, only names tell.
 
         Raises
         ------
         OptionError
             The model has its weights, and does not change any more.
         WeightsError
-            A weight is missing, left over, or of another shape.
+            A weight is missing, left over, or of another shape, or nothing tells whose it is.
         ModelFileError, MissingExtraError
 
         Examples
@@ -434,11 +437,13 @@ class Model:
         """
         from .importers.keras import load_weights  # readers are imported on first use
 
-        if not self._unbuilt or self._symbols is None:
+        if not self._unbuilt:
             raise OptionError("load_weights: this model has its weights; make it without them")
+        isa, threads = self._isa, self._threads
         loaded = load_weights(self, path)
-        self._set_up(loaded._plan, loaded._graph, {}, self._isa, self._threads)
-        self._symbols = None
+        if isa is not None or threads:
+            loaded = loaded.with_options(isa=isa, threads=threads)
+        self._set_up(loaded._plan, loaded._graph, {}, isa, threads)
 
     def network(self) -> tuple[Composite, dict[Layer, str]]:
         """Return the layers of a model without weights as one, and the name of each."""
@@ -475,6 +480,7 @@ class Model:
             self._graph.to_json(), tensors, isa=isa, threads=threads, shapes_only=bool(unbuilt)
         )
         model = object.__new__(Model)
+        model._symbols = self._symbols
         model._set_up(plan, self._graph, unbuilt, isa, threads)
         return model
 

@@ -16,6 +16,8 @@ from keras import ops
 from keras_matrix import FEATURES, IDS, MASKED, TIME, Sources, randomise
 from keras_ways import same_in_all_ways
 
+import seqcore as sc
+
 Make = Callable[[Sources], Any]
 
 
@@ -97,6 +99,27 @@ def frozen_in_the_middle(s: Sources) -> Any:
     inner = keras.Sequential([L.Input((TIME, FEATURES)), L.Dense(3), norm, L.Dense(3), L.GRU(2)])
     inner.layers[2].trainable = False
     return L.Dense(2)(inner(s.frames()))
+
+
+def frozen_two_models_deep(s: Sources) -> Any:
+    """Legacy paths do not name the models around a layer, so that nothing but order tells."""
+
+    def model(name: str) -> keras.Model:
+        x = L.Input((TIME, FEATURES))
+        return keras.Model(x, L.Dense(FEATURES, name=f"{name}_dense")(x), name=name)
+
+    first, second = model("first"), model("second")
+    x = L.Input((TIME, FEATURES))
+    both = keras.Model(x, second(first(x)))
+    first.trainable = False
+    return both(s.frames())
+
+
+def a_frozen_cell(s: Sources) -> Any:
+    layer = L.RNN([L.SimpleRNNCell(FEATURES), L.SimpleRNNCell(FEATURES)])
+    y = layer(s.frames())
+    layer.cell.cells[0].trainable = False
+    return y
 
 
 # ---- Words within sentences ---------------------------------------------------------------------
@@ -285,7 +308,8 @@ def inputs_that_are_outputs(s: Sources) -> Any:
 GRAPHS: list[Make] = [
     nested_twice, called_twice, of_the_same_class_and_unlike_names, several_ways_in_and_out,
     a_mask_into_a_model, a_mask_out_of_a_model, an_embedding_inside, a_sequential_as_layer_twice,
-    frozen_in_the_middle, hierarchy, hierarchy_of_attention, frames_within_frames,
+    frozen_in_the_middle, frozen_two_models_deep, a_frozen_cell, hierarchy,
+    hierarchy_of_attention, frames_within_frames,
     encoder_and_decoder, attention_between, states_between_bidirectionals, a_cell_step_by_step,
     a_chain_of_masked_layers, masks_that_meet, masks_joined_over_time, a_mask_given_at_a_call,
     a_mask_in_place_of_another, masks_that_are_dropped, masks_that_attention_takes,
@@ -297,3 +321,22 @@ GRAPHS: list[Make] = [
 @pytest.mark.parametrize("make", GRAPHS, ids=lambda make: make.__name__)
 def test_graph(make: Make, tmp_path: Path) -> None:
     same_in_all_ways(model_of(make), tmp_path)
+
+
+# ---- What Keras computes and we do not ----------------------------------------------------------
+
+MIXED: dict[str, tuple[Make, str]] = {
+    "softmax": (lambda s: ops.softmax(s.frames(), axis=None), "softmax over axis None"),
+    "ranks": (
+        lambda s: ops.add(s.frames(), ops.mean(s.frames(), axis=1)),
+        r"expected values of equally many axes.*\[3, 2\]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "why"), MIXED.values(), ids=MIXED)
+def test_operations_that_mix_rows_are_refused(make: Make, why: str, tmp_path: Path) -> None:
+    """Arrays align their last axes: time would meet the batch, where both are as long."""
+    model_of(make).save(tmp_path / "m.keras")
+    with pytest.raises(sc.UnsupportedLayerError, match=why):
+        sc.load(tmp_path / "m.keras")

@@ -61,6 +61,12 @@ class WeightTree:
     name: str | None = None
     groups: dict[str, WeightTree] = field(default_factory=dict)
 
+    @property
+    def is_named(self) -> bool:
+        """Whether all layers of this model, and of the models inside, have their names."""
+        layers = self.groups.get("layers", WeightTree()).groups.values()
+        return all(layer.name is not None and layer.is_named for layer in layers)
+
     def arrays(self, prefix: str = "") -> dict[str, Array]:
         """Return all arrays by path: "layers/lstm/cell/0"."""
         found = {f"{prefix}{k}": array for k, array in enumerate(self.vars)}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..errors import OptionError
+from ..errors import OptionError, ShapeError
 from ..graph import GraphBuilder, Mask, Site, Value
 from .base import Layer, choice, flag, whole
 
@@ -43,6 +43,16 @@ def _with_own_masks(inputs: Sequence[Value]) -> list[Value]:
     return [value if value.rank == rank else replace(value, mask=None) for value in inputs]
 
 
+def _check_ranks(layer: Merge | Dot, inputs: Sequence[Value]) -> None:
+    """Refuse values of different ranks where they stand for arrays, which align the last axes."""
+    ranks = {value.rank for value in inputs} - {None}
+    if layer.same_ranks and len(ranks) > 1:
+        raise ShapeError(
+            f"layer {layer.label!r} ({layer.kind}): expected values of equally many axes, the "
+            f"batch's being the first; found {[value.rank for value in inputs]}"
+        )
+
+
 class Merge(Layer):
     """Base of the layers that merge values element by element.
 
@@ -64,12 +74,14 @@ class Merge(Layer):
     inputs = _MANY
     op: str
     masked = False  # Keras 3 leaves out what does not count
+    same_ranks = False  # set where it stands for an operation on arrays
 
     def __init__(self, name: str | None = None, *, mask_rule: str = "keras3") -> None:
         super().__init__(name)
         self.mask_rule = choice(mask_rule, self.label, "mask_rule", _RULES)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        _check_ranks(self, inputs)
         skips = self.masked and self.mask_rule == "keras3"
         if not skips or all(value.mask is None for value in inputs):
             return graph.node(self.op, site, inputs)
@@ -213,6 +225,7 @@ class Dot(Layer):
     """
 
     inputs = (2, 2)
+    same_ranks = False  # as of `Merge`
 
     def __init__(
         self, axes: int | Sequence[int], normalize: bool = False, *, name: str | None = None
@@ -227,6 +240,7 @@ class Dot(Layer):
         self.normalize = flag(normalize, self.label, "normalize")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        _check_ranks(self, inputs)
         attrs = {"axes": list(self.axes), "normalize": self.normalize}
         (y,) = graph.node("dot", site, inputs, attrs=attrs)
         # What has lengths has three axes: the first value keeps its time, or is summed over it.

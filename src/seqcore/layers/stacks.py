@@ -111,6 +111,7 @@ class Cell(Step):
 
     of: ClassVar[type[Recurrent]]
     layer: Recurrent
+    trainable = True  # False for one that a file says was frozen: its weights come last there
 
     def __init__(
         self,
@@ -128,7 +129,9 @@ class Cell(Step):
         self.cells = (self,)
 
     def keras_weights(self) -> list[Slot]:
-        return [replace(slot, home="") for slot in self.layer.keras_weights()]
+        return [
+            replace(slot, home="", trainable=self.trainable) for slot in self.layer.keras_weights()
+        ]
 
     @classmethod
     def from_keras(cls, arrays: Sequence[ArrayLike], **options: Any) -> Any:

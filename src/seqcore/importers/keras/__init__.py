@@ -41,7 +41,7 @@ from ...model import Model
 from .config import Version, short
 from .graphs import ModelReader
 from .keras1 import as_keras_2, is_keras_1, weights_as_keras_2
-from .weights import Lists, from_lists, from_tree, mirrored
+from .weights import Lists, check_told_apart, from_lists, from_tree, mirrored
 
 __all__ = ["from_keras", "load_archive", "load_h5", "load_weights"]
 
@@ -124,7 +124,10 @@ def from_keras(model: Any) -> Model:
         why = f"its config cannot be written ({short(str(error))})"
         raise UnsupportedLayerError([(model.name, why)], label) from error
     lists = {
-        layer.name: [(weight.path, _array(weight)) for weight in layer.weights]
+        layer.name: [
+            (weight.path, _array(weight))  # in the order of files
+            for weight in (*layer.trainable_weights, *layer.non_trainable_weights)
+        ]
         for layer in model.layers
     }
     with _about(label):
@@ -140,9 +143,12 @@ def load_weights(model: Model, path: str | os.PathLike[str]) -> Model:
     with _about(file.source):
         if isinstance(file.weights, WeightTree):
             arrays = from_tree(network, file.weights, names, stems)
+            by_name = file.weights.is_named
         else:
             lists = _by_order(network, file.weights, names)
             arrays = from_lists(network, lists, names, ())
+            by_name = lists.keys() <= file.weights.keys()
+        check_told_apart(network, arrays, names, by_name)
         return _finished(network, arrays)
 
 

@@ -120,7 +120,10 @@ def _inner(c: Config, entry: Any, kinds: Collection[str] | None = None) -> Any:
     # Before it is made: a Bidirectional makes what is in it twice.
     if kinds is not None and child.kind not in kinds:
         raise NotSupportedError(f"of {plain(child.kind)} is not supported")
-    return layer_of(child)
+    made = layer_of(child)
+    if isinstance(made, layers.Cell) and child.values.get("trainable") is False:
+        made.trainable = False
+    return made
 
 
 def _rnn(c: Config, options: Options) -> Layer:

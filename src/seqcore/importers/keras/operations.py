@@ -148,7 +148,7 @@ def _binary(
         if tf:
             raise TypeError(f"unknown {sorted(tf)}")
         if isinstance(a, Symbol) and isinstance(b, Symbol):
-            return merge(name=name)(a, b)
+            return _aligned(merge(name=name))(a, b)
         if isinstance(a, Symbol):
             return constant(name, a, _number(b, merge.__name__), False)
         if isinstance(b, Symbol):
@@ -156,6 +156,12 @@ def _binary(
         raise NotSupportedError("an operation of constants alone")
 
     return run
+
+
+def _aligned(layer: Any) -> Any:
+    """Let a layer take values of one rank: operations align the last axes, layers the batch."""
+    layer.same_ranks = True
+    return layer
 
 
 def _subtract(name: str, x: Symbol, number: Any, turned: bool) -> Any:
@@ -184,15 +190,17 @@ def _unary(function: str) -> Callable[..., Any]:
     return lambda name, x: layers.Unary(function, name=name)(_symbol(x))
 
 
-def _activation(kind: str, **fixed: Any) -> Callable[..., Any]:
+def _activation(kind: str, last: Sequence[int | None] = (-1,)) -> Callable[..., Any]:
+    """Return an activation; of those over an axis, `last` says that it is the last one."""
+
     def run(name: str, x: Any = None, **options: Any) -> Any:
         x = options.pop("features", options.pop("logits", x))
         axis = options.pop("axis", -1)
-        if kind == "softmax" and axis not in (-1, None):
+        if kind == "softmax" and axis is not None and axis not in last:
             return layers.Softmax(axis, name=name)(_symbol(x))
-        if kind == "log_softmax" and axis not in (-1, None):
+        if axis not in last:
             raise NotSupportedError(f"{kind} over axis {axis} is not supported")
-        spec = ActivationSpec(kind, **{**fixed, **_renamed(options)})
+        spec = ActivationSpec(kind, **_renamed(options))
         return layers.Activation(spec, name=name)(_symbol(x))
 
     return run
@@ -302,7 +310,7 @@ def _matmul(name: str, x1: Any = None, x2: Any = None, **tf: Any) -> Any:
     if not isinstance(a, Symbol) or not isinstance(b, Symbol):
         raise NotSupportedError("a product with a constant is not supported")
     axes = (1 if turned[0] else 2, 2 if turned[1] else 1)
-    return layers.Dot(axes, name=name)(a, b)
+    return _aligned(layers.Dot(axes, name=name))(a, b)
 
 
 def _same(name: str, x: Any = None, **_options: Any) -> Any:
@@ -341,8 +349,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(["Sigmoid", "math.sigmoid", "nn.sigmoid"], _activation("sigmoid")),
     **dict.fromkeys(["Relu", "nn.relu"], _activation("relu")),
     "Relu6": _activation("relu6"),
-    **dict.fromkeys(["Softmax", "nn.softmax"], _activation("softmax")),
-    **dict.fromkeys(["LogSoftmax", "nn.log_softmax"], _activation("log_softmax")),
+    # None is the last axis in TensorFlow; in Keras 3 it is all of them, the batch included
+    "Softmax": _activation("softmax"),
+    "nn.softmax": _activation("softmax", (-1, None)),
+    "LogSoftmax": _activation("log_softmax"),
+    "nn.log_softmax": _activation("log_softmax", (-1, None)),
     **dict.fromkeys(["Softplus", "math.softplus"], _activation("softplus")),
     **dict.fromkeys(["Softsign", "nn.softsign"], _activation("softsign")),
     **dict.fromkeys(["Silu", "nn.silu"], _activation("silu")),

@@ -30,7 +30,7 @@ from ...layers import (
 )
 from .config import short
 
-__all__ = ["Lists", "from_lists", "from_tree", "mirrored"]
+__all__ = ["Lists", "check_told_apart", "from_lists", "from_tree", "mirrored"]
 
 Array = NDArray[Any]
 Lists = Mapping[str, Sequence[tuple[str, Array]]]  # by layer: paths with their arrays
@@ -173,8 +173,9 @@ def _arranged(
         by_name = [items[0] for items in fitting if len(items) == 1]
         if len({path for path, _ in by_name}) == len(slots):
             return by_name
-        # Names of inner layers need not say which, and trained weights come first.
-        for order in (range(len(slots)), _trained_first(slots)):
+        # Names of inner layers need not say which. Keras lists trained weights first, and so does
+        # from_keras; where it did not, what it lists had no frozen weights before trained ones.
+        for order in (_trained_first(slots), range(len(slots))):
             in_order = [slots[k] for k in order]
             if _in_order(in_order, found):
                 placed = dict(zip(order, found, strict=True))
@@ -322,3 +323,64 @@ def _at(tree: WeightTree, home: str) -> WeightTree:
     for part in home.split("/") if home else ():
         tree = tree.groups.get(part, WeightTree())
     return tree
+
+
+# ---- Models that are not of the file ------------------------------------------------------------
+
+
+def check_told_apart(
+    layer: Composite, arrays: Sequence[Array], names: Mapping[Layer, str], by_name: bool
+) -> None:
+    """Refuse weights whose layers nothing but their order tells, where there is no order.
+
+    Of two layers of which one reads what the other made, Keras and we number that one first. The
+    order of layers side by side is that of how Keras was called, which nobody knows here.
+
+    Parameters
+    ----------
+    layer : Composite
+        A model that was written here.
+    arrays : sequence of ndarray
+        Of its layers, in their order.
+    names : mapping of Layer to str
+    by_name : bool
+        Whether the file's weights were found by names, which says something of layers that were
+        given one.
+
+    Raises
+    ------
+    WeightsError
+    """
+    bits = {part: 1 << k for k, part in enumerate(layer.layers)}
+    before = _before(layer, bits)
+    taken = 0
+    alike: dict[tuple[Any, ...], list[Layer]] = {}
+    for part in layer.layers:
+        own = arrays[taken : taken + len(part.keras_weights())]
+        taken += len(own)
+        inner = part.layer if isinstance(part, TimeDistributed) else part
+        if isinstance(inner, Composite):
+            check_told_apart(inner, own, names, by_name)
+        same = alike.setdefault(tuple(array.shape for array in own), []) if own else []
+        for other in same:
+            named = by_name and part.name is not None and other.name is not None
+            if not named and not before[other] & bits[part] | before[part] & bits[other]:
+                raise WeightsError(
+                    f"layers {names[other]!r} and {names[part]!r} have weights of the same shapes, "
+                    "and neither reads what the other makes: which is which is told by names, if "
+                    "the model and the file have them; or load a file with the whole model"
+                )
+        same.append(part)
+
+
+def _before(layer: Composite, bits: Mapping[Layer, int]) -> dict[Layer, int]:
+    """Return which layers made what each layer reads, as the sum of their bits."""
+    before = dict.fromkeys(layer.layers, 0)
+    behind: dict[Any, int] = {None: 0}  # by call: its layer and those before it; of inputs none
+    for call in layer.calls:
+        made = 0
+        for symbol in call.needed:
+            made |= behind[symbol.call]
+        before[call.layer] = before.get(call.layer, 0) | made
+        behind[call] = made | bits.get(call.layer, 0)
+    return before
