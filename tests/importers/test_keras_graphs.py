@@ -246,6 +246,36 @@ def masks_that_attention_takes_inside(s: Sources) -> Any:
     return [L.Attention()([y, x]), L.GRU(2)(L.Add()([x, y]))]
 
 
+def masks_that_attention_takes_through_dropout(s: Sources) -> Any:
+    """Layers that do nothing return the very tensor: taken behind one is taken before it too."""
+    ends = []
+    nested = keras.Sequential([L.Input((None, 3)), L.Dropout(0.1)])
+    for idle in (L.Dropout(0.1), L.Activation("linear"), L.GaussianNoise(0.1), nested):
+        x = L.GRU(3, return_sequences=True)(s.frames("masking"))
+        y = L.MultiHeadAttention(2, 2, output_shape=3)(*[idle(x)] * 2)
+        late = L.Reshape((1, 3))(L.GlobalAveragePooling1D()(y))
+        ends += [L.GlobalAveragePooling1D()(L.Multiply()([x, late])), L.GRU(2)(L.Add()([x, y]))]
+    return ends
+
+
+def masks_that_attention_takes_from_outputs(s: Sources) -> Any:
+    """What leaves a model is what it was inside: without a mask, or one tensor twice."""
+
+    def parts(*names: str) -> Any:
+        z = L.Input((TIME, FEATURES))
+        h = L.GRU(3, return_sequences=True)(z)
+        dropped = L.Dropout(0.1)(h)
+        y = L.MultiHeadAttention(2, 2, output_shape=3)(dropped, dropped)
+        return keras.Model(z, [{"h": h, "y": y, "dropped": dropped}[name] for name in names])
+
+    x = s.frames("masking")
+    h, dropped = parts("h", "dropped")(x)
+    y = L.MultiHeadAttention(2, 2, output_shape=3)(dropped, dropped)
+    late = L.Reshape((1, 3))(L.GlobalAveragePooling1D()(y))
+    ends = [*parts("h", "y", "dropped")(x), L.Multiply()([h, late])]
+    return [L.GlobalAveragePooling1D()(end) for end in ends]
+
+
 # ---- Operations ---------------------------------------------------------------------------------
 
 
@@ -313,7 +343,8 @@ GRAPHS: list[Make] = [
     encoder_and_decoder, attention_between, states_between_bidirectionals, a_cell_step_by_step,
     a_chain_of_masked_layers, masks_that_meet, masks_joined_over_time, a_mask_given_at_a_call,
     a_mask_in_place_of_another, masks_that_are_dropped, masks_that_attention_takes,
-    masks_that_attention_takes_inside, operators, reductions, shapes, functions,
+    masks_that_attention_takes_inside, masks_that_attention_takes_through_dropout,
+    masks_that_attention_takes_from_outputs, operators, reductions, shapes, functions,
     handmade_attention, one_layer_four_times, inputs_that_are_outputs,
 ]  # fmt: skip
 

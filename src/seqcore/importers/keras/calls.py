@@ -8,12 +8,13 @@ other list of a name and two numbers.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ...layers import Composite, Embedding, Layer, TimeDistributed
 from .config import Config, NotSupportedError, short
 
-__all__ = ["KerasCall", "Reference", "calls_of", "ends_of", "references"]
+__all__ = ["KerasCall", "Node", "Reference", "calls_of", "ends_of", "references"]
 
 _CONSTANT = "_CONSTANT_VALUE"  # Keras 2: a first argument that is no tensor
 
@@ -32,6 +33,28 @@ class KerasCall:
 
     args: list[Any]
     kwargs: dict[str, Any]
+
+
+@dataclass
+class Node:
+    """A layer of the config with its calls. Without `layer` it is an input or an operation."""
+
+    config: Config
+    layer: Layer | None = None
+    calls: list[KerasCall] = field(default_factory=list)
+
+    @property
+    def is_input(self) -> bool:
+        return self.config.kind == "InputLayer"
+
+    def reads_ids(self, position: int) -> bool:
+        """Whether what a call takes at a position is token ids."""
+        layer = self.layer
+        while isinstance(layer, TimeDistributed):
+            layer = layer.layer
+        if isinstance(layer, Composite):
+            return layer.sources[min(position, len(layer.sources) - 1)].dtype == "int64"
+        return isinstance(layer, Embedding)
 
 
 def references(value: Any) -> Iterator[Reference]:

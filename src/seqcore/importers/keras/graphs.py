@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ...errors import GraphError, ModelFileError, UnsupportedLayerError
 from ...graph import Mask
-from ...layers import Composite, Embedding, Input, Layer, Symbol, TimeDistributed, snake_case
+from ...layers import Activation, Composite, Input, Layer, Symbol, TimeDistributed, snake_case
 from .booleans import Boolean, mask_of
-from .calls import KerasCall, Reference, calls_of, ends_of, references
+from .calls import KerasCall, Node, Reference, calls_of, ends_of, references
 from .classes import CLASSES, layer_of
 from .config import (
     MODELS,
@@ -30,6 +29,7 @@ from .config import (
     short,
 )
 from .operations import is_known, is_operation, name_of, reads_ids, run
+from .taken_masks import TakenMasks, Tensors
 
 __all__ = ["INPUT_OPTIONS", "ModelReader"]
 
@@ -57,28 +57,6 @@ class _CollectedError(NotSupportedError):
     """What is not supported is on the list already."""
 
 
-@dataclass
-class _Node:
-    """A layer of the config with its calls. Without `layer` it is an input or an operation."""
-
-    config: Config
-    layer: Layer | None = None
-    calls: list[KerasCall] = field(default_factory=list)
-
-    @property
-    def is_input(self) -> bool:
-        return self.config.kind == "InputLayer"
-
-    def reads_ids(self, position: int) -> bool:
-        """Whether what a call takes at a position is token ids."""
-        layer = self.layer
-        while isinstance(layer, TimeDistributed):
-            layer = layer.layer
-        if isinstance(layer, Composite):
-            return layer.sources[min(position, len(layer.sources) - 1)].dtype == "int64"
-        return isinstance(layer, Embedding)
-
-
 class ModelReader:
     """The configs of one file on their way to layers.
 
@@ -104,7 +82,7 @@ class ModelReader:
         self.names: dict[Layer, str] = {}
         self.stems: dict[Layer, str] = {}
         self.frozen: set[Layer] = set()
-        self.takes_masks: dict[Layer, list[int]] = {}  # places of inputs of models
+        self.tensors: dict[Layer, Tensors] = {}  # of models inside others
         self.scope = ""  # of the model that is being read
 
     def refuse(self, why: str) -> NoReturn:
@@ -145,7 +123,7 @@ class ModelReader:
         if not isinstance(reason, _CollectedError):
             self.unsupported.append((self.scope + c.label, str(reason)))
 
-    def _collect_operations(self, nodes: Mapping[str, _Node]) -> None:
+    def _collect_operations(self, nodes: Mapping[str, Node]) -> None:
         """Note operations that are not known: those behind something else were never run."""
         listed = {label for label, _ in self.unsupported}
         for node in nodes.values():
@@ -181,19 +159,20 @@ class ModelReader:
             raise _CollectedError
         if chain:
             self._check_chain(nodes, made)
-        ends = list(made[names[-1], 0]) if chain else [self._symbol(made, end) for end in outputs]
+            outputs = [Reference(names[-1], 0, k) for k in range(len(made[names[-1], 0]))]
+        ends = [self._symbol(made, end) for end in outputs]
+        if not top:
+            bare = [taken.is_taken(end) for end in outputs]
+            ends = [_without_mask(end) if b else end for end, b in zip(ends, bare, strict=True)]
         sources = [self._symbol(made, end) for end in inputs]
         if not all(isinstance(symbol, Input) for symbol in sources):
             self.refuse(f"{short(c.name)}: input_layers lists a layer that is no InputLayer")
         layers = [node.layer for node in nodes.values() if node.layer is not None]
         composite = Composite(sources, ends, layers=layers, name=c.name)
-        places = [k for k, end in enumerate(inputs) if end in taken]
-        self.takes_masks[composite] = places
+        self.tensors[composite] = taken.tensors(inputs, outputs)
         return composite
 
-    def _renumber(
-        self, nodes: Mapping[str, _Node], outputs: Sequence[Reference]
-    ) -> list[Reference]:
+    def _renumber(self, nodes: Mapping[str, Node], outputs: Sequence[Reference]) -> list[Reference]:
         """Count calls of models from 0: Keras counts the making of a model as the first.
 
         Keras 3 does so in output_layers alone, and not of a Sequential.
@@ -230,7 +209,7 @@ class ModelReader:
             ]
         return [renumbered(reference) for reference in outputs]
 
-    def _check_chain(self, nodes: Mapping[str, _Node], made: Mapping[Any, Any]) -> None:
+    def _check_chain(self, nodes: Mapping[str, Node], made: Mapping[Any, Any]) -> None:
         several = [node for name, node in nodes.items() if len(made[name, 0]) > 1]
         for node in several:
             if node is not list(nodes.values())[-1]:
@@ -253,7 +232,7 @@ class ModelReader:
         values = {"name": f"{first.name}_input", "batch_shape": shape, "dtype": "float32"}
         return [{"class_name": "InputLayer", "config": values}, *entries]
 
-    def _nodes(self, c: Config, entries: list[Any], chain: bool) -> dict[str, _Node]:
+    def _nodes(self, c: Config, entries: list[Any], chain: bool) -> dict[str, Node]:
         """Translate every layer, and note what cannot be."""
         configs = []
         for entry in entries:
@@ -263,9 +242,9 @@ class ModelReader:
         if len(known) < len(configs):
             counts = Counter(config.name for config in configs)
             self.refuse(f"two layers are named {short(counts.most_common(1)[0][0])}")
-        nodes: dict[str, _Node] = {}
+        nodes: dict[str, Node] = {}
         for before, config in zip([None, *configs], configs, strict=False):
-            node = nodes[config.name] = _Node(config)
+            node = nodes[config.name] = Node(config)
             try:
                 if not chain:
                     node.calls = calls_of(config, known)
@@ -278,7 +257,7 @@ class ModelReader:
                 self._collect(config, reason)
         return nodes
 
-    def _translate(self, node: _Node) -> None:
+    def _translate(self, node: Node) -> None:
         c = node.config
         if c.kind == "InputLayer":
             c.check_origin()
@@ -297,7 +276,7 @@ class ModelReader:
         for part in inner.layers if isinstance(inner, Composite) else ():
             self._freeze(part)
 
-    def _call_options(self, node: _Node) -> dict[str, Any]:
+    def _call_options(self, node: Node) -> dict[str, Any]:
         """Take the arguments of calls that are options of our layer: the same at every call."""
         known = CLASSES[node.config.kind].calls if node.config.kind in CLASSES else ()
         found = []
@@ -310,7 +289,7 @@ class ModelReader:
 
     # ---- Calls
 
-    def _made(self, nodes: Mapping[str, _Node], inputs: set[str]) -> dict[tuple[str, int], Any]:
+    def _made(self, nodes: Mapping[str, Node], inputs: set[str]) -> dict[tuple[str, int], Any]:
         """Return the inputs, which are token ids where somebody reads them as such."""
         ids = set()
         for node in nodes.values():
@@ -348,17 +327,13 @@ class ModelReader:
 
     def _call_all(
         self,
-        nodes: Mapping[str, _Node],
+        nodes: Mapping[str, Node],
         made: dict[tuple[str, int], Any],
         ends: Sequence[Reference],
-    ) -> set[Reference]:
-        """Make every call that the outputs need, each when all that it reads is there.
-
-        Return what attention takes the masks of.
-        """
+    ) -> TakenMasks:
+        """Make every call that the outputs need, each when all that it reads is there."""
         needed = self._needed(nodes, ends)
-        strips = self.version.strips_masks
-        stripped, taken = self._stripped(nodes, needed, ends) if strips else ({}, set())
+        taken = TakenMasks(nodes, needed if self.version.strips_masks else (), ends, self.tensors)
         waiting: dict[tuple[str, int], int] = {}
         readers: dict[tuple[str, int], list[tuple[str, int]]] = defaultdict(list)
         for name, index in needed:
@@ -373,7 +348,7 @@ class ModelReader:
             key = ready.popleft()
             if key not in made:
                 call = nodes[key[0]].calls[key[1]]
-                made[key] = self._called(nodes[key[0]], call, made, stripped.get(key, set()))
+                made[key] = self._called(nodes[key[0]], call, made, taken.lost.get(key, set()))
             for reader in readers[key]:
                 waiting[reader] -= 1
                 if not waiting[reader]:
@@ -386,7 +361,7 @@ class ModelReader:
         return taken
 
     def _needed(
-        self, nodes: Mapping[str, _Node], ends: Sequence[Reference]
+        self, nodes: Mapping[str, Node], ends: Sequence[Reference]
     ) -> dict[tuple[str, int], None]:
         """Return the calls behind `ends`: Keras 3 writes masks that nobody reads."""
         needed: dict[tuple[str, int], None] = {}
@@ -404,50 +379,9 @@ class ModelReader:
                 pending += [r[:2] for r in references(node.calls[index])]
         return needed
 
-    def _stripped(
-        self,
-        nodes: Mapping[str, _Node],
-        needed: Mapping[tuple[str, int], None],
-        ends: Sequence[Reference],
-    ) -> tuple[dict[tuple[str, int], set[Reference]], set[Reference]]:
-        """Return which inputs of each call lost their masks to a MultiHeadAttention before it.
-
-        Beside it, all whose masks are lost: of a model's inputs they are lost outside as well.
-        """
-        takers: dict[Reference, list[tuple[str, int]]] = defaultdict(list)
-        for name, index in needed:
-            for reference in self._strips(nodes[name], index):
-                takers[reference].append((name, index))
-        if not takers:
-            return {}, set()
-        reads = {}
-        for name, index in needed:
-            if not nodes[name].is_input:
-                call = nodes[name].calls[index]
-                named = dict(sorted(call.kwargs.items()))  # as Keras flattens dictionaries
-                reads[name, index] = list(references([call.args, named]))
-        order = _order(reads, ends)
-        taken = {reference: min(order[key] for key in keys) for reference, keys in takers.items()}
-        lost = {
-            key: {r for r in found if r in taken and taken[r] < order[key]}
-            for key, found in reads.items()
-        }
-        return lost, set(taken)
-
-    def _strips(self, node: _Node, index: int) -> list[Reference]:
-        """Return what a call takes the masks of."""
-        if node.is_input:
-            return []
-        call = node.calls[index]
-        if node.config.kind == "MultiHeadAttention":
-            return list(references(call))
-        places = self.takes_masks.get(node.layer, []) if isinstance(node.layer, Composite) else []
-        given = list(references(call.args))
-        return [given[k] for k in places if k < len(given)]
-
     def _called(
         self,
-        node: _Node,
+        node: Node,
         call: KerasCall,
         made: Mapping[tuple[str, int], Any],
         stripped: set[Reference],
@@ -466,7 +400,7 @@ class ModelReader:
         return _Unsupported()
 
     def _layer_called(
-        self, node: _Node, args: list[Any], kwargs: dict[str, Any], bare: Sequence[Any]
+        self, node: Node, args: list[Any], kwargs: dict[str, Any], bare: Sequence[Any]
     ) -> Sequence[Any]:
         assert node.layer is not None
         takes = CLASSES[node.config.kind].takes if node.config.kind in CLASSES else "many"
@@ -526,34 +460,8 @@ class ModelReader:
         return symbols[reference.output]
 
 
-def _order(
-    reads: Mapping[tuple[str, int], Sequence[Reference]], ends: Sequence[Reference]
-) -> dict[tuple[str, int], tuple[int, int]]:
-    """Return what calls are sorted by where Keras 3 computes them one after the other.
-
-    First by their distance from the outputs, the farthest first; a layer's calls are no nearer than
-    the one that was seen before. Then as they are met from the last output on (`map_graph`).
-    """
-    entered: set[tuple[str, int]] = set()
-    finished: list[tuple[str, int]] = []
-    for end in ends:
-        pending = [(end[:2], False)]
-        while pending:
-            key, is_finished = pending.pop()
-            if is_finished:
-                finished.append(key)
-            elif key not in entered:
-                entered.add(key)
-                pending.append((key, True))
-                pending += [(r[:2], False) for r in reversed(reads.get(key, ()))]
-    depth: dict[tuple[str, int], int] = {}
-    of_layer: dict[str, int] = defaultdict(int)
-    for key in reversed(finished):
-        own = max(depth.get(key, 0), of_layer[key[0]])
-        of_layer[key[0]] = depth[key] = own
-        for reference in reads.get(key, ()):
-            depth[reference[:2]] = max(depth.get(reference[:2], 0), own + 1)
-    return {key: (-found, place) for place, (key, found) in enumerate(depth.items())}
+def _without_mask(symbol: Any) -> Any:
+    return Activation("linear")(symbol, masks=[None])
 
 
 class _Unsupported(tuple[()]):
