@@ -429,6 +429,12 @@ class Model:
             A weight is missing, left over, or of another shape, or nothing tells whose it is.
         ModelFileError, MissingExtraError
 
+        Notes
+        -----
+        Call it before other threads have the model. A legacy file lists the weights of a layer's
+        frozen cells behind those of its others; `load` reads that from the file's network, which
+        says what was frozen, and layers written here do not.
+
         Examples
         --------
         >>> import seqcore as sc

@@ -250,12 +250,16 @@ def masks_that_attention_takes_through_dropout(s: Sources) -> Any:
     """Layers that do nothing return the very tensor: taken behind one is taken before it too."""
     ends = []
     nested = keras.Sequential([L.Input((None, 3)), L.Dropout(0.1)])
-    for idle in (L.Dropout(0.1), L.Activation("linear"), L.GaussianNoise(0.1), nested):
+    for idle in (L.Dropout(0.1), L.Activation("linear"), L.GaussianNoise(0.1), nested, _cast):
         x = L.GRU(3, return_sequences=True)(s.frames("masking"))
         y = L.MultiHeadAttention(2, 2, output_shape=3)(*[idle(x)] * 2)
         late = L.Reshape((1, 3))(L.GlobalAveragePooling1D()(y))
         ends += [L.GlobalAveragePooling1D()(L.Multiply()([x, late])), L.GRU(2)(L.Add()([x, y]))]
     return ends
+
+
+def _cast(x: Any) -> Any:
+    return ops.cast(x, "float32")
 
 
 def masks_that_attention_takes_from_outputs(s: Sources) -> Any:
@@ -299,7 +303,7 @@ def shapes(s: Sources) -> Any:
     return [
         ops.concatenate([x, y], axis=1), ops.concatenate([x, y], axis=-1),
         ops.matmul(x, ops.transpose(y, (0, 2, 1))), ops.reshape(x, (-1, 9, 2)),
-        ops.expand_dims(x[:, 0], 1), ops.squeeze(x[:, :1], 1),
+        ops.expand_dims(x[:, 0], 1), ops.squeeze(x[:, :1], 1), ops.cast(x, "float32"),
     ]  # fmt: skip
 
 

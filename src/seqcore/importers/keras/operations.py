@@ -54,7 +54,13 @@ def reads_ids(c: Config) -> bool:
     return is_operation(c) and name_of(c) in COMPARISONS
 
 
+def returns_its_input(c: Config) -> bool:
+    """Whether an operation of Keras 3 returns the very tensor that it is given, mask and all."""
+    return is_operation(c) and c.kind in _CONVERSIONS
+
+
 COMPARISONS = ("NotEqual", "math.not_equal")
+_CONVERSIONS = ("Cast", "ConvertToTensor")  # float32, which it was, to float32
 
 
 def run(c: Config, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
@@ -77,7 +83,8 @@ def run(c: Config, args: list[Any], kwargs: dict[str, Any]) -> Sequence[Any]:
     if name not in OPERATIONS:
         raise NotSupportedError(f"the operation {name} is not supported")
     try:
-        return [_unmasked(_called(name, OPERATIONS[name], [c.name, *args], given))]
+        made = _called(name, OPERATIONS[name], [c.name, *args], given)
+        return [made if returns_its_input(c) else _unmasked(made)]
     except OptionError as error:
         raise NotSupportedError(f"{name}: {error}") from error
 
@@ -94,7 +101,8 @@ def _settings(c: Config) -> dict[str, Any]:
     return {
         key: value
         for key, value in c.values.items()
-        if key not in ("name", "dtype", "trainable") or (key == "dtype" and value == "bool")
+        if key not in ("name", "dtype", "trainable")
+        or (key == "dtype" and (value == "bool" or c.kind in _CONVERSIONS))
     }
 
 
@@ -317,8 +325,8 @@ def _same(name: str, x: Any = None, **_options: Any) -> Any:
     return layers.Activation("linear", name=name)(_symbol(x))
 
 
-def _cast(name: str, x: Any = None, dtype: Any = None) -> Any:
-    if dtype not in ("float32", "float64", "float16", "bfloat16"):
+def _cast(name: str, x: Any = None, dtype: Any = "float32", **layout: Any) -> Any:
+    if dtype not in ("float32", None) or any(layout.values()):
         raise NotSupportedError(f"a conversion to {short(dtype)} is not supported")
     return _same(name, x)
 
@@ -375,13 +383,11 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(["Transpose", "transpose"], _transpose),
     **dict.fromkeys(["Concatenate", "concat"], _concatenate),
     **dict.fromkeys(["Matmul", "linalg.matmul"], _matmul),
-    **dict.fromkeys(["Cast", "cast"], _cast),
+    **dict.fromkeys(["Cast", "cast", "ConvertToTensor", "convert_to_tensor"], _cast),
     **dict.fromkeys(
         [
             "Identity",
             "identity",
-            "ConvertToTensor",
-            "convert_to_tensor",
             "StopGradient",
             "stop_gradient",
         ],

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from ...layers import Activation, Composite, Layer
 from ...layers.training import TrainingOnly
 from .calls import Node, Reference, references
+from .operations import returns_its_input
 
 __all__ = ["TakenMasks", "Tensors"]
 
@@ -144,8 +145,10 @@ class TakenMasks:
                 return reference._replace(output=model.same[reference.output])
             place = model.passes.get(reference.output, len(given))
         else:
-            idle = isinstance(layer, TrainingOnly) or (
-                isinstance(layer, Activation) and layer.activation.kind == "linear"
+            idle = (
+                isinstance(layer, TrainingOnly)
+                or (isinstance(layer, Activation) and layer.activation.kind == "linear")
+                or returns_its_input(node.config)
             )
             place = 0 if idle else len(given)
         return given[place] if place < len(given) else None
