@@ -16,8 +16,6 @@ import torch
 from keras import layers as L
 from keras import ops
 
-torch.set_num_threads(1)  # what is small is not faster on several
-
 Row = dict[str, Any]
 BATCH, TIME, FEATURES, IDS = 5, 6, 3, 7
 MASKED = 0.5  # what Masking looks for
