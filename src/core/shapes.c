@@ -1,6 +1,6 @@
 /* Values under another shape, joined or stacked: views, concat, and the states of several layers in one array. Nothing is
  * computed here; what picks, repeats or moves elements is in slices.c. */
-#include "plan.h"
+#include "window.h"
 
 #include <string.h>
 
@@ -179,9 +179,8 @@ static sc_status reshape_pack(sc_builder *builder, sc_node *node, const sc_shape
         }
     }
     node->refuses_lengths = p->keep == 1;
-    if (p->keep > 1 && node->lengths_out != SC_NONE) {
-        sc_value *values = builder->plan->values;
-        values[node->lengths_out].root = values[node->lengths[0]].root;
+    if (p->keep > 1) {
+        sc_lengths_stay(builder, node);
     }
     return SC_OK;
 }
