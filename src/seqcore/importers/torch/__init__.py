@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import layouts
-from ..errors import UnsupportedLayerError
-from ..layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
-from ..model import Model
+from ... import layouts
+from ...errors import UnsupportedLayerError
+from ...layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
+from ...model import Model
 
 __all__ = ["from_torch"]
 
