@@ -58,7 +58,7 @@ class Node:
 
     target: str
     arguments: Mapping[str, Argument]
-    outputs: tuple[str | None | tuple[str, ...], ...]
+    outputs: tuple[str | tuple[str, ...] | None, ...]
     module: str = ""
     source: str = ""
 
@@ -134,7 +134,7 @@ class ModuleTree:
     children : dict of str to (ModuleTree or None)
         In the order in which they were added.
     changed : str
-        Why its forward may do something else than its class says, such as hooks; "" if nothing does.
+        Why its forward may do something else than its class says, such as hooks; "" if not.
     """
 
     kind: str
