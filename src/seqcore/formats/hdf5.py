@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import json
 import math
 import mmap
 import os
@@ -31,6 +30,7 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelFileError, SeqcoreError
 from .hdf5_strings import HeapStrings
+from .json_texts import parse_json
 
 __all__ = [
     "H5Reader",
@@ -140,51 +140,7 @@ def parse_config(text: str, what: str) -> dict[str, Any]:
         It is no JSON object, is too large or too deep, repeats a key, or holds a number that is not
         finite.
     """
-
-    def refuse(why: str) -> NoReturn:
-        raise ModelFileError(f"{what} {why}")
-
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            refuse("repeats a key in one object")
-        return found
-
-    def integer(digits: str) -> int:
-        return int(digits) if len(digits) < 20 else refuse("holds an integer past 64 bits")
-
-    def real(digits: str) -> float:
-        value = float(digits)
-        return value if math.isfinite(value) else refuse("holds a number past float64's range")
-
-    def constant(name: str) -> NoReturn:
-        refuse(f"holds {name}, which is no JSON")
-
-    if len(text) > MAX_CONFIG_BYTES:
-        refuse(f"has {len(text)} characters; at most {MAX_CONFIG_BYTES} are read")
-    try:
-        config = json.loads(
-            text,
-            object_pairs_hook=members,
-            parse_int=integer,
-            parse_float=real,
-            parse_constant=constant,
-        )
-    except RecursionError:
-        refuse(f"is nested deeper than {MAX_CONFIG_DEPTH}")
-    except json.JSONDecodeError as error:
-        refuse(f"is no JSON: {error}")
-    level = [config]
-    for _ in range(MAX_CONFIG_DEPTH):
-        containers = [item for item in level if isinstance(item, (dict, list))]
-        level = [
-            x for item in containers for x in (item.values() if isinstance(item, dict) else item)
-        ]
-    if level:
-        refuse(f"is nested deeper than {MAX_CONFIG_DEPTH}")
-    if not isinstance(config, dict):
-        refuse(f"is a JSON {type(config).__name__}; expected an object")
-    return config
+    return parse_json(text, what, max_length=MAX_CONFIG_BYTES, max_depth=MAX_CONFIG_DEPTH)
 
 
 # ---- Opening ------------------------------------------------------------------------------------

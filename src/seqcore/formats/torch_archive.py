@@ -41,6 +41,11 @@ _DTYPES = {
 }
 
 
+def is_supported(name: str) -> bool:
+    """Whether tensors of a dtype of torch can be read, "float32" or "bfloat16"."""
+    return name in _DTYPES
+
+
 class TorchDtype(Inert):
     """`torch.float32`, or the class of its storages."""
 

@@ -106,6 +106,9 @@ class Program:
     dtypes : dict of str to str
         Likewise.
     torch_version : str
+    sizes : dict of str to (int or str)
+        Of every integer that nodes compute, such as ``x.shape[0]``: its value, or an expression in
+        the names of `shapes`.
     """
 
     inputs: tuple[ProgramInput, ...]
@@ -116,6 +119,7 @@ class Program:
     shapes: Mapping[str, tuple[int | str, ...]] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
     torch_version: str = ""
+    sizes: Mapping[str, int | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
