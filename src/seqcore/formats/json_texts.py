@@ -18,7 +18,9 @@ __all__ = ["parse_json"]
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
-def parse_json(text: str, what: str, *, max_length: int, max_depth: int) -> dict[str, Any]:
+def parse_json(
+    text: str, what: str, *, max_length: int, max_depth: int, not_finite: bool = False
+) -> dict[str, Any]:
     """Parse a JSON object.
 
     Parameters
@@ -30,12 +32,14 @@ def parse_json(text: str, what: str, *, max_length: int, max_depth: int) -> dict
         Of the text, in characters.
     max_depth : int
         Of objects and arrays in one another.
+    not_finite : bool, optional
+        Whether the words NaN, Infinity and -Infinity, which are no JSON, stand for numbers.
 
     Raises
     ------
     ModelFileError
-        It is no JSON object, is too large or too deep, repeats a key, or holds a number that is not
-        finite or an integer past 64 bits.
+        It is no JSON object, is too large or too deep, repeats a key, or holds a number past
+        float64's range or an integer past 64 bits.
     """
 
     def refuse(why: str) -> NoReturn:
@@ -57,8 +61,8 @@ def parse_json(text: str, what: str, *, max_length: int, max_depth: int) -> dict
         value = float(digits)
         return value if math.isfinite(value) else refuse("holds a number past float64's range")
 
-    def constant(name: str) -> NoReturn:
-        refuse(f"holds {name}, which is no JSON")
+    def constant(name: str) -> float:
+        return float(name) if not_finite else refuse(f"holds {name}, which is no JSON")
 
     if len(text) > max_length:
         refuse(f"has {len(text)} characters; at most {max_length} are read")

@@ -25,7 +25,8 @@ from ..errors import ModelFileError
 from .arrays import Budget, shorten
 from .json_texts import parse_json
 from .opening import budget_of, reading
-from .pt2_graph import ExportedGraph, Lifted, TensorMeta, member, read_graph, read_meta
+from .pt2_graph import ExportedGraph, Lifted, read_graph
+from .pt2_values import TensorMeta, member, read_meta
 from .torch_archive import (
     PendingTensor,
     Storage,
@@ -40,9 +41,9 @@ from .zips import MAGIC, Archive
 
 __all__ = ["is_pt2", "read_pt2", "read_pt2_file"]
 
-# torch.export's own version of the JSON, of which the minor number changes nothing for a reader:
-# 8 is torch 2.6 to 2.13.
-SCHEMA_MAJOR = 8
+# torch.export's own version of the JSON: 5 is torch 2.4, 8 is torch 2.6 to 2.13. What changed
+# between them does not concern a reader, and minor numbers never do.
+SCHEMAS = range(5, 9)
 
 MAX_JSON = 16 << 20  # characters: 15,000 operators, most of it where they stand in the code
 MAX_DEPTH = 100  # ten, and ten more for each graph in a graph
@@ -67,7 +68,7 @@ def read_pt2(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> P
     Parameters
     ----------
     path : path-like
-        Of torch 2.6 or newer.
+        Of torch 2.4 or newer.
     max_bytes : int, optional
         The most bytes that the file may unpack to, all that is read on the way included. Default:
         256 MiB and 16 times its size.
@@ -123,7 +124,8 @@ class _Layout:
             text = self.archive.read(name).decode()
         except UnicodeDecodeError as error:
             raise ModelFileError(f"{name} is no UTF-8: {error}") from error
-        return parse_json(text, name, max_length=MAX_JSON, max_depth=MAX_DEPTH)
+        # As words until torch 2.4, as strings since.
+        return parse_json(text, name, max_length=MAX_JSON, max_depth=MAX_DEPTH, not_finite=True)
 
     def graph(self, name: str) -> tuple[ExportedGraph, str]:
         """The graph of a member, and the torch that wrote it."""
@@ -187,10 +189,10 @@ def _check_version(program: dict[str, Any]) -> None:
     version = program.get("schema_version")
     if isinstance(version, dict):
         version = version.get("major")
-    if version != SCHEMA_MAJOR or type(version) is not int:
+    if type(version) is not int or version not in SCHEMAS:
         raise ModelFileError(
-            f"written with version {shorten(version)} of torch.export's schema; version "
-            f"{SCHEMA_MAJOR} is read, which torch 2.6 to 2.13 write"
+            f"written with version {shorten(version)} of torch.export's schema; versions "
+            f"{SCHEMAS[0]} to {SCHEMAS[-1]} are read, which torch 2.4 to 2.13 write"
         )
 
 
@@ -243,7 +245,7 @@ class _Packed(_Layout):
 
 
 class _Flat(_Layout):
-    """The layout of torch 2.6 and 2.7."""
+    """The layout of torch 2.4 to 2.7."""
 
     def program(self) -> Program:
         graph, version = self.graph(_FLAT)

@@ -14,69 +14,37 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ModelFileError
-from .arrays import MAX_RANK, shorten
-from .pt2_symbols import size_expression
+from .arrays import shorten
+from .pt2_values import (
+    MAX_NAME,
+    Json,
+    TensorMeta,
+    checked_name,
+    describe_dictionary,
+    describe_graph,
+    describe_object,
+    member,
+    read_bool,
+    read_complex,
+    read_device,
+    read_dtype,
+    read_int,
+    read_layout,
+    read_list,
+    read_memory_format,
+    read_meta,
+    read_name,
+    read_none,
+    read_real,
+    read_size,
+    read_string,
+    union,
+)
 from .torch_programs import Argument, Dtype, Node, ProgramInput, Ref
 
-__all__ = ["DTYPES", "ExportedGraph", "Lifted", "TensorMeta", "read_graph", "read_meta"]
+__all__ = ["ExportedGraph", "Lifted", "read_graph"]
 
 MAX_NODES = 1 << 15  # of a graph: five layers of a transformer have 300
-MAX_NAME = 1000
-_MAX_SIZE = 1 << 62
-
-Json = Any
-
-# ScalarType, Layout and MemoryFormat of torch's schema.
-DTYPES = {
-    1: "uint8",
-    2: "int8",
-    3: "int16",
-    4: "int32",
-    5: "int64",
-    6: "float16",
-    7: "float32",
-    8: "float64",
-    9: "complex32",
-    10: "complex64",
-    11: "complex128",
-    12: "bool",
-    13: "bfloat16",
-    28: "uint16",
-    29: "float8_e4m3fn",
-    30: "float8_e5m2",
-    31: "float8_e4m3fnuz",
-    32: "float8_e5m2fnuz",
-    33: "float8_e8m0fnu",
-    34: "uint32",
-    35: "uint64",
-}
-_LAYOUTS = {
-    1: "sparse_coo",
-    2: "sparse_csr",
-    3: "sparse_csc",
-    4: "sparse_bsr",
-    5: "sparse_bsc",
-    6: "_mkldnn",
-    7: "strided",
-}
-_MEMORY_FORMATS = {
-    1: "contiguous_format",
-    2: "channels_last",
-    3: "channels_last_3d",
-    4: "preserve_format",
-}
-# JSON has no such numbers: torch writes them as strings.
-_NOT_FINITE = {"Infinity": float("inf"), "-Infinity": float("-inf"), "NaN": float("nan")}
-
-
-@dataclass(frozen=True)
-class TensorMeta:
-    """What the file says of a tensor: dtype, sizes (ints and expressions), strides, offset."""
-
-    dtype: str
-    sizes: tuple[int | str, ...]
-    strides: tuple[int | str, ...]
-    offset: int | str
 
 
 @dataclass(frozen=True)
@@ -152,143 +120,6 @@ def _wanted(name: str | tuple[str, ...] | None, used: set[str]) -> bool:
     return not used.isdisjoint([name] if isinstance(name, str) else name or ())
 
 
-# ---- JSON values of a known type ----------------------------------------------------------------
-
-
-def member(value: Json, key: str, kind: type) -> Any:
-    """The member `key` of an object, which must be of the type `kind`."""
-    if not isinstance(value, dict):
-        raise ModelFileError(f"expected an object with {key!r}, found {_kind(value)}")
-    if key not in value:
-        raise ModelFileError(f"{key!r} is missing")
-    if type(value[key]) is not kind:
-        raise ModelFileError(f"{key!r} is {_kind(value[key])}, expected {_KINDS[kind]}")
-    return value[key]
-
-
-def union(value: Json, what: str) -> tuple[str, Json]:
-    """Kind and content of an object that has one key."""
-    if not isinstance(value, dict) or len(value) != 1:
-        raise ModelFileError(f"{what} is {_kind(value)}, expected an object of one key")
-    return next(iter(value.items()))
-
-
-_KINDS: dict[type, str] = {
-    dict: "an object",
-    list: "a list",
-    str: "a string",
-    bool: "a boolean",
-    int: "an integer",
-    float: "a number",
-    type(None): "null",
-}
-
-
-def _kind(value: Json) -> str:
-    return _KINDS[type(value)]
-
-
-def _plain(kind: type) -> Callable[[Json], Any]:
-    def read(value: Json) -> Any:
-        if type(value) is not kind:
-            raise ModelFileError(f"expected {_KINDS[kind]}, found {_kind(value)}")
-        return value
-
-    return read
-
-
-_boolean, _integer, _string, _items = (_plain(kind) for kind in (bool, int, str, list))
-
-
-def _real(value: Json) -> float:
-    if type(value) in (int, float):
-        return float(value)
-    if type(value) is str and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    raise ModelFileError(f"expected a number, found {_kind(value)}")
-
-
-def _none(_: Json) -> None:
-    return None
-
-
-def _name(value: Json) -> str:
-    name = member(value, "name", str)
-    return checked_name(name)
-
-
-def checked_name(name: str) -> str:
-    """A name of a file, which must not be empty or endless."""
-    if not 0 < len(name) <= MAX_NAME:
-        raise ModelFileError(f"a name of {len(name)} characters, expected 1 to {MAX_NAME}")
-    return name
-
-
-def _numbered(table: Mapping[int, str], what: str) -> Callable[[Json], str]:
-    def read(value: Json) -> str:
-        if type(value) is not int or value not in table:
-            raise ModelFileError(f"{what} {shorten(value)} is not known")
-        return table[value]
-
-    return read
-
-
-_dtype = _numbered(DTYPES, "dtype number")
-_layout = _numbered(_LAYOUTS, "layout number")
-_memory_format = _numbered(_MEMORY_FORMATS, "memory format number")
-
-
-def _device(value: Json) -> str:
-    kind = member(value, "type", str)
-    index = value.get("index")
-    if index is None:
-        return checked_name(kind)
-    return f"{checked_name(kind)}:{_integer(index)}"
-
-
-def _complex(value: Json) -> complex:
-    if not isinstance(value, dict) or value.keys() != {"real", "imag"}:
-        raise ModelFileError("a complex number without real and imag")
-    return complex(_real(value["real"]), _real(value["imag"]))
-
-
-def _graph(value: Json) -> str:
-    return f"graph {_name(value)}"
-
-
-def _object(value: Json) -> str:
-    return f"object {_name(value)} of {checked_name(member(value, 'class_fqn', str))}"
-
-
-def _dictionary(value: Json) -> str:
-    return f"dictionary of {len(_plain(dict)(value))}"
-
-
-def _size(value: Json) -> int | str:
-    """A size, stride or offset: a number, or an expression."""
-    kind, content = union(value, "a size")
-    if kind == "as_int":
-        if not 0 <= _integer(content) <= _MAX_SIZE:
-            raise ModelFileError(f"a size of {shorten(content)}")
-        return _integer(content)
-    if kind == "as_expr":
-        return size_expression(member(content, "expr_str", str))
-    raise ModelFileError(f"a size of kind {shorten(kind)}")
-
-
-def read_meta(value: Json) -> TensorMeta:
-    """Read what the file says of a tensor; raises ModelFileError for a layout but strided."""
-    layout = _layout(member(value, "layout", int))
-    if layout != "strided":
-        raise ModelFileError(f"layout {layout} is not supported, only strided")
-    sizes = tuple(_size(size) for size in member(value, "sizes", list))
-    strides = tuple(_size(size) for size in member(value, "strides", list))
-    if len(sizes) > MAX_RANK or len(sizes) != len(strides):
-        raise ModelFileError(f"{len(sizes)} sizes and {len(strides)} strides, at most {MAX_RANK}")
-    offset = _size(member(value, "storage_offset", dict))
-    return TensorMeta(_dtype(member(value, "dtype", int)), sizes, strides, offset)
-
-
 # ---- The graph ----------------------------------------------------------------------------------
 
 
@@ -306,32 +137,32 @@ class _Reader:
         one: dict[str, Callable[[Json], Argument]] = {
             "tensor": self.tensor,
             "optional_tensor": self.optional_tensor,
-            "int": _integer,
-            "float": _real,
-            "bool": _boolean,
-            "string": _string,
-            "sym_int": symbolic("as_int", _integer),
-            "sym_float": symbolic("as_float", _real),
-            "sym_bool": symbolic("as_bool", _boolean),
+            "int": read_int,
+            "float": read_real,
+            "bool": read_bool,
+            "string": read_string,
+            "sym_int": symbolic("as_int", read_int),
+            "sym_float": symbolic("as_float", read_real),
+            "sym_bool": symbolic("as_bool", read_bool),
         }
         # Every kind of argument. What no Program can say becomes a string, which no operator that
         # is understood takes.
         self.kinds: dict[str, Callable[[Json], Argument]] = {
-            "as_none": _none,
+            "as_none": read_none,
             **{f"as_{kind}": read for kind, read in one.items()},
             **{f"as_{kind}s": _listed(read) for kind, read in one.items()},
             "as_nested_tensors": _listed(_listed(self.tensor)),
-            "as_int_lists": _listed(_listed(_integer)),
-            "as_float_lists": _listed(_listed(_real)),
-            "as_scalar_type": lambda value: Dtype(_dtype(value)),
-            "as_layout": _layout,
-            "as_memory_format": _memory_format,
-            "as_device": _device,
-            "as_complex": _complex,
-            "as_operator": _string,
-            "as_graph": _graph,
-            "as_custom_obj": _object,
-            "as_string_to_argument": _dictionary,
+            "as_int_lists": _listed(_listed(read_int)),
+            "as_float_lists": _listed(_listed(read_real)),
+            "as_scalar_type": lambda value: Dtype(read_dtype(value)),
+            "as_layout": read_layout,
+            "as_memory_format": read_memory_format,
+            "as_device": read_device,
+            "as_complex": read_complex,
+            "as_operator": read_string,
+            "as_graph": describe_graph,
+            "as_custom_obj": describe_object,
+            "as_string_to_argument": describe_dictionary,
         }
 
     # Names
@@ -347,7 +178,7 @@ class _Reader:
             except ModelFileError as error:
                 raise ModelFileError(f"tensor {shorten(name)}: {error}") from error
         elif not tensor and name in self.sym_int_values:
-            self.sizes[name] = _size(self.sym_int_values[name])
+            self.sizes[name] = read_size(self.sym_int_values[name])
         return name
 
     def ref(self, name: str) -> Ref:
@@ -365,7 +196,7 @@ class _Reader:
         return self.kinds[kind](content)
 
     def tensor(self, value: Json) -> Ref:
-        return self.ref(_name(value))
+        return self.ref(read_name(value))
 
     def optional_tensor(self, value: Json) -> Ref | None:
         kind, content = union(value, "an optional tensor")
@@ -381,7 +212,7 @@ class _Reader:
         def argument(value: Json) -> Argument:
             kind, content = union(value, "a number")
             if kind == "as_name":
-                return self.ref(checked_name(_string(content)))
+                return self.ref(checked_name(read_string(content)))
             if kind != plain:
                 raise ModelFileError(f"a number of kind {shorten(kind)}")
             return read(content)
@@ -397,7 +228,8 @@ class _Reader:
             raise ModelFileError(f"{len(arguments)} inputs, and the signature has {len(specs)}")
         if len(specs) > MAX_NODES:
             raise ModelFileError(f"{len(specs)} inputs; at most {MAX_NODES} are read")
-        given, lifted = [], []
+        given: list[ProgramInput] = []
+        lifted: list[Lifted] = []
         for place, (argument, spec) in enumerate(zip(arguments, specs, strict=True)):
             try:
                 found = self.input(argument, spec, len(given))
@@ -417,16 +249,16 @@ class _Reader:
             stored = kind == "parameter" or (
                 kind == "buffer" and member(content, "persistent", bool)
             )
-            name = self.lone_tensor(argument, _name(member(content, "arg", dict)))
+            name = self.lone_tensor(argument, read_name(member(content, "arg", dict)))
             return Lifted(name, path, stored, learnt)
         if kind == "constant_input":
             value = self.fixed(member(content, "value", dict))
-            return ProgramInput(_name(content), None, (), value)
+            return ProgramInput(read_name(content), None, (), value)
         if kind != "user_input":
             raise ModelFileError(f"{_REFUSED_INPUTS.get(kind, shorten(kind))} is not supported")
         inner, value = union(member(content, "arg", dict), "an input")
         if inner == "as_tensor":
-            name = self.lone_tensor(argument, _name(value))
+            name = self.lone_tensor(argument, read_name(value))
             if name not in self.metas:
                 raise ModelFileError(f"{shorten(name)} has no dtype and shape")
             meta = self.metas[name]
@@ -440,7 +272,7 @@ class _Reader:
 
     def lone_tensor(self, argument: Json, name: str) -> str:
         kind, content = union(argument, "an input")
-        if kind != "as_tensor" or _name(content) != name:
+        if kind != "as_tensor" or read_name(content) != name:
             raise ModelFileError(f"the graph has another one than the signature's {shorten(name)}")
         return self.define(name, tensor=True)
 
@@ -480,8 +312,8 @@ class _Reader:
             target.removeprefix("torch.ops."),
             arguments,
             outputs,
-            _module_path(_string(metadata.get("nn_module_stack", ""))),
-            _source(_string(metadata.get("stack_trace", ""))),
+            _module_path(read_string(metadata.get("nn_module_stack", ""))),
+            _source(read_string(metadata.get("stack_trace", ""))),
         )
 
     def made(self, value: Json) -> str | tuple[str, ...] | None:
@@ -489,9 +321,9 @@ class _Reader:
         if kind == "as_none":
             return None
         if kind == "as_tensor":
-            return self.define(_name(content), tensor=True)
+            return self.define(read_name(content), tensor=True)
         if kind == "as_tensors":
-            return tuple(self.define(_name(item), tensor=True) for item in _items(content))
+            return tuple(self.define(read_name(item), tensor=True) for item in read_list(content))
         if kind in ("as_sym_int", "as_sym_float", "as_sym_bool"):
             return self.define(checked_name(member(content, "as_name", str)), tensor=False)
         raise ModelFileError(f"an output of kind {shorten(kind)} is not supported")
@@ -514,7 +346,7 @@ class _Reader:
 
 
 def _listed(read: Callable[[Json], Any]) -> Callable[[Json], list[Any]]:
-    return lambda value: [read(item) for item in _items(value)]
+    return lambda value: [read(item) for item in read_list(value)]
 
 
 # How the signature calls each kind's path, and whether the module knows it by that.
