@@ -20,7 +20,7 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .arithmetic import Reduce, Unary
+from .arithmetic import MatMul, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
@@ -39,7 +39,8 @@ from .norms import (
     UnitNormalization,
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
+from .places import Positions, RowLengths
+from .shapes import Flatten, GetItem, Permute, Rearrange, RepeatVector, Reshape, UpSampling1D
 from .stacks import (
     RNN,
     Cell,
@@ -73,6 +74,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Rearrange",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -110,6 +112,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Masking",
+    "MatMul",
     "MaxPooling1D",
     "Maximum",
     "Minimum",
@@ -118,12 +121,14 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "Positions",
     "RMSNormalization",
     "ReLU",
     "Recurrent",
     "RecurrentStack",
     "Reduce",
     "RepeatVector",
+    "RowLengths",
     "Rescaling",
     "Reshape",
     "SeparableConv1D",

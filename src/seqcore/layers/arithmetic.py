@@ -1,4 +1,4 @@
-"""What exported arithmetic is made of, for importers: Unary, Reduce."""
+"""What exported arithmetic is made of, for importers: Unary, Reduce, MatMul."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..errors import OptionError
 from ..graph import GraphBuilder, Site, Value
 from .base import Layer, choice, flag, whole
 
-__all__ = ["Reduce", "Unary"]
+__all__ = ["MatMul", "Reduce", "Unary"]
 
 
 class Unary(Layer):
@@ -33,6 +33,15 @@ class Unary(Layer):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("unary", site, inputs, attrs={"function": self.function})
+
+
+class MatMul(Layer):
+    """Products of matrices, (B, ..., M, K) and (B, ..., K, N) to (B, ..., M, N)."""
+
+    inputs = (2, 2)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("batch_matmul", site, inputs)
 
 
 class Reduce(Layer):

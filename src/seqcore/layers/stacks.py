@@ -321,6 +321,9 @@ class RecurrentStack(Layer):
     stacked : bool
         Whether states have torch's shape (layers*directions, B, H), both those given and those
         returned, instead of being (B, H) each.
+    zero_output_for_mask : bool
+        Whether a masked frame gives zeros, as it always does in two directions, instead of the
+        output before.
     name : str, optional
     """
 
@@ -333,9 +336,11 @@ class RecurrentStack(Layer):
         return_sequences: bool = True,
         return_state: bool = False,
         stacked: bool = False,
+        zero_output_for_mask: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         self.rows = [tuple(row) for row in rows]
         self.cells = [cell for row in self.rows for cell in row]
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")
@@ -379,7 +384,7 @@ class RecurrentStack(Layer):
                     graph, place, replace(y, mask=inputs[0].mask),
                     reverse=backward, realign=backward and sequences,
                     return_sequences=sequences, return_state=self.return_state,
-                    zero_output=len(row) == 2 and sequences,
+                    zero_output=sequences and (len(row) == 2 or self.zero_output_for_mask),
                 )  # fmt: skip
                 parts.append(made[0])
                 finals.append(made[1:])
