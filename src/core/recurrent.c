@@ -188,10 +188,10 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
-/* Whether an initial state is absent, or an input of the graph: then a stream has the state. */
+/* Whether an initial state is absent, an input of the graph, or a constant: then a stream has the state. */
 static bool given_at_the_call(const sc_plan *plan, size_t state)
 {
-    if (state == SC_NONE || plan->values[state].kind == SC_STATE) {
+    if (state == SC_NONE || plan->values[state].kind == SC_STATE || sc_is_constant(plan, state)) {
         return true;
     }
     const size_t producer = plan->values[state].producer;
@@ -230,9 +230,9 @@ static size_t rnn_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
 {
     const sc_rnn_params *p = node->params;
     size_t count = 0;
-    kept[count++] = (sc_kept){.name = "h", .size = p->units, .room = p->padded};
+    kept[count++] = (sc_kept){.name = "h", .size = p->units, .room = p->padded, .first = 1};
     if (p->cell == SC_LSTM) {
-        kept[count++] = (sc_kept){.name = "c", .size = p->units, .room = p->padded};
+        kept[count++] = (sc_kept){.name = "c", .size = p->units, .room = p->padded, .first = 2};
     }
     if (p->keeps_output) {
         kept[count++] = (sc_kept){.name = "output", .size = p->units, .room = p->padded};

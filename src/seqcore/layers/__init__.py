@@ -6,7 +6,8 @@ activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 einsum.py       EinsumDense
-arithmetic.py   Unary, Reduce
+arithmetic.py   Unary, Reduce, Constant
+logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
 shapes.py       moving values
@@ -20,13 +21,14 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .arithmetic import MatMul, Reduce, Unary
+from .arithmetic import Constant, MatMul, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
+from .logic import Compare, Logical, Where
 from .masking import Masking
 from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
 from .norms import (
@@ -86,8 +88,10 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "Cell",
+    "Compare",
     "Composite",
     "Concatenate",
+    "Constant",
     "Conv1D",
     "Conv1DTranspose",
     "Cropping1D",
@@ -111,6 +115,7 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Logical",
     "Masking",
     "MatMul",
     "MaxPooling1D",
@@ -147,6 +152,7 @@ __all__ = [
     "Unary",
     "UnitNormalization",
     "UpSampling1D",
+    "Where",
     "ZeroPadding1D",
     "snake_case",
 ]

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
+from .logic import compare, constant, logical, where
 from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
 from .merges import (
     add,
@@ -78,7 +79,7 @@ OPS: dict[str, Callable[..., Any]] = {
         affine, prelu, clipped_relu, normalize, softmax,
         attention, batch_matmul, dot,
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
-        reshape, expand, permute, repeat, slice, index,
+        reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
     )
 }  # fmt: skip
 
