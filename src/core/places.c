@@ -44,7 +44,7 @@ static void row_lengths_run(const sc_node *node, sc_frame *frame)
 }
 
 /* Neither is stepped: a step does not know how many frames there have been, or will be. */
-const sc_op sc_op_positions = {.name = "positions", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .reads_nothing = true,
+const sc_op sc_op_positions = {.name = "positions", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .any_dtype = true,
                                .infer = positions_infer, .run = positions_run};
-const sc_op sc_op_row_lengths = {.name = "row_lengths", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .reads_nothing = true,
+const sc_op sc_op_row_lengths = {.name = "row_lengths", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .any_dtype = true,
                                  .infer = row_lengths_infer, .run = row_lengths_run};

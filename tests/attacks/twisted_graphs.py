@@ -124,7 +124,8 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "masking": {"value": 0},
         "mask_merge": {"all": draw.random() < 0.5},
         "masked_merge": {"function": draw.choice(["multiply", "maximum", "minimum"])},
-        "lstm": cell, "gru": cell, "simple_rnn": cell,
+        "lstm": cell | {"projection": draw.choice([0, 1, 2, 2, 3])},
+        "gru": cell, "simple_rnn": cell,
         "reduce": {
             "function": draw.choice(["mean", "max"]), "axes": axes, "keepdims": draw.random() < 0.5,
         },
@@ -164,6 +165,8 @@ def odd_weights(draw: random.Random, graph: RandomGraph, op: str, i: int) -> dic
     features, gates = draw.choice([1, 3]), {"lstm": 8, "gru": 6, "simple_rnn": 2}.get(op, 2)
     if op in ("lstm", "gru", "simple_rnn"):
         shapes = {"W": (features, gates), "U": (2, gates), "b": (gates,)}
+        if op == "lstm" and draw.random() < 0.6:
+            shapes["P"] = (2, 2)
     elif op in ("affine", "prelu", "normalize", "attention"):
         sizes = [draw.choice([1, 1, 3, 5]) for _ in range(draw.choice([1, 1, 1, 2, 0, 3]))]
         shapes = dict.fromkeys(("c", "W", "b", "alpha"), tuple(sizes))

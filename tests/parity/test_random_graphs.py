@@ -78,6 +78,7 @@ def test_the_seeds_cover_every_op_and_option():
         "realign": [False, True],
         "return_sequences": [False, True],
         "reset_after": [False, True],
+        "projection": [0, 1, 3, 16, 20, 33, 70],
         "score": ["dot", "additive"],
         "masking": ["subtract", "replace", "zero"],
         "heads": [0, 1, 2, 3],

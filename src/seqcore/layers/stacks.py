@@ -62,7 +62,7 @@ class Step(Layer):
         total = 0
         for cell in self.cells:
             total += cell.layer.parameters(shape)
-            shape = (*shape[:-1], cell.layer.units)
+            shape = (*shape[:-1], cell.layer.out_features)
         return total
 
     def __call__(self, *inputs: Any, initial_state: Any = None, **options: Any) -> Any:
@@ -320,7 +320,7 @@ class RecurrentStack(Layer):
         Appends the final states.
     stacked : bool
         Whether states have torch's shape (layers*directions, B, H), both those given and those
-        returned, instead of being (B, H) each.
+        returned, instead of being (B, H) each. With a projection an h has P features, a c has H.
     zero_output_for_mask : bool
         Whether a masked frame gives zeros, as it always does in two directions, instead of the
         output before.
@@ -404,8 +404,11 @@ class RecurrentStack(Layer):
         if not self.stacked:
             states = site.states
             return [states and states[k * count : (k + 1) * count] for k in range(cells)]
-        names, shape = self.cells[0].state_names, (cells, self.cells[0].units)
-        whole = [graph.state_input(f"{site.value}:{name}0", shape, batch_axis=1) for name in names]
+        first = self.cells[0]
+        whole = [
+            graph.state_input(f"{site.value}:{name}0", (cells, size), batch_axis=1)
+            for name, size in zip(first.state_names, first.state_sizes, strict=True)
+        ]
         return [
             tuple(
                 graph.node(

@@ -105,7 +105,7 @@ LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "slice": slice_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
+SIZES = frozenset(("units", "projection", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(
