@@ -11,8 +11,8 @@ import io
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from typing import Any
 
@@ -119,13 +119,26 @@ def _as_evaluated(torch: Any, module: Any) -> Iterator[None]:
 
 @contextmanager
 def _silent_logs() -> Iterator[None]:
-    """torch.export logs what it raises as well."""
-    logger = logging.getLogger("torch")
-    disabled, logger.disabled = logger.disabled, True
+    """torch.export logs what it raises, and every size that is fixed; this thread's is left out."""
+    thread = threading.get_ident()
+    loggers = [
+        logger
+        for name, logger in list(logging.root.manager.loggerDict.items())
+        if name.split(".")[0] == "torch" and isinstance(logger, logging.Logger)
+    ]
+    handlers = [handler for logger in loggers for handler in logger.handlers]
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    for handler in handlers:
+        handler.addFilter(of_others)
     try:
-        yield
+        with redirect_stderr(io.StringIO()):  # where it prints the graph that it has so far
+            yield
     finally:
-        logger.disabled = disabled
+        for handler in handlers:
+            handler.removeFilter(of_others)
 
 
 # ---- Sizes that may vary ------------------------------------------------------------------------
@@ -134,36 +147,39 @@ def _silent_logs() -> Iterator[None]:
 def _attempts(
     torch: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Iterator[tuple[tuple[Any, ...], dict[str, Any], bool]]:
-    """Inputs to export with, and whether their sizes may vary: the most general ones first.
-
-    Which axes of size 1 are rows or steps is not known: all that may be are tried together, then
-    each place alone.
-    """
-    ones = {
-        axis
-        for tensor in torch.utils._pytree.tree_leaves((args, kwargs))
-        if isinstance(tensor, torch.Tensor)
-        for axis, size in enumerate(tensor.shape[:2])
-        if size == 1
-    }
-    for axes in [ones, *({axis} for axis in sorted(ones) if len(ones) > 1)]:
-        yield *torch.utils._pytree.tree_map(_repeating(torch, axes), (args, kwargs)), True
-    if ones:
-        yield args, kwargs, True
+    """Inputs to export with, and whether their sizes may vary: the most general ones first."""
+    leaves, tree = torch.utils._pytree.tree_flatten((args, kwargs))
+    tried = set()
+    for way in (*_WAYS, None):
+        repeated = [_repeated(torch, leaf, place, way) for place, leaf in enumerate(leaves)]
+        shapes = tuple(getattr(leaf, "shape", None) for leaf in repeated)
+        if shapes not in tried:
+            tried.add(shapes)
+            yield *torch.utils._pytree.tree_unflatten(repeated, tree), True
     yield args, kwargs, False
 
 
-def _repeating(torch: Any, axes: set[int]) -> Callable[[Any], Any]:
-    def repeat(leaf: Any) -> Any:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf
-        # Rows and steps unlike, lest they be taken for one.
-        counts = [
-            2 + axis if axis in axes and size == 1 else 1 for axis, size in enumerate(leaf.shape)
-        ]
-        return leaf.repeat(counts) if counts else leaf
+# How often axes 0 and 1 of size 1 are repeated: rows twice, steps three times, lest they be taken
+# for one another. First for a tensor of one axis, then for sequences, then for states, which are
+# tensors of three axes but the first input. Which a tensor is nobody says, so all are tried.
+_WAYS: tuple[tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]], ...] = (
+    ((2,), (2, 3), (2, 3)),
+    ((2,), (2, 3), (1, 2)),
+    ((2,), (3, 2), (3, 2)),
+    ((2,), (3, 2), (1, 2)),
+    ((2,), (2, 1), (2, 1)),
+    ((2,), (2, 1), (1, 2)),
+    ((2,), (1, 2), (1, 2)),
+)
 
-    return repeat
+
+def _repeated(torch: Any, leaf: Any, place: int, way: tuple[tuple[int, ...], ...] | None) -> Any:
+    """A tensor whose axes of size 1 are longer; what it holds does not matter."""
+    if way is None or not isinstance(leaf, torch.Tensor) or 1 not in leaf.shape[:2]:
+        return leaf
+    counts = way[0 if leaf.dim() == 1 else 2 if leaf.dim() == 3 and place else 1]
+    ones = [count if size == 1 else 1 for size, count in zip(leaf.shape, counts, strict=False)]
+    return leaf.repeat(*ones, *[1] * (leaf.dim() - len(ones)))
 
 
 def _export(
@@ -176,7 +192,12 @@ def _export(
             if isinstance(tensor, torch.Tensor) and tensor.dim():
                 collection[tensor] = dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO)
         shapes = collection.dynamic_shapes(module, args, kwargs)
-    return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+    exported = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
+    # How arguments and results nest is not wanted, and not every class of them can be saved.
+    for entry in exported.module_call_graph:
+        entry.signature = None
+    exported.example_inputs = None
+    return exported
 
 
 # ---- The program --------------------------------------------------------------------------------
@@ -188,7 +209,8 @@ def _read(saved: io.BytesIO) -> Program:
     try:
         return read_pt2_file(saved, budget_of(size, None))
     except ModelFileError as error:
-        raise UnsupportedLayerError(str(error)) from error
+        # Without the member of an archive that nobody has seen.
+        raise UnsupportedLayerError(str(error).split("model.json: ", 1)[-1]) from error
 
 
 def _without_stand_ins(program: Program) -> Program:
