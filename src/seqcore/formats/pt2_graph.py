@@ -89,6 +89,7 @@ def read_graph(module: Json) -> ExportedGraph:
         member(graph, "inputs", list), member(signature, "input_specs", list)
     )
     nodes = reader.nodes(member(graph, "nodes", list))
+    _refuse_changes(nodes, lifted, inputs)
     outputs = reader.outputs(
         member(graph, "outputs", list), member(signature, "output_specs", list)
     )
@@ -114,6 +115,24 @@ def read_graph(module: Json) -> ExportedGraph:
         {name: meta.dtype for name, meta in reader.metas.items()},
         reader.sizes,
     )
+
+
+def _refuse_changes(
+    nodes: list[Node], lifted: tuple[Lifted, ...], inputs: tuple[ProgramInput, ...]
+) -> None:
+    """Refuses a module that writes to its weights or inputs: they are the same in every call."""
+    paths = {entry.name: entry.path for entry in lifted}
+    given = {entry.name for entry in inputs}
+    for node in nodes:
+        operator = node.target.split(".")[1] if node.target.count(".") > 1 else ""
+        first = next(iter(node.arguments.values()), None)
+        if not operator.endswith("_") or operator == "detach_" or not isinstance(first, Ref):
+            continue
+        where = f"{node.target} at {node.source}" if node.source else node.target
+        if first.name in paths:
+            raise ModelFileError(_CHANGES.format(f"{shorten(paths[first.name])} ({where})"))
+        if first.name in given:
+            raise ModelFileError(_WRITES.format(f"{shorten(first.name)} ({where})"))
 
 
 def _wanted(name: str | tuple[str, ...] | None, used: set[str]) -> bool:
@@ -360,10 +379,11 @@ _REFUSED_INPUTS = {
     "token": "a token of effects",
 }
 _CHANGES = "the module changes its own {}, which is not supported; export it in eval()"
+_WRITES = "the module writes into its input {}, which is not supported"
 _REFUSED_OUTPUTS = {
     "buffer_mutation": _CHANGES,
     "parameter_mutation": _CHANGES,
-    "user_input_mutation": "the module writes into its input {}, which is not supported",
+    "user_input_mutation": _WRITES,
     "loss_output": "the loss {} of a training step is not supported",
     "gradient_to_parameter": "the gradient of {} is not supported: a training step",
     "gradient_to_user_input": "the gradient of {} is not supported: a training step",
