@@ -1,48 +1,73 @@
-"""Live torch modules -> Model. Nothing here imports torch; the caller's module has done that.
+"""PyTorch -> Model: live modules, exported programs (.pt2), whole modules in files.
 
-Weights by name, from a state_dict or a file, are the business of ``LSTM.from_torch(weights,
-prefix)`` and the like.
+live.py       a live module -> a program of operators, by torch.export: all that imports torch
+packed.py     packed sequences while it is exported
+graph.py      a program -> Model; which axis is the batch
+tensors.py    torch's dims as axes of values; sizes.py sizes that vary
+operators/    what each operator means
+folding.py    operators on constants
+trees.py      a live module as a tree of modules
+modules.py    a tree of torch's own modules -> a program
+described.py  what a state_dict seems to hold
+
+Bytes are formats/; gate orders layouts.py. Weights by name, from a state_dict or a file, are the
+business of ``LSTM.from_torch(weights, prefix)`` and the like.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from ... import layouts
-from ...errors import UnsupportedLayerError
-from ...layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
+import numpy as np
+
+from ...errors import OptionError, UnsupportedLayerError
 from ...model import Model
+from .graph import model_of
+from .modules import from_tree
+from .trees import module_tree
 
-__all__ = ["from_torch"]
-
-_KINDS: dict[str, type[Recurrent]] = {"RNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
+__all__ = ["from_torch", "load_module", "load_pt2"]
 
 
-def from_torch(module: Any, *, return_state: bool = False) -> Model:
-    """Make a model of an nn.RNN, nn.LSTM or nn.GRU: all its layers and directions.
+def from_torch(module: Any, example_input: Any = None, *, return_state: bool = False) -> Model:
+    """Make a model of a live PyTorch module.
 
     Parameters
     ----------
-    module : torch.nn.RNN, torch.nn.LSTM or torch.nn.GRU
-        Its weights are copied. Dropout between layers is left out, as in ``module.eval()``.
+    module : torch.nn.Module
+        It is taken as in ``module.eval()``, and left as it is. Its weights are copied.
+    example_input : tensor or array, tuple of them, or dict by argument, optional
+        What ``module(...)`` can be called with: forward's arguments. Of tensors only shape and
+        dtype matter. It is needed for any module but nn.RNN, nn.LSTM, nn.GRU and an nn.Sequential
+        of torch's own modules, which say themselves what they do.
     return_state : bool
-        False: the model returns out. True: (out, h_n), or (out, h_n, c_n) of an LSTM.
+        Of an nn.RNN, nn.LSTM or nn.GRU without example. False: the model returns out. True: (out,
+        h_n), or (out, h_n, c_n) of an LSTM.
 
     Returns
     -------
     Model
-        Batch first, whatever the module's batch_first: (B, T, input_size) to (B, T,
-        directions*hidden_size). States, those returned and ``initial_state=(h_0[, c_0])``, have
-        torch's shape (layers*directions, B, hidden_size). With ``proj_size`` that stands in place
-        of hidden_size, but in c.
+        With an example: inputs and outputs are the module's own, in its layout (time first, if it
+        has it so), and every size that torch.export can leave open is. Lengths that the module
+        gives to ``pack_padded_sequence`` are no input but ``model(x, lengths=n)``; outputs keep
+        all of x's frames, zero past a row's end. A module that takes one sequence without a batch
+        is given a batch of them.
+
+        An nn.RNN, nn.LSTM or nn.GRU without example: batch first, whatever its batch_first, (B, T,
+        input_size) to (B, T, directions*hidden_size). States, those returned and
+        ``initial_state=(h_0[, c_0])``, have torch's shape (layers*directions, B, hidden_size). With
+        ``proj_size`` that stands in place of hidden_size, but in c.
 
     Raises
     ------
     UnsupportedLayerError
-        Another class (a subclass too, whose forward may differ), or hooks that could change
-        results.
+        Listing every operator or module that is not supported and where it is; or the module
+        cannot be exported, or has hooks that could change results.
     WeightsError
         Weights that are not there (the meta device), or outside of float32's range.
+    OptionError
+        An example that is none, or `return_state` beside one.
 
     Examples
     --------
@@ -51,20 +76,84 @@ def from_torch(module: Any, *, return_state: bool = False) -> Model:
     >>> model = sc.from_torch(lstm, return_state=True)
     >>> [array.shape for array in model(np.zeros((3, 5, 8)))]
     [(3, 5, 32), (4, 3, 16), (4, 3, 16)]
+    >>> class Last(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.gru, self.head = torch.nn.GRU(8, 16), torch.nn.Linear(16, 2)
+    ...
+    ...     def forward(self, x):  # (T, B, 8)
+    ...         return self.head(self.gru(x)[0][-1]).softmax(-1)
+    >>> model = sc.from_torch(Last(), example_input=torch.zeros(5, 3, 8))
+    >>> model(np.zeros((7, 4, 8))).shape
+    (4, 2)
     """
-    kind = type(module)
-    layer = _KINDS.get(kind.__name__)
-    if layer is None or not kind.__module__.startswith("torch.nn."):
-        name = f"{kind.__module__}.{kind.__qualname__}"
-        raise UnsupportedLayerError([(name, "expected an nn.RNN, an nn.LSTM or an nn.GRU")])
-    if module._forward_hooks or module._forward_pre_hooks:
-        raise UnsupportedLayerError([(f"nn.{kind.__name__}", "it has forward hooks")])
-    label = layer.__name__
-    activation = module.nonlinearity if kind.__name__ == "RNN" else "tanh"
-    rows = [
-        [layer.from_cell(cell, activation=activation) for cell in row]
-        for row in layouts.torch_recurrent(label, module.state_dict(), "", label)
-    ]
-    stack = RecurrentStack(rows, return_state=return_state, stacked=True)
-    x = Input((None, module.input_size))
-    return Model(x, stack(x))
+    name = type(module).__name__
+    if example_input is None:
+        return from_tree(module_tree(module), name, return_state=return_state)
+    if return_state:
+        raise OptionError("from_torch: with an example, what is returned is what forward returns")
+    from .live import export_program  # it imports torch, whose user has it
+
+    args, kwargs = _arguments(example_input)
+    return model_of(export_program(module, args, kwargs), name)
+
+
+def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return forward's arguments, arrays as tensors."""
+    if isinstance(example, dict):
+        return (), {name: _tensor(value) for name, value in example.items()}
+    if isinstance(example, tuple):
+        return tuple(_tensor(value) for value in example), {}
+    made = _tensor(example)
+    if not hasattr(made, "detach"):
+        raise OptionError(
+            "from_torch: example_input is a tensor or array, a tuple of forward's arguments, or a "
+            f"dict of them; found {type(example).__name__}"
+        )
+    return (made,), {}
+
+
+def _tensor(value: Any) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    import torch
+
+    try:
+        return torch.from_numpy(np.ascontiguousarray(value))
+    except TypeError:
+        raise OptionError(f"from_torch: an example array of dtype {value.dtype}") from None
+
+
+def load_pt2(path: str | os.PathLike[str]) -> Model:
+    """Load what ``torch.export.save`` wrote; as `from_torch` with an example.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        Listing every operator that is not supported and where it is.
+    ModelFileError
+        The file is damaged, hostile, or of a torch that is too new.
+    """
+    from ...formats.pt2 import read_pt2
+
+    return model_of(read_pt2(path), os.fsdecode(path))
+
+
+def load_module(path: str | os.PathLike[str]) -> Model:
+    """Load a whole module that ``torch.save(module, path)`` wrote, if it is torch's own.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        Its forward is code, which a file does not hold; or listing every module that is not
+        supported.
+    ModelFileError
+        The file is damaged or hostile, or holds no module.
+    """
+    from ...formats.torch_modules import read_module
+
+    tree = read_module(path)
+    try:
+        return from_tree(tree, os.fsdecode(path))
+    except UnsupportedLayerError as error:
+        raise error from None

@@ -1,8 +1,8 @@
-"""Operators on constants alone, worked out when a program is read: weights, tables, masks.
+"""Operators on constants alone, worked out as a program is read: weights, tables, masks.
 
-NumPy's functions in float32, as torch would compute them. What makes tensors from sizes is here too;
-a size that varies is kept as one (`Constant.sizes`), as long as the numbers are the same all along
-it.
+NumPy's functions in float32, as torch would compute them. What makes tensors from sizes is here
+too; a size that varies is kept as one (`Constant.sizes`), as long as the numbers are the same all
+along it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def made_of_sizes(name: str, given: Mapping[str, Any]) -> Constant | None:
         return _like(name, fills[stem], given)
     if stem in fills:
         value = given.get("fill_value", fills[stem])
-        kind = np.int64 if isinstance(value, int) and stem == "full" else np.float32
+        kind: Any = np.int64 if isinstance(value, int) and stem == "full" else np.float32
         kind = np.bool_ if isinstance(value, bool) else kind
         return _filled(given["size"], value, _dtype(given.get("dtype"), kind))
     if name in ("zero_", "fill_"):
@@ -129,7 +129,7 @@ def _weight_norm(v: Array, g: Array, dim: int = 0) -> Array:
 
 
 def _norm(
-    self: Array, p: Any = 2, ord: Any = None, dim: Any = None, keepdim: bool = False,  # noqa: A002
+    self: Array, p: Any = 2, ord: Any = None, dim: Any = None, keepdim: bool = False,
     dtype: Any = None,
 ) -> Any:  # fmt: skip
     del dtype
@@ -139,16 +139,14 @@ def _norm(
     return np.sqrt((self.astype(np.float64) ** 2).sum(axis=_axes(dim), keepdims=keepdim))
 
 
-def _norm_except_dim(v: Array, pow: int = 2, dim: int = 0) -> Any:  # noqa: A002
+def _norm_except_dim(v: Array, pow: int = 2, dim: int = 0) -> Any:
     if pow != 2:
         raise RefusedError(f"of order {pow}")
     axes = tuple(axis for axis in range(v.ndim) if axis != dim % v.ndim)
     return np.sqrt((v.astype(np.float64) ** 2).sum(axis=axes, keepdims=True))
 
 
-def _slice(
-    self: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
-) -> Array:
+def _slice(self: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:
     key = [slice(None)] * self.ndim
     key[dim] = slice(start, end, step)
     return self[tuple(key)]
@@ -187,7 +185,7 @@ def _convert(self: Array, dtype: Any = None, other: Any = None, **_: Any) -> Arr
     return self.astype(kind)
 
 
-def _clamp(self: Array, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def _clamp(self: Array, min: Any = None, max: Any = None) -> Any:
     return np.clip(self, min, max)
 
 
@@ -205,6 +203,10 @@ def _view(self: Array, size: Any = None, shape: Any = None) -> Array:
     return self.reshape(size if size is not None else shape)
 
 
+def _cumsum(self: Array, dim: int, dtype: Any = None) -> Array:
+    return np.cumsum(self, axis=dim, dtype=_dtype(dtype, None))
+
+
 def _squeeze(self: Array, dim: Any = None) -> Array:
     dims = range(self.ndim) if dim is None else dim if isinstance(dim, list) else [dim]
     return self.squeeze(tuple(d % self.ndim for d in dims if self.shape[d] == 1))
@@ -214,21 +216,16 @@ def _tri(function: Callable[..., Any]) -> Callable[..., Any]:
     return _kept(lambda self, diagonal=0: function(self, diagonal))
 
 
-def _same(self: Any = None, input: Any = None, **_: Any) -> Any:  # noqa: A002
+def _same(self: Any = None, input: Any = None, **_: Any) -> Any:
     return input if self is None else self
 
 
 def _two(function: Callable[..., Any]) -> Callable[..., Any]:
     def apply(self: Any, other: Any, alpha: Any = 1) -> Any:
         wide = other if isinstance(alpha, int) and alpha == 1 else other * alpha
-        return function(self, _weak(self, wide))
+        return function(self, wide)
 
     return _kept(apply)
-
-
-def _weak(like: Any, value: Any) -> Any:
-    """torch's numbers take the tensor's dtype, as NumPy's Python numbers do."""
-    return value
 
 
 FOLDED: Mapping[str, Callable[[dict[str, Any]], Any]] = {
@@ -259,7 +256,7 @@ FOLDED: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "sum": _reduce(np.sum), "mean": _reduce(np.mean), "amax": _reduce(np.max),
     "amin": _reduce(np.min), "norm": _kept(_norm), "linalg_vector_norm": _kept(_norm),
     "norm_except_dim": _kept(_norm_except_dim), "_weight_norm": _kept(_weight_norm),
-    "cumsum": _kept(lambda self, dim, dtype=None: np.cumsum(self, axis=dim)),
+    "cumsum": _kept(_cumsum),
     "tril": _tri(np.tril), "triu": _tri(np.triu), "tril_": _tri(np.tril), "triu_": _tri(np.triu),
     "mm": _kept(lambda self, mat2: self @ mat2), "bmm": _kept(lambda self, mat2: self @ mat2),
     "matmul": _kept(lambda self, other: self @ other), "mv": _kept(lambda self, vec: self @ vec),

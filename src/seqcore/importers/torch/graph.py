@@ -15,15 +15,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
-from ...formats.torch_programs import Dtype, Node, Program, ProgramInput, Ref
+from ...formats.torch_programs import Node, Program, ProgramInput, Ref
 from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, RowLengths, Symbol
 from ...model import Model
 from .folding import fold, made_of_sizes
 from .operators import OPERATORS
-from .sizes import AnySize, Size, product, quotient, symbol
+from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
 
 __all__ = ["model_of"]
@@ -86,6 +84,10 @@ class _Unknown:
     """What a node that was refused would have made."""
 
 
+class _Rows:
+    """0, 1, 2 ... over the rows of the batch, which nothing can compute with."""
+
+
 _UNKNOWN = _Unknown()
 
 # Of sizes. Comparisons of sizes are what torch asserts when it runs.
@@ -125,6 +127,7 @@ class _Reader:
         self.taken: set[str] = set()
         self.holders: dict[AnySize, Traced] = {}
         self.node: Node | None = None
+        self.rows = _Rows()
         self.used = _used(self.program)
         self.batch = Axis(self._batch_size(), is_batch=True)
 
@@ -287,16 +290,23 @@ class _Reader:
     def _changed(self, node: Node, given: Mapping[str, Any], made: Any) -> None:
         """Let every name of a tensor that was changed in place mean what it is now."""
         (first, *_) = given.values()
+        if isinstance(first, Constant) and _read_before(self.program, node):
+            raise RefusedError("changes a constant that may be seen through a view")
         for name, value in self.values.items():
             if value is first:
                 self.values[name] = made
-            elif isinstance(value, Traced) and value.root is getattr(first, "root", None):
-                if _read_later(self.program, node, name):
-                    raise RefusedError("changes a tensor that is also seen through a view")
+            elif (
+                isinstance(value, Traced)
+                and value.root is getattr(first, "root", None)
+                and _read_later(self.program, node, name)
+            ):
+                raise RefusedError("changes a tensor that is also seen through a view")
 
     def _range(self, given: Mapping[str, Any]) -> Any:
         if given.get("start", 0) != 0 or given.get("step", 1) != 1:
             raise RefusedError("from another start or by another step")
+        if given["end"] == self.batch.size:
+            return self.rows
         return self.positions(given["end"])
 
     def _bind(self, node: Node, made: Any) -> None:
@@ -422,6 +432,15 @@ def _read_later(program: Program, node: Node, name: str) -> bool:
     return name in later or name in set(_refs(list(program.outputs)))
 
 
+def _read_before(program: Program, node: Node) -> bool:
+    """Tell whether what a node changes was made as a view, or has been read by another node."""
+    (name, *_) = _refs(list(node.arguments.values()))
+    before = program.nodes[: program.nodes.index(node)]
+    maker = next((each for each in before if name in each.outputs), None)
+    reads = [ref for each in before for ref in _refs(list(each.arguments.values()))]
+    return maker is None or maker.arguments.get("self") is not None or name in reads
+
+
 def _where(node: Node) -> str:
     place = node.module or "forward"
     return f"{place} ({node.source})" if node.source else place
@@ -430,6 +449,3 @@ def _where(node: Node) -> str:
 def _told(target: str) -> str:
     namespace, _, rest = target.partition(".")
     return rest.rpartition(".")[0] or rest if namespace == "aten" else target
-
-
-__all__ += ["Dtype", "np", "product"]

@@ -1,8 +1,8 @@
 """Trees of modules -> programs, where torch itself says what their forward does.
 
 A pickled or live nn.Sequential of torch's own modules is a chain that needs no example: each module
-is the operators that it calls. What only forward of somebody's own class knows is refused, with what
-is inside of it.
+is the operators that it calls. What only forward of somebody's own class knows is refused, with
+what is inside of it.
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _pad(mode: str) -> Maker:
 
 def _unflatten(chain: _Chain, tree: ModuleTree, path: str) -> Iterator[Step]:
     del chain, path
-    sizes = [size for size in tree.options["unflattened_size"]]
+    sizes = list(tree.options["unflattened_size"])
     yield "aten.unflatten.int", {"dim": tree.options["dim"], "sizes": sizes}
 
 

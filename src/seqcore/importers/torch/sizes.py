@@ -43,9 +43,7 @@ class Size:
     __radd__ = __add__
 
     def __mul__(self, other: AnySize) -> AnySize:
-        return _sum(
-            (tuple(sorted(a + b)), m * n) for a, m in self.terms for b, n in _terms(other)
-        )
+        return _sum((tuple(sorted(a + b)), m * n) for a, m in self.terms for b, n in _terms(other))
 
     __rmul__ = __mul__
 
@@ -64,7 +62,7 @@ class Size:
         return " + ".join(parts)
 
 
-AnySize = Union[int, Size]
+AnySize = Union[int, Size]  # noqa: UP007  # a name, of Python 3.10 too
 
 
 def symbol(name: str) -> Size:

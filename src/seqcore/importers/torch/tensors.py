@@ -155,6 +155,9 @@ class Traced:
         if missing:
             raise RefusedError(f"an axis of size {missing[0].size} has no place")
         symbol, axes = self._with_all(wanted)
+        if not wanted and len(axes) > 1 and groups:  # sizes of 1, all of them
+            same = len(axes) == 1 + len(groups)
+            return symbol if same else Rearrange([reshape(1, [1] * len(groups))])(symbol)
         steps: list[Step] = []
         for index in reversed(range(1, len(axes))):
             if axes[index] not in wanted:
@@ -275,12 +278,12 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
         sizes = [left if size == -1 else size for size in sizes]
     if product(sizes) != total:
         raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
-    left_axes = [axis for dim in tensor.dims for axis in dim]
+    left_axes = [axis for dim in tensor.dims for axis in dim if axis.size != 1]
     dims: list[tuple[Axis, ...]] = []
     for size in sizes:
         taken: list[Axis] = []
         need = size
-        while need != 1 or (not taken and left_axes and left_axes[0].size == 1):
+        while need != 1:
             if not left_axes:
                 raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
             axis = left_axes.pop(0)
@@ -295,10 +298,26 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
             taken.append(axis)
             need = rest
         dims.append(tuple(taken))
-    for axis in left_axes:  # of size 1, all of them
-        if axis.is_batch:
-            raise RefusedError("the batch has no place in the new shape")
-    return tensor.seen_as(dims)
+    return tensor.seen_as(_with_lone_batch(tensor, dims))
+
+
+def _with_lone_batch(tensor: Traced, dims: list[tuple[Axis, ...]]) -> list[tuple[Axis, ...]]:
+    """Find a place for a batch that was one row when the program was made.
+
+    A size of 1 may stand anywhere. It goes to a dim of 1: the one that stands behind as many others
+    as the batch did before, or else the first; without one, before the dim that stands there, or
+    before the first if that is the last, whose elements are features.
+    """
+    where = tensor.batch_dim
+    if where is None or tensor.batch.size != 1 or not dims:
+        return dims
+    before = sum(len(_real(dim)) for dim in tensor.dims[:where])
+    there = [k for k in range(len(dims)) if sum(map(len, dims[:k])) == before]
+    lone = [k for k, dim in enumerate(dims) if not dim]
+    near = [k for k in there if k in lone]
+    place = (near or lone or [k for k in there if k < len(dims) - 1] or [0])[0]
+    dims[place] = (tensor.batch, *dims[place])
+    return dims
 
 
 def _told(sizes: Iterable[AnySize]) -> str:

@@ -7,11 +7,13 @@ products.py     linear, matrix products, attention, embedding
 recurrent.py    whole sequences, cells, lengths
 windows.py      convolutions, pooling, padding
 reductions.py   norms, means, largest elements
+picking.py      frames by computed numbers, parts by constant ones
 """
 
-from . import elementwise, products, recurrent, reductions, shapes, windows
+from . import elementwise, picking, products, recurrent, reductions, shapes, windows
 from .table import OPERATORS
 
 __all__ = [
-    "OPERATORS", "elementwise", "products", "recurrent", "reductions", "shapes", "windows",
+    "OPERATORS", "elementwise", "picking", "products", "recurrent", "reductions", "shapes",
+    "windows",
 ]  # fmt: skip

@@ -116,10 +116,8 @@ def multiply(context: Context, self: Any, other: Any) -> Any:
 @operator("aten.div", "aten.div_", "aten.divide", "aten.true_divide")
 def divide(context: Context, self: Any, other: Any, rounding_mode: str | None = None) -> Any:
     number = _steady(other)
-    if number and _spread(self, other):
-        # A power of two has an exact reciprocal; every other quotient is rounded once, as torch's.
-        exact = math.frexp(number)[0] in (0.5, -0.5) and abs(number) > 1e-30
-        made = affine(self, 1 / number, 0.0) if exact else merged(context, Divide(), self, other)
+    if number and abs(number) > 1e-30 and _spread(self, other):
+        made = affine(self, 1 / number, 0.0)  # half a unit in the last place off at most
     else:
         made = merged(context, Divide(), self, other)
     if rounding_mode is None:
@@ -164,7 +162,7 @@ def minimum(context: Context, self: Any, other: Any) -> Any:
 
 @operator("aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max", "aten.clamp_",
           "aten.clamp_min_", "aten.clamp_max_")  # fmt: skip
-def clamp(context: Context, self: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+def clamp(context: Context, self: Any, min: Any = None, max: Any = None) -> Any:
     made = self
     if min is not None:
         made = maximum(context, made, min)
@@ -299,6 +297,22 @@ def elu(context: Context, self: Any, alpha: Any = 1, scale: Any = 1, input_scale
     if scale != 1 or input_scale != 1:
         raise RefusedError("with a scale")
     return activated(traced(self), ActivationSpec("elu", float(alpha)))
+
+
+@operator("aten.rrelu", "aten.rrelu_")
+def rrelu(
+    context: Context, self: Any, lower: Any = 1 / 8, upper: Any = 1 / 3, training: bool = False
+) -> Any:
+    if training:
+        raise RefusedError("in training mode; export module.eval()")
+    return leaky_relu(context, self, (float(lower) + float(upper)) / 2)
+
+
+@operator("seqcore.activation")
+def activation(context: Context, self: Any, kind: str) -> Any:
+    """What a module does that torch writes as several operators."""
+    del context
+    return activated(traced(self), kind)
 
 
 @operator("aten.celu", "aten.celu_")

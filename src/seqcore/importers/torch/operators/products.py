@@ -15,7 +15,7 @@ from .table import Context, as_traced, floats, joined_size, named, operator, rej
 
 
 @operator("aten.linear")
-def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
+def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     """x.W^T + b over the last dim; W is (out, in)."""
     if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
         made = matmul(context, input, transpose(context, as_traced(context, weight)))
@@ -114,8 +114,10 @@ def einsum(context: Context, equation: str, tensors: Sequence[Any], path: Any = 
     own = [[label for label in each if label not in shared + summed] for each in labels]
     if any(label not in out for label in own[0] + own[1]):
         raise RefusedError(f"einsum {equation!r}: a label of one operand is summed")
-    dims = [dict(zip(each, tensor.dims, strict=True)) for each, tensor in zip(labels, (a, b),
-                                                                              strict=True)]  # fmt: skip
+    dims = [
+        dict(zip(each, tensor.dims, strict=True))
+        for each, tensor in zip(labels, (a, b), strict=True)
+    ]
     x = a.seen_as([*(dims[0][s] for s in shared), _flat(dims[0], own[0]), _flat(dims[0], summed)])
     y = b.seen_as([*(dims[1][s] for s in shared), _flat(dims[1], summed), _flat(dims[1], own[1])])
     constant = isinstance(tensors[1], Constant) and not shared

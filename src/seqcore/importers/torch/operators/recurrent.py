@@ -1,7 +1,7 @@
 """Recurrent operators: whole sequences, cells, and rows of their own lengths.
 
-A row of ``pack_padded_sequence`` is a row with a mask: `seqcore.ragged` stands for it in programs of
-live modules (live.py), because torch.export cannot say it itself.
+A row of ``pack_padded_sequence`` is a row with a mask: `seqcore.ragged` stands for it in programs
+of live modules (packed.py), because torch.export cannot say it itself.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from ....layers import (
     GRU,
     LSTM,
     Concatenate,
+    GRUCell,
     Layer,
+    LSTMCell,
     Rearrange,
     RecurrentStack,
     SimpleRNN,
+    SimpleRNNCell,
     Symbol,
     TimeDistributed,
 )
-from ....layers import GRUCell, LSTMCell, SimpleRNNCell
 from ....layers.shapes import expand
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import compare
@@ -65,7 +67,7 @@ class Frames(TimeDistributed):
 
 
 def _run(
-    context: Context, kind: str, input: Any, states: Sequence[Any], params: Sequence[Any],  # noqa: A002
+    context: Context, kind: str, input: Any, states: Sequence[Any], params: Sequence[Any],
     has_biases: bool, num_layers: int, bidirectional: bool, batch_first: bool, activation: str,
 ) -> Any:  # fmt: skip
     tensor, directions = floats(input), 2 if bidirectional else 1
@@ -113,9 +115,7 @@ def _run(
     per, first = len(states), found[0][0]
     units = [len(first.U), first.U.shape[1] // layouts.GATES[kind]]  # of h, of c
     rank = len(tensor.dims)
-    lasts = [
-        _stacked(context, symbols[1 + k :: per], units[k], outer, rank) for k in range(per)
-    ]
+    lasts = [_stacked(context, symbols[1 + k :: per], units[k], outer, rank) for k in range(per)]
     return (y, *lasts)
 
 
@@ -176,7 +176,7 @@ def _stacked(
 
 def _gates(kind: str, activation: str = "tanh") -> Any:
     def apply(
-        context: Context, input: Any, hx: Any, params: Any, has_biases: bool,  # noqa: A002
+        context: Context, input: Any, hx: Any, params: Any, has_biases: bool,
         num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
     ) -> Any:  # fmt: skip
         if train and dropout:
@@ -203,7 +203,7 @@ _CELLS: dict[str, Any] = {"SimpleRNN": SimpleRNNCell, "LSTM": LSTMCell, "GRU": G
 
 def _cell(kind: str, activation: str = "tanh") -> Any:
     def apply(
-        context: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any,  # noqa: A002
+        context: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any,
         b_ih: Any = None, b_hh: Any = None,
     ) -> Any:  # fmt: skip
         frame, states = floats(input), hx if isinstance(hx, list) else [hx]

@@ -18,7 +18,6 @@ from ....layers import (
     TopK,
 )
 from ..tensors import Axis, Constant, RefusedError, Traced
-from .elementwise import multiply
 from .table import (
     Context,
     as_float,
@@ -52,11 +51,10 @@ def reduced(
     group = tuple(axis for d in over for axis in tensor.dims[d] if axis.size != 1)
     dims = [() if d in over else each for d, each in enumerate(tensor.dims)
             if keepdim or d not in over]  # fmt: skip
-    if not group:
-        return Traced(tensor.symbol, tensor.axes, tuple(dims)) if function in (
-            "mean", "sum", "max", "min") else _of_one(tensor, function, dims)  # fmt: skip
-    left = [axis for axis in tensor.axes[1:] if axis not in group and axis.size != 1]
-    left = [axis for axis in left if any(axis in dim for dim in tensor.dims)]
+    if not group:  # of single elements
+        if function not in ("mean", "sum", "max", "min", "prod"):
+            raise RefusedError("of single elements")
+        return Traced(tensor.symbol, tensor.axes, tuple(dims))
     axes = [tensor.axes.index(axis) for axis in group if axis in tensor.axes]
     virtual = len(axes) < len(group)
     keeps = [axis for axis in tensor.axes if axis not in group]
@@ -73,10 +71,6 @@ def reduced(
     if alone:  # values have two axes at least
         keeps = [*keeps, *(Axis(1) for _ in axes)]
     return Traced(result, tuple(keeps), tuple(dims))
-
-
-def _of_one(tensor: Traced, function: str, dims: Sequence[Any]) -> Traced:
-    raise RefusedError(f"{function} of single elements")
 
 
 def _reduction(function: str) -> Callable[..., Any]:
@@ -162,7 +156,12 @@ def argmin(context: Context, self: Any, dim: Any = None, keepdim: bool = False) 
 
 @operator("aten.topk")
 def topk(
-    context: Context, self: Any, k: Any, dim: int = -1, largest: bool = True, sorted: bool = True  # noqa: A002
+    context: Context,
+    self: Any,
+    k: Any,
+    dim: int = -1,
+    largest: bool = True,
+    sorted: bool = True,
 ) -> Any:
     del context, sorted
     tensor, count = floats(self), known(k, "k")
@@ -198,7 +197,7 @@ def cumsum(context: Context, self: Any, dim: int, dtype: Any = None) -> Any:
 
 @operator("aten.norm", "aten.linalg_vector_norm")
 def norm(
-    context: Context, self: Any, p: Any = 2, ord: Any = None, dim: Any = None,  # noqa: A002
+    context: Context, self: Any, p: Any = 2, ord: Any = None, dim: Any = None,
     keepdim: bool = False, dtype: Any = None,
 ) -> Any:  # fmt: skip
     del context, dtype
@@ -246,7 +245,7 @@ def _label(*weights: Any) -> str:
 
 @operator("aten.layer_norm", "aten.native_layer_norm", "aten.rms_norm", "aten._fused_rms_norm")
 def layer_norm(
-    context: Context, input: Any, normalized_shape: Sequence[int], weight: Any = None,  # noqa: A002
+    context: Context, input: Any, normalized_shape: Sequence[int], weight: Any = None,
     bias: Any = None, eps: Any = 1e-5, cudnn_enable: bool = True,
 ) -> Any:  # fmt: skip
     del cudnn_enable
@@ -272,7 +271,7 @@ def _normalized(
                                    "name": name}  # fmt: skip
         if kind == "rms":
             ones = np.ones(tuple(shape), np.float32) if gamma is None else gamma
-            return RMSNormalization(gamma=ones, **options)
+            return RMSNormalization(scale=ones, **options)
         return LayerNormalization(
             center=beta is not None, scale=gamma is not None, gamma=gamma, beta=beta, **options
         )
@@ -288,7 +287,7 @@ def _normalized(
 @operator("aten.batch_norm", "aten._native_batch_norm_legit_no_training",
           "aten.native_batch_norm")  # fmt: skip
 def batch_norm(
-    context: Context, input: Any, weight: Any = None, bias: Any = None,  # noqa: A002
+    context: Context, input: Any, weight: Any = None, bias: Any = None,
     running_mean: Any = None, running_var: Any = None, training: bool = False,
     momentum: Any = 0.1, eps: Any = 1e-5, cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
@@ -320,7 +319,7 @@ def _by_channel(tensor: Traced, layer: Any) -> Traced:
 
 @operator("aten.group_norm")
 def group_norm(
-    context: Context, input: Any, num_groups: int, weight: Any = None,  # noqa: A002
+    context: Context, input: Any, num_groups: int, weight: Any = None,
     bias: Any = None, eps: Any = 1e-5, cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
     del cudnn_enabled
@@ -329,18 +328,17 @@ def group_norm(
 
 @operator("aten.instance_norm")
 def instance_norm(
-    context: Context, input: Any, weight: Any = None, bias: Any = None,  # noqa: A002
+    context: Context, input: Any, weight: Any = None, bias: Any = None,
     running_mean: Any = None, running_var: Any = None, use_input_stats: bool = True,
     momentum: Any = 0.1, eps: Any = 1e-5, cudnn_enabled: bool = True,
 ) -> Any:  # fmt: skip
+    del momentum, cudnn_enabled
     if not use_input_stats:
         return batch_norm(context, input, weight, bias, running_mean, running_var, eps=eps)
     return _grouped(context, input, -1, weight, bias, eps)
 
 
-def _grouped(
-    context: Context, given: Any, groups: int, weight: Any, bias: Any, eps: Any
-) -> Traced:
+def _grouped(context: Context, given: Any, groups: int, weight: Any, bias: Any, eps: Any) -> Traced:
     tensor = floats(given)
     if tensor.batch_dim not in (0, None) or (tensor.dims and len(tensor.dims[0]) > 1):
         raise RefusedError("the batch is joined with another axis, or not the first")
@@ -354,11 +352,3 @@ def _grouped(
 
     key = _key("group", weight, bias, float(eps), groups)
     return _by_channel(tensor, context.once(key, make, _label(weight, bias)))
-
-
-@operator("aten.normalize", "aten.cosine_similarity")
-def refused(context: Context, **_: Any) -> Any:
-    raise RefusedError("which torch.export writes as other operators")
-
-
-__all__ = ["multiply"]

@@ -22,7 +22,7 @@ _ENDLESS = (1 << 63) - 1
     "aten.resolve_conj", "aten.resolve_neg", "aten.requires_grad_", "aten.positive",
 )  # fmt: skip
 def same(
-    context: Context, self: Any = None, input: Any = None, p: float = 0.0,  # noqa: A002
+    context: Context, self: Any = None, input: Any = None, p: float = 0.0,
     train: bool | None = False, memory_format: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
     """Return the tensor itself; dropout does nothing outside of training."""
@@ -33,9 +33,7 @@ def same(
 
 
 @operator("aten.to", "aten._to_copy", "aten.type_as", "aten.float", "aten.long")
-def convert(
-    context: Context, self: Any, dtype: Any = None, other: Any = None, **where: Any
-) -> Any:
+def convert(context: Context, self: Any, dtype: Any = None, other: Any = None, **where: Any) -> Any:
     """Return the tensor in another dtype; where it lies does not matter."""
     del context
     for name, value in where.items():
@@ -105,8 +103,8 @@ def squeeze(context: Context, self: Any, dim: Any = None) -> Any:
     dims = range(rank) if dim is None else dim if isinstance(dim, list) else [dim]
     given = {dim_of(d, rank) for d in dims}
     gone = {d for d in given if tensor.sizes[d] == 1}
-    if tensor.batch_dim in gone:
-        raise RefusedError("the batch is squeezed away")
+    if tensor.batch_dim in gone and dim is None:
+        raise RefusedError("all dims of size 1, of which the batch may be one")
     return tensor.seen_as(d for k, d in enumerate(tensor.dims) if k not in gone)
 
 
@@ -130,9 +128,7 @@ def permute(
 
 
 @operator("aten.transpose", "aten.swapaxes", "aten.swapdims")
-def transpose(
-    context: Context, self: Any, dim0: int = 0, dim1: int = 1, **names: Any
-) -> Any:
+def transpose(context: Context, self: Any, dim0: int = 0, dim1: int = 1, **names: Any) -> Any:
     dim0, dim1 = names.pop("axis0", dim0), names.pop("axis1", dim1)
     if names:
         raise RefusedError(f"with {sorted(names)}")
@@ -172,7 +168,7 @@ def expanded(
 
 def _alone(tensor: Traced, at: int) -> tuple[Traced, Axis | None]:
     """Return a tensor and the one axis that a dim is; None of a size of 1 that no axis is."""
-    dim = [axis for axis in tensor.dims[at] if axis.size != 1 or axis.is_batch]
+    dim = [axis for axis in tensor.dims[at] if axis.size != 1]
     if any(axis.is_batch for axis in dim):
         raise RefusedError("rows of the batch are picked out")
     if len(dim) > 1:
@@ -214,7 +210,7 @@ def _moved(tensor: Traced, steps: list[Any], axes: Sequence[Axis], dims: Sequenc
 
 def _bound(value: AnySize | None, size: AnySize, end: bool) -> AnySize | None:
     """Return a slice's bound as Python takes it, of an axis of this size; None for its end."""
-    if value is None or value == _ENDLESS or value == size:
+    if value is None or value in (_ENDLESS, size):
         return None if end else 0 if value is None else value
     if isinstance(value, int):
         if isinstance(size, int):
@@ -398,4 +394,3 @@ def size(context: Context, self: Any, dim: int) -> AnySize:
 def numel(context: Context, self: Any) -> AnySize:
     del context
     return product(self.sizes)
-

@@ -1,8 +1,8 @@
 """The table of operators, and what they have in common.
 
-An operator is a function of a `Context` and of the arguments of torch's schema by their names, which
-returns what torch returns: `Traced`, `Constant`, a size, or a tuple of these. Arguments that it does
-not name are refused, for nobody knows that they do not matter.
+An operator is a function of a `Context` and of the arguments of torch's schema by their names,
+which returns what torch returns: `Traced`, `Constant`, a size, or a tuple of these. Arguments that
+it does not name are refused, for nobody knows that they do not matter.
 """
 
 from __future__ import annotations
@@ -29,10 +29,9 @@ class Context(Protocol):
 
     batch: Axis
     like: Symbol  # some value of the program: it tells the batch
+    rows: object  # what arange gives for the size of the batch
 
-    def once(
-        self, key: Hashable, make: Callable[[str | None], Layer], name: str = ""
-    ) -> Layer:
+    def once(self, key: Hashable, make: Callable[[str | None], Layer], name: str = "") -> Layer:
         """Return the layer made for `key`, the same every time.
 
         `make` gets a name that no other layer has: `name`, or that of the module at hand.
@@ -132,9 +131,7 @@ def as_traced(context: Context, value: Any) -> Traced:
             axes.append(axis)
         dims.append(() if size == 1 else (axis,))
     numbers = array.astype(np.float32).reshape([axis.size for axis in axes] or [1])
-    layer = context.once(
-        ("constant", id(array)), lambda _: Fixed(numbers)
-    )
+    layer = context.once(("constant", id(array)), lambda _: Fixed(numbers))
     own_axes = axes or [Axis(1)]
     return Traced(layer(context.like), (context.batch, *own_axes), tuple(dims))
 

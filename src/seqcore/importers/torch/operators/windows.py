@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
+from ....graph import GraphBuilder, Site, Value
 from ....layers import (
     AdaptivePooling1D,
     AveragePooling1D,
     Conv1D,
     Conv1DTranspose,
-    Cropping1D,
     DepthwiseConv1D,
     Layer,
     MaxPooling1D,
@@ -61,7 +59,7 @@ def _windowed(
 
 @operator("aten.conv1d", "aten.convolution")
 def conv1d(
-    context: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,  # noqa: A002
+    context: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, dilation: Any = 1, transposed: bool = False, output_padding: Any = 0,
     groups: int = 1,
 ) -> Any:  # fmt: skip
@@ -95,9 +93,21 @@ def conv1d(
     return _windowed(context, tensor, layer, filters, size)
 
 
+class _Transposed(Conv1DTranspose):
+    """A transposed convolution that cuts off as torch says: frames at both ends."""
+
+    def __init__(self, kernel: Any, offset: Any, crop: int, tail: int, **options: Any) -> None:
+        super().__init__(kernel, offset, **options)
+        self.crop, self.tail = crop, tail
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        sizes = {"filters": self.filters, "crop": self.crop, "tail": self.tail}
+        return self._node("conv1d_transpose", graph, site, inputs, **sizes)
+
+
 @operator("aten.conv_transpose1d")
 def conv_transpose1d(
-    context: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,  # noqa: A002
+    context: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Any:  # fmt: skip
     tensor, numbers, offset = floats(input), _array(weight, 3), _offset(bias)
@@ -106,16 +116,28 @@ def conv_transpose1d(
         raise RefusedError(f"with groups={groups}")
     crop, more = one(padding, "padding"), one(output_padding, "output_padding")
     reach = spread * (numbers.shape[2] - 1)
+    tail = reach + 1 + more - 2 * crop
+    if tail < 1:
+        raise RefusedError(f"with padding={crop}, which takes more than a window")
+    kernel = numbers.transpose(2, 1, 0)  # (k, F, C)
 
     def make(name: str | None) -> Layer:
-        return Conv1DTranspose.from_torch_options(
-            numbers.transpose(2, 0, 1), offset, strides=step, dilation_rate=spread, crop=crop,
-            output_padding=more, name=name,
+        return _Transposed(
+            kernel, offset, crop, tail, strides=step, dilation_rate=spread,
+            use_bias=offset is not None, name=name,
         )  # fmt: skip
 
-    key = ("transposed", id(weight.array), id(getattr(bias, "array", None)), step, crop, more, spread)
+    key = (
+        "transposed",
+        id(weight.array),
+        id(getattr(bias, "array", None)),
+        step,
+        crop,
+        more,
+        spread,
+    )
     layer = context.once(key, make, named(weight))
-    size = (tensor.sizes[-1] - 1) * step - 2 * crop + reach + more + 1
+    size = (tensor.sizes[-1] - 1) * step + tail
     return _windowed(context, tensor, layer, numbers.shape[1], size)
 
 
@@ -154,9 +176,8 @@ def max_pool1d(
     step, pad = one(stride, "stride", width), one(padding, "padding")
     spread = one(dilation, "dilation")
     layer = MaxPooling1D(
-        width, strides=step, padding=(pad, pad) if pad or ceil_mode else "valid",
-        **({"dilation": spread} if spread > 1 else {}), **({"ceil_mode": True} if ceil_mode else {}),
-    )  # fmt: skip
+        width, strides=step, padding=(pad, pad), dilation=spread, ceil_mode=ceil_mode
+    )
     size = _pooled_size(tensor.sizes[-1], width, step, pad, spread, ceil_mode)
     return _windowed(context, tensor, layer, None, size)
 
@@ -169,9 +190,8 @@ def avg_pool1d(
     tensor, width = floats(self), one(kernel_size, "kernel_size")
     step, pad = one(stride, "stride", width), one(padding, "padding")
     layer = AveragePooling1D(
-        width, strides=step, padding=(pad, pad) if pad or ceil_mode else "valid",
-        **({"ceil_mode": True} if ceil_mode else {}),
-        **({"count_include_pad": count_include_pad} if pad or ceil_mode else {}),
+        width, strides=step, padding=(pad, pad), ceil_mode=ceil_mode,
+        count_include_pad=count_include_pad,
     )  # fmt: skip
     size = _pooled_size(tensor.sizes[-1], width, step, pad, 1, ceil_mode)
     return _windowed(context, tensor, layer, None, size)
@@ -213,11 +233,6 @@ def pad(
     return tensor
 
 
-@operator("aten.reflection_pad1d", "aten.replication_pad1d")
-def pad_edge(context: Context, self: Any, padding: Sequence[int]) -> Any:
-    raise RefusedError(f"of pad={padding}; use torch.nn.functional.pad")
-
-
 def _padded(
     context: Context, tensor: Traced, at: int, left: int, right: int, mode: str, value: float
 ) -> Traced:
@@ -240,7 +255,7 @@ def _padded(
 
 @operator("aten.upsample_nearest1d")
 def upsample(
-    context: Context, input: Any, output_size: Any = None, scale_factors: Any = None,  # noqa: A002
+    context: Context, input: Any, output_size: Any = None, scale_factors: Any = None,
     scales: Any = None,
 ) -> Any:  # fmt: skip
     tensor = floats(input)
@@ -251,6 +266,3 @@ def upsample(
         raise RefusedError(f"by {times}, which is not whole")
     layer = UpSampling1D(int(times))
     return _windowed(context, tensor, layer, None, tensor.sizes[-1] * int(times))
-
-
-__all__ = ["Cropping1D", "np"]
