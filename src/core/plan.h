@@ -344,7 +344,7 @@ bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, s
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
-extern const sc_op sc_op_positions, sc_op_row_lengths; /* places.c */
+extern const sc_op sc_op_positions; /* places.c */
 extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */

@@ -317,11 +317,13 @@ _MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it: ids pass through them too.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
 # Ops that read ids as well as numbers.
-_ANY_DTYPE = _VIEWS | {"compare", "constant", "positions", "row_lengths"}
+_ANY_DTYPE = _VIEWS | {"compare", "constant", "positions"}
 # How many axes the first result of an op has, and how many more than its first input; the ops that
 # are not here give as many as they take.
 _RANKS = {
-    "positions": 2, "row_lengths": 2, "flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2, "stack": 3}
+    "positions": 2, "flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2,
+    "stack": 3,
+}  # fmt: skip
 _MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
 
 

@@ -1,7 +1,7 @@
 """`load`: a model from a file, whichever kind its content says it is.
 
-Our own model files are read by the core, Keras's HDF5 by importers/keras.py. Every other kind that
-is known is refused with what to do instead.
+Our own model files are read by the core, Keras's and torch's by importers/keras and importers/torch.
+Every other kind that is known is refused with what to do instead.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from ._binding import read_model_file
@@ -19,6 +20,9 @@ from .model import Model, checked_options, from_graph
 __all__ = ["load"]
 
 _MOST_HEADER = 16 << 20  # bytes of a safetensors header that are read for a better message
+_HEAD = 64  # bytes by which kinds of files are told apart
+_EXPORTED = ("/archive_format", "serialized_exported_program.json")
+_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -30,9 +34,11 @@ def load(
     precision: str = "float32",
     mmap: bool = False,
 ) -> Model:
-    """Load a model: a file that `Model.save` wrote, or a whole Keras model in HDF5 (.h5).
+    """Load a model: a file of `Model.save`, a whole Keras model, or an exported PyTorch one.
 
-    The kind of file follows from its content, never from its name.
+    The kind of file follows from its content, never from its name: what `Model.save` wrote
+    (safetensors), Keras's .h5 and .keras, torch.export's .pt2, and a module that torch.save pickled
+    whole, if it is one of torch's own or an nn.Sequential of these.
 
     Parameters
     ----------
@@ -60,14 +66,13 @@ def load(
     name = os.fspath(path)
     _check_regular(name)
     with open(name, "rb") as file:
-        head = file.read(8)
-        is_hdf5 = head == _HDF5 or _has_user_block(file)
-    if is_hdf5 or _is_archive(name, head):
-        from .importers.keras import load_archive, load_h5  # imported on first use
-
+        head = file.read(_HEAD)
+        is_hdf5 = head.startswith(_HDF5) or _has_user_block(file)
+    load_foreign = _loader(name, head, is_hdf5)
+    if load_foreign is not None:
         if mmap:
             raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
-        model = load_h5(path) if is_hdf5 else load_archive(path)
+        model = load_foreign(path)
         if checked_isa is None and checked_threads is None:
             return model
         return model.with_options(isa=checked_isa, threads=checked_threads)
@@ -102,7 +107,7 @@ def _check_regular(name: str) -> None:
 
 def _lacks_graph(name: str, head: bytes) -> bool:
     """Tell whether a file that is no model is safetensors all the same, with weights alone."""
-    size = int.from_bytes(head, "little")
+    size = int.from_bytes(head[:8], "little")
     if not 2 <= size <= _MOST_HEADER:
         return False
     with open(name, "rb") as file:
@@ -123,39 +128,55 @@ def _has_user_block(file: Any) -> bool:
     return False
 
 
-def _is_archive(name: str, head: bytes) -> bool:
-    """Tell whether a file is Keras's archive."""
-    if not head.startswith(b"PK"):
-        return False
+def _loader(name: str, head: bytes, is_hdf5: bool) -> Callable[..., Model] | None:
+    """Return what loads a file of another framework, imported on first use; None if nothing does.
+
+    Raises
+    ------
+    ModelFileError
+        A zip archive that is damaged, or of nobody's.
+    """
+    if is_hdf5:
+        from .importers.keras import load_h5
+
+        return load_h5
+    members = _members(name) if head.startswith(b"PK") else []
+    if "config.json" in members:
+        from .importers.keras import load_archive
+
+        return load_archive
+    if any(member.endswith(_EXPORTED) for member in members):
+        from .importers.torch import load_pt2
+
+        return load_pt2
+    pickled = any(member.endswith("data.pkl") for member in members)
+    if pickled or head.startswith(_LEGACY_TORCH):
+        from .importers.torch import load_module
+
+        return load_module
+    if members:
+        raise ModelFileError(
+            f"{name}: a zip archive that holds no model (read_weights reads .npz)"
+        )
+    return None
+
+
+def _members(name: str) -> list[str]:
     import zipfile  # takes a tenth of the time in which all of seqcore is imported
 
     try:
         with zipfile.ZipFile(name) as archive:
-            return "config.json" in archive.namelist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError):
-        return False
+            return archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
 
 
 def _refuse_foreign(name: str, head: bytes) -> None:
     """Tell the user of a known kind of file what to do with it instead."""
-    if head.startswith(b"PK"):
-        import zipfile  # takes a tenth of the time in which all of seqcore is imported
-
-        try:
-            with zipfile.ZipFile(name) as archive:
-                members = archive.namelist()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
-            raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
-        if any(member.endswith("data.pkl") for member in members):
-            head = b"\x80"
-        else:
-            raise ModelFileError(
-                f"{name}: a zip archive that holds no model (read_weights reads .npz)"
-            )
     if head.startswith(b"\x80"):
         raise ModelFileError(
-            f"{name}: a torch checkpoint holds weights and no network; use read_weights and, for "
-            "example, LSTM.from_torch(weights, prefix)"
+            f"{name}: a pickle, which may hold weights and holds no network; use read_weights and, "
+            "for example, LSTM.from_torch(weights, prefix)"
         )
     if head.startswith(b"\x93NUMPY"):
         raise ModelFileError(f"{name}: a NumPy array, not a model")

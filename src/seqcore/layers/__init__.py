@@ -41,7 +41,7 @@ from .norms import (
     UnitNormalization,
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .places import Positions, RowLengths
+from .places import Positions
 from .shapes import Flatten, GetItem, Permute, Rearrange, RepeatVector, Reshape, UpSampling1D
 from .stacks import (
     RNN,
@@ -133,7 +133,6 @@ __all__ = [
     "RecurrentStack",
     "Reduce",
     "RepeatVector",
-    "RowLengths",
     "Rescaling",
     "Reshape",
     "SeparableConv1D",

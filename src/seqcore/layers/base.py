@@ -170,7 +170,7 @@ class Input(Symbol):
     ----------
     shape : tuple of (int or None)
         Without the batch: ``(None, 64)`` for sequences of 64 features of any length, ``(None,)``
-        for token ids.
+        for token ids, ``()`` for one number a row.
     dtype : "float32", "int64" or "int32"
         Integers are token ids; both kinds are int64 inside.
     name : str, optional
@@ -195,9 +195,9 @@ class Input(Symbol):
         self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None
     ) -> None:
         super().__init__(None)
-        if not isinstance(shape, (tuple, list)) or not 1 <= len(shape) < _MAX_RANK:
+        if not isinstance(shape, (tuple, list)) or not len(shape) < _MAX_RANK:
             raise OptionError(
-                f"Input: shape is a tuple of 1 to {_MAX_RANK - 1} sizes, without the batch; "
+                f"Input: shape is a tuple of 0 to {_MAX_RANK - 1} sizes, without the batch; "
                 f"found {shape!r}"
             )
         self.shape: Shape = tuple(

@@ -272,14 +272,18 @@ class TimeDistributed(Layer):
                 f"{self.label}: a mask of its frames reaches it, and {self.layer.label} would read "
                 "it as one of its own frames"
             )
-        return [self._folded(graph, site, x, None)]
+        return self._folded(graph, site, x, None)
 
-    def _folded(self, graph: GraphBuilder, site: Site, x: Value, mask: Mask | None) -> Value:
+    def _folded(self, graph: GraphBuilder, site: Site, x: Value, mask: Mask | None) -> list[Value]:
         """Apply the layer to every frame as a row of its own, with the mask that it has there."""
         inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
         (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
-        (y,) = self.layer.apply(graph, inside, [replace(folded, mask=mask)])
-        return graph.node("unfold", site, [y, x])[0]
+        made = self.layer.apply(graph, inside, [replace(folded, mask=mask)])
+        names = [site.value, *(f"{site.value}:{index}" for index in range(1, len(made)))]
+        return [
+            graph.node("unfold", site, [y, x], outputs=[name])[0]
+            for y, name in zip(made, names, strict=True)
+        ]
 
     @staticmethod
     def _masked_inside(x: Value) -> bool:
@@ -292,7 +296,7 @@ class TimeDistributed(Layer):
         assert mask is not None
         name = f"{site.value}:mask"
         (folded,) = graph.node("fold", site, [mask], outputs=[name], time="gone")
-        return [self._folded(graph, site, x, Mask("value", (folded.name,)))]
+        return self._folded(graph, site, x, Mask("value", (folded.name,)))
 
     def mask(self, inputs: Sequence[Value]) -> Mask | None:
         # Keras 3 hands on a mask of frames of frames, which nothing behind it can read.

@@ -34,7 +34,7 @@ from .merges import (
     unary,
 )
 from .norms import affine, clipped_relu, normalize, prelu, softmax
-from .places import positions, row_lengths
+from .places import positions
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import (
     concat,
@@ -91,7 +91,7 @@ WITH_LENGTHS = frozenset((
     "global_max_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
     "attention",
-    "reshape", "slice", "index", "reduce", "row_lengths",
+    "reshape", "slice", "index", "reduce",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {

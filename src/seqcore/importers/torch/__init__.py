@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import OptionError, UnsupportedLayerError
+from ...errors import ModelFileError, OptionError, UnsupportedLayerError
 from ...model import Model
 from .graph import model_of
 from .modules import from_tree
@@ -95,7 +95,11 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
     from .live import export_program  # it imports torch, whose user has it
 
     args, kwargs = _arguments(example_input)
-    return model_of(export_program(module, args, kwargs), name)
+    try:
+        return model_of(export_program(module, args, kwargs), name)
+    except UnsupportedLayerError:
+        # What divides by the number of features, say, needs it to be a number.
+        return model_of(export_program(module, args, kwargs, features_vary=False), name)
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -148,12 +152,26 @@ def load_module(path: str | os.PathLike[str]) -> Model:
         Its forward is code, which a file does not hold; or listing every module that is not
         supported.
     ModelFileError
-        The file is damaged or hostile, or holds no module.
+        The file is damaged or hostile, or holds weights and no module; then it says which.
     """
     from ...formats.torch_modules import read_module
 
-    tree = read_module(path)
+    name = os.fsdecode(path)
     try:
-        return from_tree(tree, os.fsdecode(path))
-    except UnsupportedLayerError as error:
-        raise error from None
+        tree = read_module(path)
+    except ModelFileError as error:
+        raise ModelFileError(_instead(path, error)) from None
+    return from_tree(tree, name)
+
+
+def _instead(path: str | os.PathLike[str], error: ModelFileError) -> str:
+    """Return what to do with a file of torch that holds no whole module."""
+    from ...formats.weights import read_weights
+    from .described import describe_weights
+
+    weights = read_weights(path)  # a file that cannot be read says so itself
+    parts = "; ".join(describe_weights(weights))
+    return (
+        f"{os.fsdecode(path)}: weights and no network ({error}). Make the layers of what is in it, "
+        f"with weights = read_weights(path): {parts}"
+    )

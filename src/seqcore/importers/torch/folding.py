@@ -278,42 +278,76 @@ FOLDED: Mapping[str, Callable[[dict[str, Any]], Any]] = {
 }  # fmt: skip
 
 
-def _spread(given: Mapping[str, Any], name: str) -> Constant | None:
-    """Return what only changes sizes, and so may take those that vary."""
-    constant = given.get("self")
+# What treats dims alone: the same for an array that has size 1 where it repeats.
+_OF_DIMS = frozenset([
+    "contiguous", "clone", "detach", "alias", "to", "_to_copy", "unsqueeze", "transpose", "permute",
+    "select", "unbind", "lift_fresh_copy", "dropout", "t", "numpy_T", "mT",
+])  # fmt: skip
+_ON_EACH = frozenset(["neg", "abs", "sqrt", "exp", "tanh", "sigmoid", "relu", "logical_not"])
+
+
+def _repeating(name: str, given: Mapping[str, Any]) -> Constant | None:
+    """Return what an operator makes of a constant whose sizes vary; None if it is another one."""
+    constant = given.get("self", given.get("input"))
     if not isinstance(constant, Constant):
         return None
-    if name in ("expand", "expand_as", "broadcast_to"):
-        sizes = list(given["size"] if "size" in given else given["other"].sizes)
-        more = len(sizes) - len(constant.sizes)
-        own = [1] * more + list(constant.sizes)
-        wanted = [o if s == -1 else s for s, o in zip(sizes, own, strict=True)]
-        array = constant.array.reshape([1] * more + list(constant.array.shape))
-        return Constant(array, tuple(wanted), None)
-    known = all(isinstance(size, int) for size in constant.sizes)
-    if name in ("view", "reshape") and (constant.array.size == 1 or not known):
+    if name in ("expand", "expand_as", "broadcast_to", "repeat", "tile"):
+        return _expanded(constant, name, given)
+    if all(isinstance(size, int) for size in constant.sizes):
+        return None
+    if name in ("view", "reshape", "_unsafe_view") and constant.array.size == 1:
         sizes = list(given.get("size", given.get("shape", [])))
         if -1 in sizes:
             left = divided(product(constant.sizes), product(s for s in sizes if s != -1))
             sizes = [left if s == -1 else s for s in sizes]
-        if constant.array.size == 1 and None not in sizes:
-            return Constant(constant.array.reshape([1] * len(sizes)), tuple(sizes))
-    if constant.array.size == 1 and name in ("unsqueeze", "transpose", "select", "contiguous"):
-        return _one_number(constant, name, given)
-    return None
+        return Constant(constant.array.reshape([1] * len(sizes)), tuple(sizes))
+    if name in _ON_EACH:
+        return Constant(FOLDED[name]({"self": constant.array}).array, constant.sizes)
+    if name not in _OF_DIMS or (
+        name in ("select", "unbind") and constant.array.shape[given.get("dim", 0)] == 1
+    ):
+        return None
+    made = FOLDED[name]({**given, "self": constant.array})
+    sizes = _sizes_behind(name, given, constant.sizes)
+    if isinstance(made, tuple):
+        return tuple(Constant(each.array, sizes) for each in made)  # type: ignore[return-value]
+    return Constant(made.array, sizes)
 
 
-def _one_number(constant: Constant, name: str, given: Mapping[str, Any]) -> Constant:
-    """Return a constant of one number everywhere, in another shape."""
-    sizes = list(constant.sizes)
+def _sizes_behind(
+    name: str, given: Mapping[str, Any], sizes: tuple[AnySize, ...]
+) -> tuple[AnySize, ...]:
+    left = list(sizes)
     if name == "unsqueeze":
-        sizes.insert(given["dim"] % (len(sizes) + 1), 1)
+        left.insert(given["dim"] % (len(left) + 1), 1)
     elif name == "transpose":
         a, b = given["dim0"], given["dim1"]
-        sizes[a], sizes[b] = sizes[b], sizes[a]
-    elif name == "select":
-        del sizes[given["dim"]]
-    return Constant(constant.array.reshape([1] * len(sizes)), tuple(sizes))
+        left[a], left[b] = left[b], left[a]
+    elif name == "permute":
+        left = [left[d] for d in given["dims"]]
+    elif name in ("select", "unbind"):
+        del left[given.get("dim", 0)]
+    elif name in ("t", "numpy_T", "mT"):
+        left[-2:] = left[:-3:-1]
+    return tuple(left)
+
+
+def _expanded(constant: Constant, name: str, given: Mapping[str, Any]) -> Constant | None:
+    """Return a constant with sizes of 1 repeated, which costs nothing."""
+    if name in ("repeat", "tile"):
+        times = list(given.get("repeats", given.get("dims", [])))
+        more = len(times) - len(constant.sizes)
+        own = [1] * more + list(constant.sizes)
+        if any(s != 1 and t != 1 for s, t in zip(own, times, strict=True)):
+            return None
+        sizes = [t if s == 1 else s for s, t in zip(own, times, strict=True)]
+    else:
+        wanted = list(given["size"] if "size" in given else given["other"].sizes)
+        more = len(wanted) - len(constant.sizes)
+        own = [1] * more + list(constant.sizes)
+        sizes = [o if s == -1 else s for s, o in zip(wanted, own, strict=True)]
+    array = constant.array.reshape([1] * more + list(constant.array.shape))
+    return Constant(array, tuple(sizes))
 
 
 def fold(name: str, given: Mapping[str, Any]) -> Any:
@@ -324,9 +358,9 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
     RefusedError
         It is known, and these arguments are not.
     """
-    spread = _spread(given, name)
-    if spread is not None:
-        return spread
+    repeating = _repeating(name, given)
+    if repeating is not None:
+        return repeating
     if name not in FOLDED:
         return NotImplemented
     arrays = {key: _arrays(value) for key, value in given.items()}
@@ -338,8 +372,9 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
 
 def _arrays(value: Any) -> Any:
     if isinstance(value, Constant):
-        if product(value.sizes) > _MOST_ELEMENTS if value.array.size == 1 else False:
-            raise RefusedError("of too many elements")
+        total = product(value.sizes)
+        if not isinstance(total, int) or total > max(_MOST_ELEMENTS, value.array.size):
+            raise RefusedError("of a size that varies, or of too many elements")
         return value.full()
     if isinstance(value, list):
         return [_arrays(each) for each in value]

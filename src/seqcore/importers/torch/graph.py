@@ -15,10 +15,11 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
+from ...errors import GraphError, ModelFileError, SeqcoreError, ShapeError, UnsupportedLayerError
 from ...formats.torch_programs import Node, Program, ProgramInput, Ref
-from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, RowLengths, Symbol
+from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Rearrange, Symbol
 from ...model import Model
+from ...layers.shapes import reshape
 from .folding import fold, made_of_sizes
 from .operators import OPERATORS
 from .sizes import AnySize, Size, quotient, symbol
@@ -90,7 +91,7 @@ class _Rows:
 
 _UNKNOWN = _Unknown()
 
-# Of sizes. Comparisons of sizes are what torch asserts when it runs.
+# Of sizes.
 _ON_SIZES: Mapping[str, Callable[..., Any]] = {
     "mul": lambda a, b: a * b, "add": lambda a, b: a + b, "sub": lambda a, b: a - b,
     "floordiv": quotient, "neg": lambda a: -a, "pos": lambda a: a, "index": lambda a: a,
@@ -99,11 +100,12 @@ _ON_SIZES: Mapping[str, Callable[..., Any]] = {
     "sym_max": max, "sym_min": min, "sym_float": float, "sym_int": int, "mod": python.mod,
     "to_node": lambda a: a,
 }  # fmt: skip
+# What torch asserts when it runs, and comparisons of sizes, which lead to nothing else.
 _ASSERTS = frozenset([
-    "_assert_scalar", "_assert_tensor_metadata", "sym_constrain_range", "_assert_async",
-    "sym_constrain_range_for_size", "ge", "le", "gt", "lt", "eq", "ne", "and_", "or_", "sym_not",
-    "not_", "_check",
+    "_assert_scalar", "_assert_tensor_metadata", "_assert_async", "sym_constrain_range",
+    "sym_constrain_range_for_size", "_check",
 ])  # fmt: skip
+_OF_SIZES = frozenset(["ge", "le", "gt", "lt", "eq", "ne", "and_", "or_", "sym_not", "not_"])
 
 
 def _exactly(a: Any, b: Any) -> Any:
@@ -154,30 +156,19 @@ class _Reader:
         except RefusedError as error:
             self.offenders.append(("forward", f"what it returns: {error}"))
             return None
-        return Model(self.inputs, outputs)
+        try:
+            return Model(self.inputs, outputs)
+        except (GraphError, ShapeError) as error:
+            self.offenders.append(("forward", str(error)))
+            return None
 
     # ---- Inputs and outputs ----
 
     def _read_inputs(self) -> None:
         for name, array in self.program.constants.items():
             self.values[name] = Constant.of(array, self.program.paths.get(name))
-        lengths = [each for each in self.program.inputs if self._is_lengths(each)]
         for each in self.program.inputs:
-            if each.dtype is None:
-                self.values[each.name] = each.value
-            elif each not in lengths:
-                self.values[each.name] = self._input(each)
-        for each in lengths:
-            self.values[each.name] = self._lengths(each)
-
-    def _is_lengths(self, given: ProgramInput) -> bool:
-        """Tell whether an input is the lengths of another one: whole numbers (B,), so used."""
-        return (
-            given.dtype in ("int64", "int32")
-            and len(given.shape) == 1
-            and self.guess[given.name] == 0
-            and _leads_to(self.program, given.name, "seqcore.ragged")
-        )
+            self.values[each.name] = each.value if each.dtype is None else self._input(each)
 
     def _input(self, given: ProgramInput) -> Traced:
         whole = given.dtype in ("int64", "int32", "int16", "int8", "uint8")
@@ -187,31 +178,20 @@ class _Reader:
         axes = [Axis(_size(size)) for k, size in enumerate(given.shape) if k != place]
         shape = [axis.size if isinstance(axis.size, int) else None for axis in axes]
         kind = "int64" if whole else "float32"
-        if not shape:
-            raise RefusedError(f"input {given.name!r} has no axis but the batch")
         source = Input(shape, kind, given.name, batch_axis=1 if place == 1 else 0)
         self.inputs.append(source)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
-        dims = [(axis,) for axis in axes]
+        if not axes:  # values here have two axes at least
+            symbol, axes = Rearrange([reshape(1, [1])])(symbol), [Axis(1)]
+            dims: list[tuple[Axis, ...]] = []
+        else:
+            dims = [(axis,) for axis in axes]
         if place is not None:
             dims.insert(place, (self.batch,))
         dtype = "bool" if given.dtype == "bool" else kind
         made = Traced(symbol, (self.batch, *axes), tuple(dims), dtype)
         self._hold(made)
         return made
-
-    def _lengths(self, given: ProgramInput) -> Traced:
-        """Make lengths a property of the first sequence: `lengths=` at a call, no input."""
-        for name, tensor in self.values.items():
-            ranked = isinstance(tensor, Traced) and name in self.guess
-            if ranked and len(tensor.axes) >= (2 if tensor.dtype == "int64" else 3):
-                bare, lengths = RowLengths()(tensor.symbol)
-                made = Traced(bare, tensor.axes, tensor.dims, tensor.dtype)
-                self.values[name] = made
-                self.holders = {size: made if held is tensor else held
-                                for size, held in self.holders.items()}  # fmt: skip
-                return Traced(lengths, (self.batch, Axis(1)), ((self.batch,),))
-        raise RefusedError(f"input {given.name!r} has lengths of no sequence")
 
     def _output(self, ref: Any) -> Symbol:
         tensor = self.values[ref.name] if isinstance(ref, Ref) else ref
@@ -238,7 +218,7 @@ class _Reader:
             given = {key: self._value(value) for key, value in node.arguments.items()}
             if _has(given, _Unknown):
                 made: Any = _UNKNOWN
-            elif name in _ASSERTS and not _has(given, Traced):
+            elif name in _ASSERTS or (name in _OF_SIZES and not _has(given, (Traced, Constant))):
                 made = None
             else:
                 made = self._made(node, name, given)
@@ -390,7 +370,7 @@ def _size(size: int | str) -> AnySize:
     return symbol(size) if isinstance(size, str) else size
 
 
-def _has(given: Any, kind: type) -> bool:
+def _has(given: Any, kind: type | tuple[type, ...]) -> bool:
     """Tell whether there is a value of a kind among arguments."""
     if isinstance(given, dict):
         return any(_has(value, kind) for value in given.values())
@@ -413,17 +393,6 @@ def _used(program: Program) -> set[str]:
     for node in program.nodes:
         names.update(_refs(list(node.arguments.values())))
     return names
-
-
-def _leads_to(program: Program, name: str, target: str) -> bool:
-    """Tell whether an input gets to an operator by nothing but conversions and arithmetic."""
-    reached = {name}
-    for node in program.nodes:
-        if any(ref in reached for ref in _refs(list(node.arguments.values()))):
-            if node.target.startswith(target):
-                return True
-            reached.update(each for each in node.outputs if isinstance(each, str))
-    return False
 
 
 def _read_later(program: Program, node: Node, name: str) -> bool:

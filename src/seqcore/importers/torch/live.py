@@ -40,7 +40,11 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def export_program(
-    module: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None = None
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    features_vary: bool = True,
 ) -> Program:
     """Make a program of a module by running it once on stand-ins of example inputs.
 
@@ -52,6 +56,8 @@ def export_program(
         Of ``forward``. Of tensors only shape and dtype matter. Every size may vary in the program
         unless the module fixes it; what is no tensor is fixed. An example of one row or of one step
         is repeated, since torch takes sizes of 1 to be fixed.
+    features_vary : bool
+        Whether the last axis of a tensor of floats may vary too.
 
     Returns
     -------
@@ -76,7 +82,9 @@ def export_program(
             packed = PackedSequences()
             try:
                 with packed:
-                    exported = _export(torch, module, some_args, some_kwargs, dynamic)
+                    exported = _export(
+                        torch, module, some_args, some_kwargs, dynamic, features_vary
+                    )
                 saved = io.BytesIO()
                 torch.export.save(exported, saved)
             # Of every kind: torch.export's own, and whatever forward raises.
@@ -183,14 +191,22 @@ def _repeated(torch: Any, leaf: Any, place: int, way: tuple[tuple[int, ...], ...
 
 
 def _export(
-    torch: Any, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: bool
+    torch: Any,
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    dynamic: bool,
+    features_vary: bool,
 ) -> Any:
     shapes = None
     if dynamic:
         collection = torch.export.ShapesCollection()
         for tensor in torch.utils._pytree.tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor) and tensor.dim():
-                collection[tensor] = dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO)
+                fixed = tensor.dim() > 1 and tensor.is_floating_point() and not features_vary
+                collection[tensor] = dict.fromkeys(
+                    range(tensor.dim() - fixed), torch.export.Dim.AUTO
+                )
         shapes = collection.dynamic_shapes(module, args, kwargs)
     exported = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     # How arguments and results nest is not wanted, and not every class of them can be saved.

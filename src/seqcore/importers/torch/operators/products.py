@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ....layers import Dense, Embedding, MatMul
+from ....layers import Cast, Dense, Embedding, MatMul
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
 from .elementwise import add, chosen, compare, multiply
 from .shapes import permute, transpose, unsqueeze
@@ -213,8 +213,10 @@ def embedding(
 ) -> Any:  # fmt: skip
     del padding_idx, scale_grad_by_freq, sparse  # they matter in training alone
     tensor = traced(indices)
-    if not isinstance(weight, Constant) or tensor.dtype != "int64":
-        raise RefusedError("of a table or of ids that are none")
+    if not isinstance(weight, Constant):
+        raise RefusedError("of a table that varies")
+    if tensor.dtype != "int64":  # numbers that are whole, such as places
+        tensor = Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
     numbers = weight.full()
     layer = context.once(
         (id(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
