@@ -25,6 +25,7 @@ class Parts:
         self.made = 0
         self.stacked: dict[str, Any] | None = None  # an input of states, as torch has them
         self.members: dict[str, int] = {}  # of each stack
+        self.turned: dict[str, Value] = {}  # what the values are whose batch is axis 1
 
     def name(self) -> str:
         self.made += 1

@@ -10,6 +10,7 @@ arithmetic.py   Unary, Reduce
 merges.py       several values into one
 attention.py    attention, of one head and of several
 shapes.py       moving values
+indices.py      ArgMax, TopK, Cast
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
@@ -27,6 +28,7 @@ from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
+from .indices import ArgMax, Cast, TopK
 from .masking import Masking
 from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
 from .norms import (
@@ -39,7 +41,16 @@ from .norms import (
     UnitNormalization,
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
+from .shapes import (
+    BatchFirst,
+    BatchSecond,
+    Flatten,
+    GetItem,
+    Permute,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+)
 from .stacks import (
     RNN,
     Cell,
@@ -78,11 +89,15 @@ __all__ = [
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
+    "ArgMax",
     "Attention",
     "Average",
     "AveragePooling1D",
+    "BatchFirst",
     "BatchNormalization",
+    "BatchSecond",
     "Bidirectional",
+    "Cast",
     "Cell",
     "Composite",
     "Concatenate",
@@ -139,6 +154,7 @@ __all__ = [
     "Symbol",
     "ThresholdedReLU",
     "TimeDistributed",
+    "TopK",
     "Unary",
     "UnitNormalization",
     "UpSampling1D",
