@@ -213,9 +213,9 @@ SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, co
 /* ---- Steps: sequences whose frames arrive one at a time ------------------------------------------- */
 
 /* What a step of a plan takes and gives. Its inputs are the plan's without lengths, masks and initial states, and without the time axis:
- * (rows, features) for (batch, time, features) or (time, batch, features), (rows,) for ids (batch, time); an input that has no time axis, or a single
- * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they
- * have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.
+ * (rows, features) for (batch, time, features) or (time, batch, features), (rows,) for ids (batch, time); an input that has
+ * no time axis, or a single frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's,
+ * without the time axis where they have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.
  *
  * The state between two steps is a list of float32 arrays (rows, ...) in the order of the graph: h and c of a recurrent layer,
  * (rows, units), and the last frames of a convolution, (rows, frames, channels), oldest first. An array's name is the layer's,

@@ -24,8 +24,8 @@ static inline void sc_call_finish(const sc_call *call)
     sc_threads_release(call->claimed);
 }
 
-/* Executes the call. Fails for want of memory, before anything is computed; or for an id that a node made and that is no row of
- * its table: then the outputs, and the states of a step, are undefined. */
+/* Executes the call. Fails for want of memory, before anything is computed; or for an id that a node made and that is no
+ * row of its table: then the outputs, and the states of a step, are undefined. */
 sc_status sc_call_execute(sc_call *call, sc_error *error);
 
 /* Whether two pieces of memory share a byte. */

@@ -190,7 +190,8 @@ static const char *unfit(const sc_plan *plan, const sc_node *node, const sc_valu
     if (value->kind == SC_LENGTHS || (value->dtype == SC_I64 && value->dtype != wanted && !op->view)) {
         return "integers";
     }
-    if ((value->kind == SC_STATE && !state) || (value->kind == SC_MASK && !mask) || (value->dtype != wanted && !op->view)) {
+    const bool kind = (value->kind == SC_STATE && !state) || (value->kind == SC_MASK && !mask);
+    if (kind || (value->dtype != wanted && !op->view)) {
         return "of a kind that it cannot take";
     }
     return value->batch_axis != op->batch_in ? "of another batch axis than it reads" : NULL;
@@ -446,7 +447,8 @@ static sc_status check_batch_axes(sc_builder *builder)
     for (size_t i = 0; i < plan->n_values; i++) {
         const sc_value *value = &plan->values[i];
         if (value->batch_axis == 1 && value->input == SC_NONE && value->output == SC_NONE) {
-            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1, but is no output of the graph", value->name);
+            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1, but is no output of the graph",
+                           value->name);
         }
     }
     return SC_OK;

@@ -69,7 +69,7 @@ static void report(const sc_node *node, sc_frame *frame, size_t row, int64_t id)
 {
     size_t none = SC_NONE;
     const size_t number = (size_t)(node - frame->plan->nodes);
-    if (atomic_compare_exchange_strong_explicit(&frame->stray->node, &none, number, memory_order_relaxed, memory_order_relaxed)) {
+    if (atomic_compare_exchange_strong(&frame->stray->node, &none, number)) { /* who is first */
         frame->stray->row = row;
         frame->stray->id = id;
     }

@@ -27,8 +27,8 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
             if (d == value->batch_axis) {
                 *batch = *batch == SC_UNKNOWN ? found->shape[d] : *batch;
                 if (found->shape[d] != *batch) {
-                    return sc_fail(error, SC_BAD_SHAPE, "input '%s' has a batch of %zu (axis %zu), the inputs before it have %zu",
-                                   value->name, found->shape[d], d, *batch);
+                    return sc_fail(error, SC_BAD_SHAPE, "input '%s' has a batch of %zu (axis %zu), the inputs before it "
+                                   "have %zu", value->name, found->shape[d], d, *batch);
                 }
             } else if (expected->dim[d] != SC_UNKNOWN && expected->dim[d] != found->shape[d]) {
                 return sc_fail(error, SC_BAD_SHAPE, "input '%s' must have size %zu in axis %zu, found %zu", value->name,

@@ -135,7 +135,8 @@ static void repeat_run(const sc_node *node, sc_frame *frame)
 {
     const repeat_params *p = node->params;
     const sc_shape *in = sc_in_shape(node, frame, 0);
-    const size_t runs = sc_runs_before(frame, in, p->axis + 1), n = sc_shape_size(in, p->axis + 1) * sc_in_bytes(node, frame);
+    const size_t runs = sc_runs_before(frame, in, p->axis + 1);
+    const size_t n = sc_shape_size(in, p->axis + 1) * sc_in_bytes(node, frame); /* bytes of a slice */
     const char *x = frame->data[node->inputs[0]];
     char *y = frame->data[node->outputs[0]];
     for (size_t i = 0; i < runs; i++, x += n) {
@@ -342,11 +343,14 @@ static void index_run(const sc_node *node, sc_frame *frame)
 
 /* ---- The ops ------------------------------------------------------------------------------------------------------ */
 
-const sc_op sc_op_permute = {.name = "permute", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true, .parse = permute_parse,
-                             .infer = permute_infer, .run = permute_run, .moves = permute_moves};
-const sc_op sc_op_repeat = {.name = "repeat", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true, .maps_lengths = true,
-                            .parse = repeat_parse, .infer = repeat_infer, .run = repeat_run, .moves = repeat_moves};
-const sc_op sc_op_slice = {.name = "slice", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true, .maps_lengths = true,
-                           .parse = slice_parse, .infer = slice_infer, .run = slice_run, .moves = slice_moves};
-const sc_op sc_op_index = {.name = "index", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true, .parse = index_parse,
-                           .infer = index_infer, .pack = index_pack, .run = index_run, .moves = index_moves};
+const sc_op sc_op_permute = {.name = "permute", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                             .parse = permute_parse, .infer = permute_infer, .run = permute_run, .moves = permute_moves};
+const sc_op sc_op_repeat = {.name = "repeat", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                            .maps_lengths = true, .parse = repeat_parse, .infer = repeat_infer, .run = repeat_run,
+                            .moves = repeat_moves};
+const sc_op sc_op_slice = {.name = "slice", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                           .maps_lengths = true, .parse = slice_parse, .infer = slice_infer, .run = slice_run,
+                           .moves = slice_moves};
+const sc_op sc_op_index = {.name = "index", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                           .parse = index_parse, .infer = index_infer, .pack = index_pack, .run = index_run,
+                           .moves = index_moves};

@@ -73,7 +73,8 @@ static void survey_inputs(survey *s)
     bool longer = false;
     for (size_t i = 0; i < s->plan->n_inputs; i++) {
         const size_t value = s->plan->inputs[i];
-        longer = longer || (has_time(s->plan, value) && s->plan->shapes[value].dim[sc_time_axis(&s->plan->values[value])] != 1);
+        const size_t time = sc_time_axis(&s->plan->values[value]);
+        longer = longer || (has_time(s->plan, value) && s->plan->shapes[value].dim[time] != 1);
     }
     for (size_t i = 0; i < s->plan->n_inputs; i++) {
         const size_t value = s->plan->inputs[i], time = sc_time_axis(&s->plan->values[value]);

@@ -298,6 +298,7 @@ cdef class Plan:
         cdef size_t i
         cdef int d
         cdef cnp.ndarray array
+        cdef int typenum
         cdef cnp.npy_intp dims[6]
         cdef double *times = NULL
         if seconds is not None:
@@ -326,7 +327,8 @@ cdef class Plan:
                 for i in range(self.n_outputs):
                     for d in range(<int>results[i].rank):
                         dims[d] = results[i].shape[d]
-                    array = cnp.PyArray_EMPTY(<int>results[i].rank, dims, type_of(sc_plan_output_dtype(self.plan, i)), 0)
+                    typenum = type_of(sc_plan_output_dtype(self.plan, i))
+                    array = cnp.PyArray_EMPTY(<int>results[i].rank, dims, typenum, 0)
                     results[i].data = cnp.PyArray_DATA(array)
                     out.append(array)
             else:

@@ -75,7 +75,7 @@ cdef class Steps:
     cdef bint gives(self, out) noexcept:
         """Whether the core can write the only output there."""
         return (type(out) is cnp.ndarray and cnp.PyArray_TYPE(<cnp.ndarray>out) == self.type_out
-            and cnp.PyArray_ISCARRAY(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) <= SC_MAX_RANK)
+                and cnp.PyArray_ISCARRAY(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) <= SC_MAX_RANK)
 
 
 cdef class _Arrays:
@@ -142,13 +142,12 @@ cdef class StreamCore:
         ----------
         x : array_like
             (batch, features) floats or (batch,) ids: an input of the model without its time axis, also where that
-            stands before the batch. An input that has
-            none is given whole at every step.
+            stands before the batch. An input that has none is given whole at every step.
         *others : array_like
             The model's further inputs.
         out : ndarray, or tuple of them, optional
-            Where results go: C-contiguous, of exactly the dtype and the shape, overlapping no input. With it, and arrays that
-            need no conversion, a step allocates nothing.
+            Where results go: C-contiguous, of exactly the dtype and the shape, overlapping no input. With it, and
+            arrays that need no conversion, a step allocates nothing.
 
         Returns
         -------
