@@ -37,6 +37,7 @@ def check_graph(graph: RandomGraph, isa: str, **options: Any) -> None:
     batch = int(rng.choice([1, 2, 3, 9, 50]))
     data = [spec for spec in graph.inputs if spec["kind"] == "data"]
     given = {spec["name"]: draw_data(rng, spec, batch, TIME) for spec in data}
+    turned = {spec["name"] for spec in data if spec.get("batch_axis")}
     steps = graph.plan(isa=isa, **options)
     stream = stream_of(steps, batch)
     for t in range(TIME):
@@ -46,16 +47,21 @@ def check_graph(graph: RandomGraph, isa: str, **options: Any) -> None:
                 stream.load_state(before.save_state())
             else:
                 stream.state = before.state
-        so_far = {name: np.ascontiguousarray(x[:, : t + 1]) for name, x in given.items()}
+        so_far = {
+            name: np.ascontiguousarray(x[: t + 1] if name in turned else x[:, : t + 1])
+            for name, x in given.items()
+        }
         expected = [
-            y[:, t] if y.ndim > len(port.shape) else y
-            for y, port in zip(
+            (y[t] if output.kind == "turned" else y[:, t]) if y.ndim > len(port.shape) else y
+            for y, output, port in zip(
                 plan.run([so_far.get(spec["name"]) for spec in graph.inputs]),
+                graph.outputs,
                 stream.steps.outputs,
                 strict=True,
             )
         ]
-        actual = tuple(listed(stream.step(*(x[:, t] for x in given.values()))))
+        frame = [x[t] if name in turned else x[:, t] for name, x in given.items()]
+        actual = tuple(listed(stream.step(*frame)))
         same_bits(actual, tuple(expected), f"seed {graph.seed}, frame {t}")
 
 

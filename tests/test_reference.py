@@ -372,8 +372,8 @@ def bidirectional_graph():
         "inputs": [
             {"name": "x", "kind": "data", "dtype": "float32", "shape": [None, IN]},
             {"name": "x:lengths", "kind": "lengths", "of": "x"},
-            {"name": "h0", "kind": "state", "shape": [H]},
-            {"name": "c0", "kind": "state", "shape": [H]},
+            {"name": "h0", "kind": "state", "shape": [2, H], "batch_axis": 1},
+            {"name": "c0", "kind": "state", "shape": [2, H], "batch_axis": 1},
         ],
         "nodes": nodes,
         "outputs": [

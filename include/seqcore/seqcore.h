@@ -156,6 +156,8 @@ typedef struct sc_array {
 SC_API size_t sc_plan_inputs(const sc_plan *plan);
 SC_API size_t sc_plan_outputs(const sc_plan *plan);
 SC_API sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input);
+/* Nearly always SC_F32; an output of indices is SC_I64, and its memory is of int64_t. */
+SC_API sc_dtype sc_plan_output_dtype(const sc_plan *plan, size_t output);
 /* What an input or an output is. `shape` has SC_UNKNOWN for the batch and for axes whose size a call decides. The name lives as
  * long as the plan. A number past the last is SC_BAD_ARGUMENT. */
 #define SC_UNKNOWN ((size_t)-1)
@@ -211,9 +213,9 @@ SC_API sc_status sc_plan_profile(const sc_plan *plan, const sc_array *inputs, co
 /* ---- Steps: sequences whose frames arrive one at a time ------------------------------------------- */
 
 /* What a step of a plan takes and gives. Its inputs are the plan's without lengths, masks and initial states, and without the time axis:
- * (rows, features) for (batch, time, features), (rows,) for ids (batch, time); an input that has no time axis, or a single
- * frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's, without the time axis where they
- * have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.
+ * (rows, features) for (batch, time, features) or (time, batch, features), (rows,) for ids (batch, time); an input that has
+ * no time axis, or a single frame beside longer inputs, is given whole at every step. Its outputs are all of the plan's,
+ * without the time axis where they have it. Frame t gives what a run over frames 0..t gives at t, bit for bit.
  *
  * The state between two steps is a list of float32 arrays (rows, ...) in the order of the graph: h and c of a recurrent layer,
  * (rows, units), and the last frames of a convolution, (rows, frames, channels), oldest first. An array's name is the layer's,

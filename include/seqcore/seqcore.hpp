@@ -75,9 +75,10 @@ inline sc_status fail(sc_error *error, sc_status status, const char *format, ...
     return status;
 }
 
-inline sc_status wrong_type(const char *input, sc_dtype expected, sc_error *error) noexcept
+inline sc_status wrong_type(const char *what, const std::string &name, sc_dtype expected, sc_error *error) noexcept
 {
-    return fail(error, SC_BAD_ARGUMENT, "input '%s' takes %s", input, expected == SC_F32 ? "float" : "std::int64_t");
+    return fail(error, SC_BAD_ARGUMENT, "%s '%s' takes %s", what, name.c_str(),
+                expected == SC_F32 ? "float" : "std::int64_t");
 }
 
 /* Calls function(&error), which returns an sc_status, and throws what failed. */
@@ -147,7 +148,10 @@ struct Ports {
                         inputs.size(), outputs.size());
         }
         if (inputs[0].dtype != x.dtype()) {
-            return wrong_type(inputs[0].name.c_str(), inputs[0].dtype, error);
+            return wrong_type("input", inputs[0].name, inputs[0].dtype, error);
+        }
+        if (outputs[0].dtype != SC_F32) {
+            return wrong_type("output", outputs[0].name, outputs[0].dtype, error);
         }
         const Shape in = inputs[0].shape.of_rows(rows), out = outputs[0].shape.of_rows(rows);
         if (in.elements() != x.size()) {
@@ -174,11 +178,14 @@ struct Ports {
             Arrays from(in.size()), to(out.size());
             for (std::size_t i = 0; i < in.size(); i++) {
                 if (in[i].dtype() != inputs[i].dtype) {
-                    return wrong_type(inputs[i].name.c_str(), inputs[i].dtype, error);
+                    return wrong_type("input", inputs[i].name, inputs[i].dtype, error);
                 }
                 from[i] = in[i].array();
             }
             for (std::size_t i = 0; i < out.size(); i++) {
+                if (out[i].dtype() != outputs[i].dtype) {
+                    return wrong_type("output", outputs[i].name, outputs[i].dtype, error);
+                }
                 to[i] = out[i].array();
             }
             return step(from.data(), to.data());
@@ -270,11 +277,17 @@ public:
         }
         detail::Arrays out(outputs.size());
         for (std::size_t i = 0; i < outputs.size(); i++) {
+            const sc_dtype expected = sc_plan_output_dtype(get(), i);
+            detail::check([&](sc_error *error) {
+                return outputs[i].dtype() == expected
+                           ? SC_OK
+                           : detail::wrong_type("output", this->outputs()[i].name, expected, error);
+            });
             out[i] = outputs[i].array();
         }
         with(inputs, [&](const sc_array *in, sc_error *error) { return sc_plan_run(get(), in, out.data(), error); });
     }
-    /* Of a plan with one output. */
+    /* Of a plan with one output, of float. */
     std::vector<float> run(Span<const Input> inputs) const
     {
         const std::vector<Shape> shapes = output_shapes(inputs);
@@ -328,7 +341,7 @@ private:
             for (std::size_t i = 0; i < inputs.size(); i++) {
                 in[i] = inputs[i].array();
                 if (in[i].data != nullptr && inputs[i].dtype() != sc_plan_input_dtype(get(), i)) {
-                    return detail::wrong_type(this->inputs()[i].name.c_str(), sc_plan_input_dtype(get(), i), error);
+                    return detail::wrong_type("input", this->inputs()[i].name, sc_plan_input_dtype(get(), i), error);
                 }
             }
             return use(in.data(), error);

@@ -160,8 +160,6 @@ private:
 
 template <class C> View(C &&, Shape) -> View<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>;
 
-using Output = View<float>;
-
 /* What a call reads: float features and states, or std::int64_t ids and lengths. Without memory, an optional input is
  * left out. */
 class Input {
@@ -180,7 +178,20 @@ private:
     sc_dtype dtype_ = SC_F32;
 };
 
-/* The same without its shape, which follows from the model: f(vector), f({1, 2}). */
+/* What a call writes: float, or std::int64_t where the output is of indices. */
+class Output {
+public:
+    Output(const View<float> &view) noexcept : array_(view.array()), dtype_(SC_F32) {}
+    Output(const View<std::int64_t> &view) noexcept : array_(view.array()), dtype_(SC_I64) {}
+    const sc_array &array() const noexcept { return array_; }
+    sc_dtype dtype() const noexcept { return dtype_; }
+
+private:
+    sc_array array_;
+    sc_dtype dtype_;
+};
+
+/* The same as Input without its shape, which follows from the model: f(vector), f({1, 2}). */
 class Elements {
     template <class C>
     using type = std::remove_const_t<std::remove_pointer_t<decltype(std::data(std::declval<C &>()))>>;

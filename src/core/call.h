@@ -24,7 +24,8 @@ static inline void sc_call_finish(const sc_call *call)
     sc_threads_release(call->claimed);
 }
 
-/* Executes the call; fails only for want of memory, before anything is computed. */
+/* Executes the call. Fails for want of memory, before anything is computed; or for an id that a node made and that is no
+ * row of its table: then the outputs, and the states of a step, are undefined. */
 sc_status sc_call_execute(sc_call *call, sc_error *error);
 
 /* Whether two pieces of memory share a byte. */
@@ -32,16 +33,6 @@ static inline bool sc_overlap(const void *a, size_t a_bytes, const void *b, size
 {
     const uintptr_t first = (uintptr_t)a, second = (uintptr_t)b;
     return first < second + b_bytes && second < first + a_bytes;
-}
-
-/* The first id of `count` that is no row of a table of `rows`; `count` when there is none. */
-static inline size_t sc_bad_id(const int64_t *ids, size_t count, size_t rows)
-{
-    size_t i = 0;
-    while (i < count && (uint64_t)ids[i] < rows) { /* negative ones too */
-        i++;
-    }
-    return i;
 }
 
 #endif

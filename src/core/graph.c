@@ -135,8 +135,12 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     plan->shapes[number] = (sc_shape){.rank = 1, .dim = {1}};
     size_t of = SC_NONE;
     status = use_value(builder, plan->values[number].name, sc_json_get(entry, "of"), false, &of);
-    if (status == SC_OK &&
-        (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2 || plan->values[of].batch_axis != 0)) {
+    const bool foreign = status == SC_OK && (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2);
+    if (status == SC_OK && !foreign && kind_number == SC_MASK && plan->values[of].batch_axis != 0) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "mask '%s': '%s' has its batch in axis 1, and masks are of inputs whose "
+                       "batch is axis 0", plan->values[number].name, plan->values[of].name);
+    }
+    if (foreign) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "%s '%s' belong to '%s', which has no time axis", kind->string,
                        plan->values[number].name, plan->values[of].name);
     }
@@ -174,6 +178,26 @@ static sc_status read_lengths(sc_builder *builder, sc_node *node, const sc_json 
     return SC_OK;
 }
 
+/* Why a node cannot read a value as input i; NULL when it can. */
+static const char *unfit(const sc_plan *plan, const sc_node *node, const sc_value *value, size_t i)
+{
+    const sc_op *op = node->op;
+    /* A state may be absent at a call: only those who can do without may read it, and not as a mask. */
+    const bool mask = i < 32 ? op->masks >> i & 1 : op->masks == UINT32_MAX;
+    const bool state = op->states && !mask && (i > 0 || op->batch_in == 1);
+    /* What computes has one dtype. A view reads nothing, and what carries elements takes both, but no mixture. */
+    const sc_dtype wanted = op->carries ? plan->values[node->inputs[0]].dtype : op->ids ? SC_I64 : SC_F32;
+    const bool fits = value->dtype == wanted || op->view || op->any_dtype;
+    if (value->kind == SC_LENGTHS || (value->dtype == SC_I64 && !fits)) {
+        return "integers";
+    }
+    const bool kind = (value->kind == SC_STATE && !state) || (value->kind == SC_MASK && !mask);
+    if (kind || !fits) {
+        return "of a kind that it cannot take";
+    }
+    return value->batch_axis != op->batch_in ? "of another batch axis than it reads" : NULL;
+}
+
 static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_json *entry)
 {
     sc_plan *plan = builder->plan;
@@ -187,7 +211,6 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
     if (node->inputs == NULL) {
         return sc_no_memory(builder);
     }
-    const size_t batch_axis = strcmp(node->op->name, "select") == 0 ? 1 : 0;
     const sc_json *name = names->child;
     for (size_t i = 0; i < node->n_inputs; i++, name = name->next) {
         const sc_status status = use_value(builder, node->layer, name, i >= node->op->min_inputs, &node->inputs[i]);
@@ -195,15 +218,10 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
             return status;
         }
         const sc_value *value = node->inputs[i] != SC_NONE ? &plan->values[node->inputs[i]] : NULL;
-        const bool moves = node->op->view; /* fold and unfold carry ids as well as features */
-        /* A state may be absent at a call: only those who can do without may read it, and not as a mask. */
-        const bool mask = i < 32 ? node->op->masks >> i & 1 : node->op->masks == UINT32_MAX;
-        const bool state = node->op->states && !mask && (i > 0 || batch_axis == 1);
-        const bool needs = value != NULL && value->kind == SC_STATE && !state;
-        if (value != NULL && (value->kind == SC_LENGTHS || needs || (value->kind == SC_MASK && !mask) ||
-                              value->batch_axis != batch_axis || (!moves && !node->op->any_dtype && (value->dtype == SC_I64) != node->op->ids))) {
+        const char *why = value != NULL ? unfit(plan, node, value, i) : NULL;
+        if (why != NULL) {
             return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' is %s", node->layer, node->op->name,
-                           value->name, value->dtype == SC_I64 ? "integers" : "of a kind that it cannot take");
+                           value->name, why);
         }
     }
     return read_lengths(builder, node, entry);
@@ -225,14 +243,16 @@ static sc_status read_node_outputs(sc_builder *builder, sc_node *node, const sc_
             continue;
         }
         if (name->type != SC_JSON_NULL || node->op->outputs == 1) { /* an op of several checks what is wanted */
-            const sc_dtype dtype = node->op->view ? plan->values[node->inputs[0]].dtype : SC_F32;
+            const bool same = i == 0 && (node->op->view || node->op->carries);
+            const sc_dtype own = node->op->gives_ids >> i & 1 ? SC_I64 : SC_F32;
+            const sc_dtype dtype = same ? plan->values[node->inputs[0]].dtype : own;
             const sc_status status = add_value(builder, name, SC_DATA, dtype, &node->outputs[i]);
             if (status != SC_OK) {
                 return status;
             }
             sc_value *value = &plan->values[node->outputs[i]];
             value->producer = number;
-            value->batch_axis = strcmp(node->op->name, "stack") == 0 ? 1 : 0;
+            value->batch_axis = node->op->batch_out;
             if (node->op->view) {
                 value->root = plan->values[node->inputs[0]].root;
             }
@@ -356,13 +376,13 @@ static sc_status read_output(sc_builder *builder, const sc_json *entry)
         return status;
     }
     const sc_value *value = &plan->values[output->value];
-    if (value->kind != SC_DATA || value->dtype != SC_F32 || (value->input != SC_NONE && value->batch_axis != 0) ||
+    if (value->kind != SC_DATA || (value->input != SC_NONE && value->batch_axis != 0) ||
         (output->lengths != SC_NONE &&
          (plan->values[output->lengths].kind != SC_LENGTHS || plan->shapes[output->value].rank < 2))) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "output '%s' cannot be an output of a graph", value->name);
     }
     if (value->batch_axis == 1 && value->output != SC_NONE) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' is stacked and cannot be two outputs", value->name);
+        return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1 and cannot be two outputs", value->name);
     }
     /* The first output of a storage that a node writes gives that node its memory; any other is copied at the end. */
     sc_value *root = &plan->values[value->root];
@@ -420,14 +440,16 @@ static sc_status list_outside(sc_builder *builder)
     return SC_OK;
 }
 
-/* The rows of a stacked value lie apart by the batch of the whole call: only the caller's memory has room for that. */
-static sc_status check_stacks(sc_builder *builder)
+/* The parts of a row whose batch is axis 1 lie apart by the batch of the whole call: only the caller's memory has room for
+ * that. */
+static sc_status check_batch_axes(sc_builder *builder)
 {
     const sc_plan *plan = builder->plan;
     for (size_t i = 0; i < plan->n_values; i++) {
         const sc_value *value = &plan->values[i];
         if (value->batch_axis == 1 && value->input == SC_NONE && value->output == SC_NONE) {
-            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' is stacked, but is no output of the graph", value->name);
+            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1, but is no output of the graph",
+                           value->name);
         }
     }
     return SC_OK;
@@ -490,7 +512,7 @@ sc_status sc_graph_read(sc_builder *builder, const sc_json *graph)
     }
     if (status == SC_OK) {
         find_last_uses(plan);
-        status = check_stacks(builder);
+        status = check_batch_axes(builder);
     }
     if (status == SC_OK) {
         status = list_outside(builder);

@@ -11,6 +11,7 @@
 typedef struct embedding_params {
     size_t rows, units;
     const float *table;
+    bool checks; /* the ids are no input's, which are checked before */
 } embedding_params;
 
 static sc_status embedding_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
@@ -38,6 +39,9 @@ static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_sha
 {
     (void)in;
     embedding_params *p = node->params;
+    const sc_value *values = builder->plan->values;
+    p->checks = values[values[node->inputs[0]].root].input == SC_NONE;
+    builder->plan->checks_ids = builder->plan->checks_ids || p->checks;
     const float *source = NULL;
     const sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){p->rows, p->units}, &source);
     if (status != SC_OK || source == NULL) {
@@ -61,7 +65,17 @@ size_t sc_embedding_rows(const sc_node *node)
     return ((const embedding_params *)node->params)->rows;
 }
 
-/* y[i] = W[id_i]; sc_plan_run has checked every id up to the rows' ends, and past them stand zeros */
+static void report(const sc_node *node, sc_frame *frame, size_t row, int64_t id)
+{
+    size_t none = SC_NONE;
+    const size_t number = (size_t)(node - frame->plan->nodes);
+    if (atomic_compare_exchange_strong(&frame->stray->node, &none, number)) { /* who is first */
+        frame->stray->row = row;
+        frame->stray->id = id;
+    }
+}
+
+/* y[i] = W[id_i] up to the rows' ends, and past them stand zeros. Ids of an input have been checked. */
 static void embedding_run(const sc_node *node, sc_frame *frame)
 {
     const embedding_params *p = node->params;
@@ -71,7 +85,11 @@ static void embedding_run(const sc_node *node, sc_frame *frame)
     const int64_t *ids = (const int64_t *)(const void *)sc_in(node, frame, 0);
     float *y = sc_out(node, frame, 0);
     for (size_t m = 0; m < rows; m++, ids += size, y += size * p->units) {
-        const size_t end = lengths != NULL ? (size_t)lengths[m] * sc_shape_size(shape, 2) : size;
+        const size_t given = lengths != NULL ? (size_t)lengths[m] * sc_shape_size(shape, 2) : size;
+        const size_t end = p->checks ? sc_bad_id(ids, given, p->rows) : given;
+        if (end < given) {
+            report(node, frame, frame->row + m / shape->dim[0], ids[end]);
+        }
         for (size_t i = 0; i < end; i++) {
             memcpy(y + i * p->units, p->table + (size_t)ids[i] * p->units, bytes);
         }

@@ -29,7 +29,7 @@ typedef struct sc_value {
     const char *name;
     sc_kind kind;
     sc_dtype dtype;
-    size_t batch_axis; /* 0; 1 for torch's (layers, batch, units) */
+    size_t batch_axis; /* 0; 1 for torch's (time, batch, features) and (layers, batch, units): in the caller's memory alone */
     size_t input;      /* number of the graph input, or SC_NONE */
     size_t of;         /* lengths and masks that are a graph input: the input whose time axis they are about */
     size_t producer;   /* number of the node, or SC_NONE */
@@ -71,6 +71,9 @@ typedef struct sc_op {
     bool ids;             /* reads int64 */
     bool any_dtype;       /* reads float32 or int64 */
     bool counts_rows;     /* reads of input 0 how many rows it has, and no number */
+    bool carries;         /* only moves elements, of either dtype, which all inputs and output 0 share */
+    uint32_t gives_ids;   /* bit i: output i is int64 */
+    size_t batch_in, batch_out; /* the batch axis of what it reads, and gives */
     bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
     uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
                            * and every frame counts */
@@ -161,6 +164,7 @@ struct sc_plan {
     size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; first those that a step has */
     size_t n_outside, n_outside_step;
     bool copies; /* an output does not lie where a node wrote it */
+    bool checks_ids; /* an embedding reads ids that are no input: they are checked there (sc_stray) */
 
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */
@@ -247,6 +251,13 @@ sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t ga
 
 /* ---- Running: what an op sees ---------------------------------------------------------------------- */
 
+/* An id that is no row of its table, found while a call runs: the first that a worker reports. */
+typedef struct sc_stray {
+    atomic_size_t node; /* number of the embedding; SC_NONE: all ids are rows */
+    size_t row;
+    int64_t id;
+} sc_stray;
+
 /* One block of rows, executed by one worker. */
 struct sc_frame {
     const sc_plan *plan;
@@ -262,6 +273,7 @@ struct sc_frame {
     char *scratch;        /* at least what the op asked for */
     char *team_scratch;   /* that of the team's first member */
     char **states;        /* of a step: the state of each of the block's rows; else NULL */
+    sc_stray *stray;      /* of the call */
     sc_team team;         /* who runs this node together; each member has a frame of its own */
 };
 
@@ -278,6 +290,23 @@ static inline float *sc_out(const sc_node *node, const sc_frame *frame, size_t i
 static inline const sc_shape *sc_in_shape(const sc_node *node, const sc_frame *frame, size_t i)
 {
     return &frame->shapes[node->inputs[i]];
+}
+
+static inline size_t sc_element_bytes(const sc_value *value)
+{
+    return value->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
+}
+
+/* Bytes of an element of input 0. */
+static inline size_t sc_in_bytes(const sc_node *node, const sc_frame *frame)
+{
+    return sc_element_bytes(&frame->plan->values[node->inputs[0]]);
+}
+
+/* Which axis time is, of a value that has any: the one beside its batch. */
+static inline size_t sc_time_axis(const sc_value *value)
+{
+    return 1 - value->batch_axis;
 }
 
 /* The lengths of the block's rows in input i, or NULL when all rows are whole. */
@@ -309,6 +338,16 @@ size_t sc_shape_size(const sc_shape *shape, size_t from);
 
 /* A shape that an op cannot take. */
 sc_status sc_rank_error(const sc_node *node, const char *expected, const sc_shape *found, sc_error *error);
+
+/* Positions over the axes before `axis`, of a block: how many runs of the axes from there on a value has. */
+static inline size_t sc_runs_before(const sc_frame *frame, const sc_shape *shape, size_t axis)
+{
+    size_t runs = frame->rows;
+    for (size_t d = 0; d < axis; d++) {
+        runs *= shape->dim[d];
+    }
+    return runs;
+}
 
 /* Where the i-th position over the axes [0, axes) of `whole` lies in a value of these strides; axis 0 counts on from row to row. */
 static inline size_t sc_offset(const sc_shape *whole, size_t axes, const size_t *stride, size_t i)
@@ -353,12 +392,13 @@ extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose;
 extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
 extern const sc_op sc_op_pad1d; /* window.c */
 extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op_expand, sc_op_concat, sc_op_select,
-    sc_op_stack; /* shapes.c */
+    sc_op_stack, sc_op_batch_first, sc_op_batch_second; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
     sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
 extern const sc_op sc_op_compare, sc_op_logical, sc_op_where; /* logic.c */
+extern const sc_op sc_op_argmax, sc_op_topk, sc_op_cast; /* indices.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
@@ -372,6 +412,16 @@ size_t sc_embedding_rows(const sc_node *node);
 /* What a value is in every row, `count` floats, if a constant makes it; else NULL. */
 const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count);
 bool sc_is_constant(const sc_plan *plan, size_t value);
+
+/* The first id of `count` that is no row of a table of `rows`; `count` when there is none. */
+static inline size_t sc_bad_id(const int64_t *ids, size_t count, size_t rows)
+{
+    size_t i = 0;
+    while (i < count && (uint64_t)ids[i] < rows) { /* negative ones too */
+        i++;
+    }
+    return i;
+}
 
 /* workspace.c: frees what a pool holds. */
 void sc_workspaces_free(const sc_plan *plan, sc_workspaces *pool);

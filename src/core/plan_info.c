@@ -18,6 +18,11 @@ sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t input)
     return input < sc_plan_inputs(plan) ? plan->values[plan->inputs[input]].dtype : SC_F32;
 }
 
+sc_dtype sc_plan_output_dtype(const sc_plan *plan, size_t output)
+{
+    return output < sc_plan_outputs(plan) ? plan->values[plan->outputs[output].value].dtype : SC_F32;
+}
+
 const char *sc_plan_isa(const sc_plan *plan)
 {
     return plan != NULL ? plan->kernels->isa : NULL;

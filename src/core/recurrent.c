@@ -228,15 +228,18 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
-/* Whether an initial state is absent, an input of the graph, or a constant: then a stream has the state. */
+/* Whether an initial state is absent, an input of the graph, moved from there, or a constant: then a stream has the state. */
 static bool given_at_the_call(const sc_plan *plan, size_t state)
 {
-    if (state == SC_NONE || plan->values[state].kind == SC_STATE || sc_is_constant(plan, state)) {
-        return true;
+    while (state != SC_NONE && plan->values[state].kind != SC_STATE && !sc_is_constant(plan, state)) {
+        const size_t producer = plan->values[state].producer;
+        const sc_node *node = producer != SC_NONE ? &plan->nodes[producer] : NULL;
+        if (node == NULL || node->n_inputs != 1 || !(node->op->view || node->op->carries)) {
+            return false;
+        }
+        state = node->inputs[0];
     }
-    const size_t producer = plan->values[state].producer;
-    const sc_node *select = producer != SC_NONE ? &plan->nodes[producer] : NULL;
-    return select != NULL && strcmp(select->op->name, "select") == 0 && plan->values[select->inputs[0]].kind == SC_STATE;
+    return true;
 }
 
 static const char *rnn_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])

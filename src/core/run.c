@@ -27,8 +27,8 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
             if (d == value->batch_axis) {
                 *batch = *batch == SC_UNKNOWN ? found->shape[d] : *batch;
                 if (found->shape[d] != *batch) {
-                    return sc_fail(error, SC_BAD_SHAPE, "input '%s' has a batch of %zu, the inputs before it have %zu",
-                                   value->name, found->shape[d], *batch);
+                    return sc_fail(error, SC_BAD_SHAPE, "input '%s' has a batch of %zu (axis %zu), the inputs before it "
+                                   "have %zu", value->name, found->shape[d], d, *batch);
                 }
             } else if (expected->dim[d] != SC_UNKNOWN && expected->dim[d] != found->shape[d]) {
                 return sc_fail(error, SC_BAD_SHAPE, "input '%s' must have size %zu in axis %zu, found %zu", value->name,
@@ -68,11 +68,12 @@ static sc_status check_lengths(const sc_plan *plan, const sc_array *inputs, size
             continue;
         }
         const int64_t *lengths = inputs[i].data;
-        const size_t T = inputs[plan->values[value->of].input].shape[1];
+        const sc_value *of = &plan->values[value->of];
+        const size_t T = inputs[of->input].shape[sc_time_axis(of)];
         for (size_t m = 0; m < batch; m++) {
             if (lengths[m] < 0 || (uint64_t)lengths[m] > T) {
                 return sc_fail(error, SC_BAD_SHAPE, "lengths of input '%s': row %zu has length %lld, expected 0 to %zu",
-                               plan->values[value->of].name, m, (long long)lengths[m], T);
+                               of->name, m, (long long)lengths[m], T);
             }
         }
     }
@@ -91,12 +92,13 @@ static bool same_lengths(const sc_plan *plan, const sc_array *inputs, size_t bat
            memcmp(inputs[one].data, inputs[other].data, batch * sizeof(int64_t)) == 0;
 }
 
-/* Lengths count frames of a value's second axis, one number a row of the batch: a graph from a file may claim that of any
+/* Lengths count frames along a value's time axis, one number a row of the batch: a graph from a file may claim that of any
  * value, and a kernel would believe it. */
-static bool lengths_fit(const sc_workspace *space, size_t lengths, size_t value)
+static bool lengths_fit(const sc_plan *plan, const sc_workspace *space, size_t lengths, size_t value)
 {
     const sc_shape *shape = &space->shapes[value];
-    return shape->rank >= 2 && shape->dim[0] == 1 && shape->dim[1] == space->ends[lengths];
+    const sc_value *v = &plan->values[value];
+    return shape->rank >= 2 && shape->dim[v->batch_axis] == 1 && shape->dim[sc_time_axis(v)] == space->ends[lengths];
 }
 
 /* An input without lengths that is there for every frame of the others, or is not there. */
@@ -137,7 +139,7 @@ static sc_status check_node_lengths(const sc_plan *plan, const sc_workspace *spa
                            node->layer, node->op->name, first + 1, i + 1);
         }
         const bool reads = node->op->run != NULL || node->lengths_out != SC_NONE;
-        if (other && reads && (input == SC_NONE || !lengths_fit(space, lengths, input))) {
+        if (other && reads && (input == SC_NONE || !lengths_fit(plan, space, lengths, input))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the lengths '%s' are not those of its input",
                            node->layer, node->op->name, plan->values[lengths].name);
         }
@@ -159,7 +161,7 @@ static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const 
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const sc_value *value = &plan->values[plan->inputs[i]];
         if (value->kind == SC_LENGTHS && inputs[i].data != NULL) {
-            space->ends[plan->inputs[i]] = space->shapes[value->of].dim[1];
+            space->ends[plan->inputs[i]] = space->shapes[value->of].dim[sc_time_axis(&plan->values[value->of])];
         }
     }
     for (size_t n = 0; n < plan->n_nodes; n++) {
@@ -174,7 +176,8 @@ static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const 
     }
     for (size_t i = 0; i < plan->n_outputs; i++) {
         const size_t lengths = plan->outputs[i].lengths;
-        if (lengths != SC_NONE && space->ends[lengths] != SC_NONE && !lengths_fit(space, lengths, plan->outputs[i].value)) {
+        if (lengths != SC_NONE && space->ends[lengths] != SC_NONE &&
+            !lengths_fit(plan, space, lengths, plan->outputs[i].value)) {
             return sc_fail(error, SC_BAD_SHAPE, "output '%s': the lengths '%s' are not its own", plan->outputs[i].name,
                            plan->values[lengths].name);
         }
@@ -182,17 +185,18 @@ static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const 
     return SC_OK;
 }
 
-/* Ids travel from an input to a table through views alone, so that the input can be checked before anything runs. Ids past a
- * row's end are not read, here as in the layer. */
+/* Ids of an input that a table reads through views alone are checked before anything runs; those that an op made or moved, where
+ * they are read. Ids past a row's end are not read, here as in the layer. */
 static sc_status check_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch,
                            sc_error *error)
 {
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
-        if (node->op != &sc_op_embedding) {
+        const size_t source = node->op == &sc_op_embedding ? plan->values[plan->values[node->inputs[0]].root].input : SC_NONE;
+        if (source == SC_NONE) {
             continue;
         }
-        const sc_array *input = &inputs[plan->values[plan->values[node->inputs[0]].root].input];
+        const sc_array *input = &inputs[source];
         const size_t given = node->n_lengths > 0 && node->lengths[0] != SC_NONE
                                  ? plan->values[plan->values[node->lengths[0]].root].input : SC_NONE;
         const int64_t *lengths = given != SC_NONE ? inputs[given].data : NULL;
@@ -220,6 +224,11 @@ static size_t array_bytes(const sc_array *array, size_t element)
     return bytes;
 }
 
+static size_t output_element(const sc_plan *plan, size_t output)
+{
+    return sc_element_bytes(&plan->values[plan->outputs[output].value]);
+}
+
 static sc_status check_outputs(const sc_call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
@@ -231,7 +240,7 @@ static sc_status check_outputs(const sc_call *c, sc_error *error)
             return sc_fail(error, SC_BAD_SHAPE, "output '%s' must have shape %s, found %s", plan->outputs[i].name,
                            sc_shape_text(expected.rank, expected.shape).text, sc_shape_text(found->rank, found->shape).text);
         }
-        const size_t bytes = array_bytes(found, sizeof(float));
+        const size_t bytes = array_bytes(found, output_element(plan, i));
         if (found->data == NULL && bytes > 0) {
             return sc_fail(error, SC_BAD_ARGUMENT, "output '%s' has no memory", plan->outputs[i].name);
         }
@@ -245,7 +254,8 @@ static sc_status check_outputs(const sc_call *c, sc_error *error)
             }
         }
         for (size_t k = 0; k < i; k++) {
-            if (sc_overlap(found->data, bytes, c->outputs[k].data, array_bytes(&c->outputs[k], sizeof(float)))) {
+            const sc_array *other = &c->outputs[k];
+            if (sc_overlap(found->data, bytes, other->data, array_bytes(other, output_element(plan, k)))) {
                 return sc_fail(error, SC_BAD_SHAPE, "outputs '%s' and '%s' overlap", plan->outputs[k].name,
                                plan->outputs[i].name);
             }
@@ -254,14 +264,15 @@ static sc_status check_outputs(const sc_call *c, sc_error *error)
     return SC_OK;
 }
 
-/* The frames of the longest sequence among the inputs: the second axis of features (B, T, F) and of ids (B, T). */
+/* The frames of the longest sequence among the inputs: of features (B, T, F) or (T, B, F), and of ids (B, T) or (T, B). */
 static size_t call_time(const sc_plan *plan, const sc_array *inputs)
 {
     size_t time = 1;
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const sc_value *value = &plan->values[plan->inputs[i]];
         const bool sequence = value->kind == SC_DATA && inputs[i].rank >= (value->dtype == SC_I64 ? 2 : 3);
-        time = sequence && inputs[i].shape[1] > time ? inputs[i].shape[1] : time;
+        const size_t frames = sequence ? inputs[i].shape[sc_time_axis(value)] : 0;
+        time = frames > time ? frames : time;
     }
     return time;
 }

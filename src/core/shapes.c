@@ -1,5 +1,5 @@
-/* Values under another shape, joined or stacked: views, concat, and the states of several layers in one array. Nothing is
- * computed here; what picks, repeats or moves elements is in slices.c. */
+/* Values under another shape, joined or stacked: views, concat, and values whose batch is axis 1. Nothing is computed here; what
+ * picks, repeats or moves elements is in slices.c. */
 #include "window.h"
 
 #include <string.h>
@@ -246,7 +246,7 @@ static sc_status concat_parse(sc_builder *builder, sc_node *node, const sc_json 
     }
     params->axis = (size_t)from_start;
     /* Rows of different lengths cannot be joined end to end by axis alone. */
-    if (params->axis == 1 && rank > 2) {
+    if (params->axis == 1) {
         for (size_t i = 0; i < node->n_lengths; i++) {
             if (node->lengths[i] != SC_NONE) {
                 node->refuses_lengths = true;
@@ -292,23 +292,20 @@ static void concat_run(const sc_node *node, sc_frame *frame)
 {
     const size_t axis = ((const concat_params *)node->params)->axis;
     const sc_shape *whole = &frame->shapes[node->outputs[0]];
-    const size_t inner = sc_shape_size(whole, axis); /* floats of one outer position of the output */
-    size_t outer = frame->rows;
-    for (size_t d = 0; d < axis; d++) {
-        outer *= whole->dim[d];
-    }
-    float *to = sc_out(node, frame, 0);
+    const size_t bytes = sc_in_bytes(node, frame), inner = sc_shape_size(whole, axis) * bytes; /* of one outer position */
+    const size_t outer = sc_runs_before(frame, whole, axis);
+    char *to = frame->data[node->outputs[0]];
     for (size_t i = 0; i < node->n_inputs; i++) {
-        const size_t part = sc_shape_size(sc_in_shape(node, frame, i), axis);
-        const float *from = sc_in(node, frame, i);
+        const size_t part = sc_shape_size(sc_in_shape(node, frame, i), axis) * bytes;
+        const char *from = frame->data[node->inputs[i]];
         for (size_t n = 0; n < outer; n++) {
-            memcpy(to + n * inner, from + n * part, part * sizeof(float));
+            memcpy(to + n * inner, from + n * part, part);
         }
         to += part;
     }
 }
 
-/* ---- Stacked states ---------------------------------------------------------------------------------------------- */
+/* ---- Batch axis 1 ------------------------------------------------------------------------------------------------ */
 
 typedef struct select_params {
     size_t index;
@@ -335,14 +332,23 @@ static sc_status select_infer(const sc_node *node, const sc_shape *in, sc_shape 
 
 static void select_run(const sc_node *node, sc_frame *frame)
 {
-    const size_t H = sc_in_shape(node, frame, 0)->dim[2];
-    const float *x = sc_in(node, frame, 0);
+    const size_t bytes = sc_in_shape(node, frame, 0)->dim[2] * sc_in_bytes(node, frame);
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
     if (x == NULL) { /* an absent state is zero */
-        memset(sc_out(node, frame, 0), 0, frame->rows * H * sizeof(float));
+        memset(y, 0, frame->rows * bytes);
         return;
     }
     const size_t first = ((const select_params *)node->params)->index * frame->batch + frame->row;
-    memcpy(sc_out(node, frame, 0), x + first * H, frame->rows * H * sizeof(float));
+    memcpy(y, x + first * bytes, frame->rows * bytes);
+}
+
+static const char *select_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0];
+    return in[0] == SC_MOVING ? "it takes one frame of the sequence" : NULL;
 }
 
 /* n values (B, H) -> (n, B, H) */
@@ -357,12 +363,55 @@ static sc_status stack_infer(const sc_node *node, const sc_shape *in, sc_shape *
     return SC_OK;
 }
 
+/* Numbers (B, T) that move would become units. */
+static const char *stack_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    const char *why = sc_moves_together(plan, node, in, out);
+    return why == NULL && out[0] == SC_MOVING ? "it stacks sequences" : why;
+}
+
 static void stack_run(const sc_node *node, sc_frame *frame)
 {
-    const size_t H = sc_in_shape(node, frame, 0)->dim[1];
+    const size_t bytes = sc_in_shape(node, frame, 0)->dim[1] * sc_in_bytes(node, frame);
+    char *y = frame->data[node->outputs[0]];
     for (size_t i = 0; i < node->n_inputs; i++) {
-        float *to = sc_out(node, frame, 0) + (i * frame->batch + frame->row) * H;
-        memcpy(to, sc_in(node, frame, i), frame->rows * H * sizeof(float));
+        memcpy(y + (i * frame->batch + frame->row) * bytes, frame->data[node->inputs[i]], frame->rows * bytes);
+    }
+}
+
+/* (n, B, ...) <-> (B, n, ...): of one row, the first two axes change places. */
+static sc_status swap_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+{
+    const size_t batch = node->op->batch_in;
+    if (in[0].rank < 2 || in[0].dim[batch] != 1) {
+        return sc_rank_error(node, batch == 1 ? "(n, batch, ...)" : "(batch, n, ...), not folded", &in[0], error);
+    }
+    out[0] = in[0];
+    out[0].dim[batch] = in[0].dim[1 - batch];
+    out[0].dim[1 - batch] = 1;
+    return SC_OK;
+}
+
+/* Copies between (n, B, ...), whose parts of a row lie apart by the batch of the call, and a block's (B, n, ...). */
+static void swap_run(const sc_node *node, sc_frame *frame)
+{
+    const bool first = node->op->batch_in == 1;
+    const sc_shape *in = sc_in_shape(node, frame, 0);
+    const size_t n = in->dim[1 - node->op->batch_in], bytes = sc_shape_size(in, 2) * sc_in_bytes(node, frame);
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
+    if (bytes == 0) {
+        return;
+    }
+    if (x == NULL) { /* an absent state is zero */
+        memset(y, 0, frame->rows * n * bytes);
+        return;
+    }
+    for (size_t m = 0; m < frame->rows; m++) {
+        for (size_t i = 0; i < n; i++) {
+            const size_t inside = (m * n + i) * bytes, outside = (i * frame->batch + frame->row + m) * bytes;
+            memcpy(y + (first ? inside : outside), x + (first ? outside : inside), bytes);
+        }
     }
 }
 
@@ -379,9 +428,15 @@ const sc_op sc_op_reshape = {.name = "reshape", .min_inputs = 1, .max_inputs = 1
                              .moves = reshape_moves};
 const sc_op sc_op_expand = {.name = "expand", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .view = true,
                             .parse = expand_parse, .infer = expand_infer, .moves = expand_moves};
-const sc_op sc_op_concat = {.name = "concat", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .parse = concat_parse,
-                            .infer = concat_infer, .run = concat_run, .moves = concat_moves};
+const sc_op sc_op_concat = {.name = "concat", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .carries = true,
+                            .parse = concat_parse, .infer = concat_infer, .run = concat_run, .moves = concat_moves};
 const sc_op sc_op_select = {.name = "select", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .states = true,
-                            .parse = select_parse, .infer = select_infer, .run = select_run, .moves = sc_moves_along};
-const sc_op sc_op_stack = {.name = "stack", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .infer = stack_infer,
-                           .run = stack_run, .moves = sc_moves_together};
+                            .carries = true, .batch_in = 1, .parse = select_parse, .infer = select_infer,
+                            .run = select_run, .moves = select_moves};
+const sc_op sc_op_stack = {.name = "stack", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .carries = true,
+                           .batch_out = 1, .infer = stack_infer, .run = stack_run, .moves = stack_moves};
+const sc_op sc_op_batch_first = {.name = "batch_first", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .states = true,
+                                 .carries = true, .batch_in = 1, .infer = swap_infer, .run = swap_run,
+                                 .moves = sc_moves_along};
+const sc_op sc_op_batch_second = {.name = "batch_second", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                                  .batch_out = 1, .infer = swap_infer, .run = swap_run, .moves = sc_moves_along};

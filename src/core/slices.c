@@ -4,16 +4,6 @@
 
 #include <string.h>
 
-/* Positions over the axes before `axis`, of a block: how many runs of the axes from there on a value has. */
-static size_t runs_before(const sc_frame *frame, const sc_shape *shape, size_t axis)
-{
-    size_t runs = frame->rows;
-    for (size_t d = 0; d < axis; d++) {
-        runs *= shape->dim[d];
-    }
-    return runs;
-}
-
 /* Lengths of a node that leaves the frames as they are: those behind it are those before it. */
 static void keep_lengths(sc_builder *builder, const sc_node *node)
 {
@@ -70,6 +60,24 @@ static const char *permute_moves(const sc_plan *plan, const sc_node *node, const
     return in[0] == SC_MOVING && ((const permute_params *)node->params)->from[1] != 1 ? "it moves the time axis" : NULL;
 }
 
+/* n elements that lie `stride` apart */
+static void gather(void *to, const void *from, size_t n, size_t stride, size_t bytes)
+{
+    if (bytes == sizeof(float)) {
+        float *y = to;
+        const float *x = from;
+        for (size_t k = 0; k < n; k++) {
+            y[k] = x[k * stride];
+        }
+        return;
+    }
+    int64_t *y = to;
+    const int64_t *x = from;
+    for (size_t k = 0; k < n; k++) {
+        y[k] = x[k * stride];
+    }
+}
+
 static void permute_run(const sc_node *node, sc_frame *frame)
 {
     const permute_params *p = node->params;
@@ -78,14 +86,11 @@ static void permute_run(const sc_node *node, sc_frame *frame)
     for (size_t d = 0; d <= last; d++) {
         stride[d] = sc_shape_size(in, p->from[d] + 1);
     }
-    const size_t n = whole->dim[last], runs = runs_before(frame, whole, last);
-    const float *x = sc_in(node, frame, 0);
-    float *y = sc_out(node, frame, 0);
-    for (size_t i = 0; i < runs; i++, y += n) {
-        const float *from = x + sc_offset(whole, last, stride, i);
-        for (size_t k = 0; k < n; k++) {
-            y[k] = from[k * stride[last]];
-        }
+    const size_t n = whole->dim[last], runs = sc_runs_before(frame, whole, last), bytes = sc_in_bytes(node, frame);
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
+    for (size_t i = 0; i < runs; i++, y += n * bytes) {
+        gather(y, x + sc_offset(whole, last, stride, i) * bytes, n, stride[last], bytes);
     }
 }
 
@@ -130,12 +135,13 @@ static void repeat_run(const sc_node *node, sc_frame *frame)
 {
     const repeat_params *p = node->params;
     const sc_shape *in = sc_in_shape(node, frame, 0);
-    const size_t runs = runs_before(frame, in, p->axis + 1), n = sc_shape_size(in, p->axis + 1);
-    const float *x = sc_in(node, frame, 0);
-    float *y = sc_out(node, frame, 0);
+    const size_t runs = sc_runs_before(frame, in, p->axis + 1);
+    const size_t n = sc_shape_size(in, p->axis + 1) * sc_in_bytes(node, frame); /* bytes of a slice */
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
     for (size_t i = 0; i < runs; i++, x += n) {
         for (size_t r = 0; r < p->repeats; r++, y += n) {
-            memcpy(y, x, n * sizeof(float));
+            memcpy(y, x, n);
         }
     }
     const int64_t *lengths = sc_lengths(node, frame);
@@ -231,19 +237,20 @@ static void slice_run(const sc_node *node, sc_frame *frame)
 {
     const slice_params *p = node->params;
     const sc_shape *in = sc_in_shape(node, frame, 0), *whole = &frame->shapes[node->outputs[0]];
-    const size_t size = in->dim[p->axis], room = whole->dim[p->axis], n = sc_shape_size(in, p->axis + 1);
-    const size_t runs = runs_before(frame, in, p->axis);
+    const size_t size = in->dim[p->axis], room = whole->dim[p->axis];
+    const size_t n = sc_shape_size(in, p->axis + 1) * sc_in_bytes(node, frame); /* bytes of a position */
+    const size_t runs = sc_runs_before(frame, in, p->axis);
     const int64_t *lengths = p->axis == 1 ? sc_lengths(node, frame) : NULL; /* then a run is a row */
     int64_t *lengths_out = lengths != NULL && node->lengths_out != SC_NONE ? frame->data[node->lengths_out] : NULL;
-    const float *x = sc_in(node, frame, 0);
-    float *y = sc_out(node, frame, 0);
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
     for (size_t m = 0; m < runs; m++, x += size * n, y += room * n) {
         size_t first = 0;
         const size_t count = slice_count(p, lengths != NULL ? (size_t)lengths[m] : size, &first);
         for (size_t i = 0; i < count; i++) {
-            memcpy(y + i * n, x + (size_t)((int64_t)first + (int64_t)i * p->step) * n, n * sizeof(float));
+            memcpy(y + i * n, x + (size_t)((int64_t)first + (int64_t)i * p->step) * n, n);
         }
-        memset(y + count * n, 0, (room - count) * n * sizeof(float));
+        memset(y + count * n, 0, (room - count) * n);
         if (lengths_out != NULL) {
             lengths_out[m] = (int64_t)count;
         }
@@ -319,27 +326,31 @@ static void index_run(const sc_node *node, sc_frame *frame)
 {
     const index_params *p = node->params;
     const sc_shape *in = sc_in_shape(node, frame, 0);
-    const size_t size = in->dim[p->axis], n = sc_shape_size(in, p->axis + 1), runs = runs_before(frame, in, p->axis);
+    const size_t size = in->dim[p->axis], runs = sc_runs_before(frame, in, p->axis);
+    const size_t n = sc_shape_size(in, p->axis + 1) * sc_in_bytes(node, frame); /* bytes of a position */
     const int64_t *lengths = p->axis == 1 ? sc_lengths(node, frame) : NULL; /* then a run is a row */
-    const float *x = sc_in(node, frame, 0);
-    float *y = sc_out(node, frame, 0);
+    const char *x = frame->data[node->inputs[0]];
+    char *y = frame->data[node->outputs[0]];
     for (size_t m = 0; m < runs; m++, x += size * n, y += n) {
         const size_t at = index_of(p, lengths != NULL ? (size_t)lengths[m] : size);
         if (at == SC_NONE) {
-            memset(y, 0, n * sizeof(float));
+            memset(y, 0, n);
         } else {
-            memcpy(y, x + at * n, n * sizeof(float));
+            memcpy(y, x + at * n, n);
         }
     }
 }
 
 /* ---- The ops ------------------------------------------------------------------------------------------------------ */
 
-const sc_op sc_op_permute = {.name = "permute", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = permute_parse,
-                             .infer = permute_infer, .run = permute_run, .moves = permute_moves};
-const sc_op sc_op_repeat = {.name = "repeat", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .maps_lengths = true,
-                            .parse = repeat_parse, .infer = repeat_infer, .run = repeat_run, .moves = repeat_moves};
-const sc_op sc_op_slice = {.name = "slice", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .maps_lengths = true,
-                           .parse = slice_parse, .infer = slice_infer, .run = slice_run, .moves = slice_moves};
-const sc_op sc_op_index = {.name = "index", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = index_parse,
-                           .infer = index_infer, .pack = index_pack, .run = index_run, .moves = index_moves};
+const sc_op sc_op_permute = {.name = "permute", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                             .parse = permute_parse, .infer = permute_infer, .run = permute_run, .moves = permute_moves};
+const sc_op sc_op_repeat = {.name = "repeat", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                            .maps_lengths = true, .parse = repeat_parse, .infer = repeat_infer, .run = repeat_run,
+                            .moves = repeat_moves};
+const sc_op sc_op_slice = {.name = "slice", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                           .maps_lengths = true, .parse = slice_parse, .infer = slice_infer, .run = slice_run,
+                           .moves = slice_moves};
+const sc_op sc_op_index = {.name = "index", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
+                           .parse = index_parse, .infer = index_infer, .pack = index_pack, .run = index_run,
+                           .moves = index_moves};

@@ -60,11 +60,11 @@ typedef struct survey {
     sc_shape *in_shapes;
 } survey;
 
-/* Whether an input's second axis is time: features (B, T, F, ...) and ids (B, T, ...). */
+/* Whether an input has a time axis: features (B, T, F, ...) and ids (B, T, ...), or with T before B. */
 static bool has_time(const sc_plan *plan, size_t value)
 {
     const sc_value *v = &plan->values[value];
-    return v->kind == SC_DATA && v->batch_axis == 0 && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
+    return v->kind == SC_DATA && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
 }
 
 /* Inputs with time move; but what has a single frame beside longer ones is one for all of theirs. */
@@ -73,10 +73,11 @@ static void survey_inputs(survey *s)
     bool longer = false;
     for (size_t i = 0; i < s->plan->n_inputs; i++) {
         const size_t value = s->plan->inputs[i];
-        longer = longer || (has_time(s->plan, value) && s->plan->shapes[value].dim[1] != 1);
+        const size_t time = sc_time_axis(&s->plan->values[value]);
+        longer = longer || (has_time(s->plan, value) && s->plan->shapes[value].dim[time] != 1);
     }
     for (size_t i = 0; i < s->plan->n_inputs; i++) {
-        const size_t value = s->plan->inputs[i];
+        const size_t value = s->plan->inputs[i], time = sc_time_axis(&s->plan->values[value]);
         s->shapes[value] = s->plan->shapes[value];
         s->motion[value] = SC_WHOLE;
         if (s->plan->values[value].kind == SC_MASK) { /* a step has none; it would be about the same frames */
@@ -84,9 +85,9 @@ static void survey_inputs(survey *s)
             s->shapes[value].dim[1] = s->shapes[of].dim[1];
             s->motion[value] = s->motion[of];
         }
-        if (has_time(s->plan, value) && (s->plan->shapes[value].dim[1] != 1 || !longer)) {
+        if (has_time(s->plan, value) && (s->plan->shapes[value].dim[time] != 1 || !longer)) {
             s->motion[value] = SC_MOVING;
-            s->shapes[value].dim[1] = 1;
+            s->shapes[value].dim[time] = 1;
         }
     }
 }
@@ -186,18 +187,23 @@ static bool place_state(survey *s, sc_node *node)
     return true;
 }
 
-/* The shape of a value as the caller of a step sees it. */
-static sc_info visible(const survey *s, size_t value, const char *name)
+/* A value as the caller of a step sees it: where it moves, without its time axis. */
+static sc_port visible(const survey *s, size_t value, const char *name)
 {
     const sc_value *v = &s->plan->values[value];
     const sc_shape *shape = &s->shapes[value];
-    sc_info info = {.name = name, .dtype = v->dtype};
+    sc_port port = {.info = {.name = name, .dtype = v->dtype},
+                    .row_bytes = sc_shape_size(shape, 0) * sc_element_bytes(v)};
     for (size_t d = 0; d < shape->rank; d++) {
-        if (d != 1 || s->motion[value] != SC_MOVING) {
-            info.shape[info.rank++] = d == v->batch_axis ? SC_UNKNOWN : shape->dim[d];
+        if (d == sc_time_axis(v) && s->motion[value] == SC_MOVING) {
+            continue;
         }
+        if (d == v->batch_axis) {
+            port.batch_axis = port.info.rank;
+        }
+        port.info.shape[port.info.rank++] = d == v->batch_axis ? SC_UNKNOWN : shape->dim[d];
     }
-    return info;
+    return port;
 }
 
 /* The least table among the embeddings that read a value's memory. */
@@ -212,11 +218,6 @@ static size_t table_rows(const sc_plan *plan, size_t value)
         }
     }
     return least;
-}
-
-static size_t row_bytes(const survey *s, size_t value)
-{
-    return sc_shape_size(&s->shapes[value], 0) * (s->plan->values[value].dtype == SC_I64 ? sizeof(int64_t) : sizeof(float));
 }
 
 static void list_ports(survey *s)
@@ -235,18 +236,16 @@ static void list_ports(survey *s)
             snprintf(step->why, sizeof step->why, "the model cannot be stepped: input '%s' has an axis of unknown size that is not "
                      "time", plan->values[value].name);
         }
-        step->inputs[step->n_inputs++] = (sc_port){.info = visible(s, value, plan->values[value].name),
-                                                   .batch_axis = plan->values[value].batch_axis, .place = i,
-                                                   .row_bytes = row_bytes(s, value),
-                                                   .table_rows = table_rows(plan, value)};
+        sc_port *port = &step->inputs[step->n_inputs++];
+        *port = visible(s, value, plan->values[value].name);
+        port->place = i;
+        port->table_rows = table_rows(plan, value);
         step->arrays[i].rank = s->shapes[value].rank;
         memcpy(step->arrays[i].shape, s->shapes[value].dim, sizeof step->arrays[i].shape);
     }
     for (size_t i = 0; i < plan->n_outputs; i++) {
         const size_t value = plan->outputs[i].value;
-        step->outputs[step->n_outputs++] = (sc_port){.info = visible(s, value, plan->outputs[i].name),
-                                                     .batch_axis = plan->values[value].batch_axis, .place = i,
-                                                     .row_bytes = row_bytes(s, value)};
+        step->outputs[step->n_outputs++] = visible(s, value, plan->outputs[i].name);
         const bool folded = s->motion[value] == SC_FOLDED || s->shapes[value].dim[plan->values[value].batch_axis] != 1;
         if (folded && step->status == SC_OK) { /* also what no step moves: its rows are not those of the stream */
             refuse(step, &plan->nodes[plan->values[value].producer], "its output is folded, and an output of the model");

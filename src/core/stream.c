@@ -31,7 +31,8 @@ static sc_status prepare(const live_rows *r, sc_workspace *space, sc_error *erro
     const sc_plan *plan = r->plan;
     space->arrays = sc_allocate(&plan->allocator, plan->n_inputs * sizeof *space->arrays);
     space->states = sc_allocate(&plan->allocator, r->count * sizeof *space->states);
-    if (space->arrays == NULL || space->states == NULL) {
+    space->before = plan->checks_ids ? sc_allocate(&plan->allocator, r->count * plan->step->row_bytes) : NULL;
+    if (space->arrays == NULL || space->states == NULL || (plan->checks_ids && space->before == NULL)) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
     }
     memcpy(space->arrays, plan->step->arrays, plan->n_inputs * sizeof *space->arrays);
@@ -160,7 +161,17 @@ static sc_status check_arrays(const sc_step_plan *step, size_t rows, const sc_ar
     return SC_OK;
 }
 
-/* One frame of the rows at `states`, with a workspace of theirs. The arrays have been checked. */
+/* Copies the rows at `states` to `kept`, or back. */
+static void copy_rows(const live_rows *r, char **states, size_t rows, char *kept, bool back)
+{
+    const size_t bytes = r->plan->step->row_bytes;
+    for (size_t m = 0; m < rows; m++) {
+        memcpy(back ? states[m] : kept + m * bytes, back ? kept + m * bytes : states[m], bytes);
+    }
+}
+
+/* One frame of the rows at `states`, with a workspace of theirs. The arrays have been checked; ids that the step makes may be
+ * wrong all the same, and then no state must have changed. */
 static sc_status step_rows(const live_rows *r, sc_workspace *space, char **states, size_t rows, const sc_array *inputs,
                            const sc_array *outputs, sc_error *error)
 {
@@ -181,8 +192,14 @@ static sc_status step_rows(const live_rows *r, sc_workspace *space, char **state
     if (rows > r->alone) {
         sc_call_schedule(&c, 1);
     }
+    if (space->before != NULL) {
+        copy_rows(r, states, rows, space->before, false);
+    }
     const sc_status status = sc_call_execute(&c, error);
     sc_call_finish(&c);
+    if (status != SC_OK && space->before != NULL) {
+        copy_rows(r, states, rows, space->before, true);
+    }
     return status;
 }
 

@@ -57,14 +57,29 @@ static void copy_outputs(const sc_call *c, const sc_frame *frame)
             continue;
         }
         const size_t size = sc_shape_size(&frame->shapes[value], 0);
-        float *y = (float *)c->outputs[i].data + frame->row * size;
-        if (plan->values[value].batch_axis == 0 && size > 0) {
-            memcpy(y, frame->data[value], frame->rows * size * sizeof(float));
+        const size_t bytes = size * sc_element_bytes(&plan->values[value]);
+        if (plan->values[value].batch_axis == 0 && bytes > 0) {
+            memcpy((char *)c->outputs[i].data + frame->row * bytes, frame->data[value], frame->rows * bytes);
         }
     }
 }
 
-/* Zeros past each row's end, once nothing reads the values any more. */
+/* Zeros past each row's end in an output, of which a row has T frames of so many bytes. */
+static void clear_rows(char *y, const int64_t *lengths, const sc_frame *frame, size_t T, size_t bytes, bool batch_first)
+{
+    for (size_t m = 0; m < frame->rows; m++) {
+        const size_t row = frame->row + m, n = (size_t)lengths[m];
+        if (batch_first) {
+            memset(y + (row * T + n) * bytes, 0, (T - n) * bytes);
+            continue;
+        }
+        for (size_t t = n; t < T; t++) {
+            memset(y + (t * frame->batch + row) * bytes, 0, bytes);
+        }
+    }
+}
+
+/* The same in all outputs, once nothing reads the values any more. */
 static void clear_past_ends(const sc_call *c, const sc_frame *frame)
 {
     const sc_plan *plan = c->plan;
@@ -75,11 +90,10 @@ static void clear_past_ends(const sc_call *c, const sc_frame *frame)
             continue;
         }
         const sc_shape *shape = &frame->shapes[output->value];
-        const size_t size = sc_shape_size(shape, 0), step = sc_shape_size(shape, 2);
-        for (size_t m = 0; m < frame->rows; m++) {
-            const size_t n = (size_t)lengths[m];
-            float *y = (float *)c->outputs[i].data + (frame->row + m) * size;
-            memset(y + n * step, 0, (shape->dim[1] - n) * step * sizeof(float));
+        const sc_value *value = &plan->values[output->value];
+        const size_t bytes = sc_shape_size(shape, 2) * sc_element_bytes(value);
+        if (bytes > 0) {
+            clear_rows(c->outputs[i].data, lengths, frame, shape->dim[sc_time_axis(value)], bytes, value->batch_axis == 0);
         }
     }
 }
@@ -194,6 +208,7 @@ static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t firs
     frame->memory = space->memory + first * space->block_bytes;
     frame->scratch = space->memory + worker * space->block_bytes + space->scratch;
     frame->states = NULL;
+    frame->stray = &space->stray;
     if (worker > 0 || !space->bound) {
         bind_inside(c, frame->data, frame->memory);
     }
@@ -281,10 +296,20 @@ void sc_call_schedule(sc_call *c, size_t time)
     sc_threads_release(limit - c->claimed);
 }
 
+static sc_status stray_id(const sc_call *c, sc_error *error)
+{
+    const sc_stray *stray = &c->space->stray;
+    const sc_node *node = &c->plan->nodes[atomic_load_explicit(&((sc_stray *)stray)->node, memory_order_relaxed)];
+    return sc_fail(error, SC_BAD_INDEX, "layer '%s' (embedding): id %lld in row %zu, expected 0 to %zu", node->layer,
+                   (long long)stray->id, stray->row, sc_embedding_rows(node) - 1);
+}
+
 sc_status sc_call_execute(sc_call *c, sc_error *error)
 {
     const size_t threads = c->schedule.threads;
+    atomic_size_t *stray = &c->space->stray.node;
     c->space->turn++;
+    atomic_store_explicit(stray, SC_NONE, memory_order_relaxed);
     if (threads == 1 && c->space->bound && c->batch <= c->space->block_rows) {
         run_alone(c);
     } else {
@@ -298,5 +323,5 @@ sc_status sc_call_execute(sc_call *c, sc_error *error)
         sc_parallel((int)threads, run_worker, c);
     }
     atomic_store_explicit(&((sc_plan *)c->plan)->last_threads, c->workers, memory_order_relaxed);
-    return SC_OK;
+    return atomic_load_explicit(stray, memory_order_relaxed) == SC_NONE ? SC_OK : stray_id(c, error);
 }

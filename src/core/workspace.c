@@ -29,6 +29,7 @@ void sc_workspace_free(const sc_allocator *allocator, sc_workspace *space)
     sc_release(allocator, space->memory);
     sc_release(allocator, space->arrays);
     sc_release(allocator, space->states);
+    sc_release(allocator, space->before);
     sc_release(allocator, space);
 }
 
@@ -252,7 +253,7 @@ static size_t choose_block_rows(const sc_plan *plan, const sc_workspace *space, 
 {
     size_t per_row = 1;
     for (size_t v = 0; v < plan->n_values; v++) {
-        per_row += in_block_memory(plan, v) ? sc_shape_size(&space->shapes[v], 0) * sizeof(float) : 0;
+        per_row += in_block_memory(plan, v) ? sc_shape_size(&space->shapes[v], 0) * sc_element_bytes(&plan->values[v]) : 0;
     }
     const size_t limit = plan->bytes > SC_LARGE_WEIGHTS ? BLOCK_ROWS_LARGE : BLOCK_ROWS;
     size_t most = BLOCK_BYTES / per_row;

@@ -25,9 +25,11 @@ struct sc_workspace {
     size_t data_workers;
     char *memory;
     size_t memory_bytes;
+    sc_stray stray;          /* of the call */
     /* Of a step (stream.c): */
     sc_array *arrays;        /* the graph's inputs for one frame */
     char **states;           /* the state of each row */
+    char *before;            /* ... as it was before a step that may fail; NULL where none can */
 };
 
 /* A workspace from the pool, or a new one; NULL when there is no memory. */
@@ -41,10 +43,5 @@ sc_status sc_workspace_prepare(const sc_plan *plan, sc_workspace *space, const s
 
 /* Memory for so many workers, kept for the next call. */
 sc_status sc_workspace_reserve(const sc_plan *plan, sc_workspace *space, size_t workers, sc_error *error);
-
-static inline size_t sc_element_bytes(const sc_value *value)
-{
-    return value->dtype == SC_I64 ? sizeof(int64_t) : sizeof(float);
-}
 
 #endif

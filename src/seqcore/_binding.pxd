@@ -91,6 +91,7 @@ cdef extern from "seqcore/seqcore.h" nogil:
     size_t sc_plan_inputs(const sc_plan *plan)
     size_t sc_plan_outputs(const sc_plan *plan)
     sc_dtype sc_plan_input_dtype(const sc_plan *plan, size_t index)
+    sc_dtype sc_plan_output_dtype(const sc_plan *plan, size_t index)
     const char *sc_plan_isa(const sc_plan *plan)
     size_t sc_plan_bytes(const sc_plan *plan)
     ctypedef struct sc_schedule:

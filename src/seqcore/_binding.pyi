@@ -2,6 +2,7 @@
 from os import PathLike
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
@@ -23,6 +24,7 @@ class Plan:
     def value_shape(self, value: str) -> tuple[int | None, ...]: ...
     last_threads: int
     nbytes_in_place: int
+    output_dtypes: tuple[np.dtype[Any], ...]
     def packed(self) -> tuple[str, Array]: ...
     def schedule(self, batch: int, time: int) -> tuple[int, int]: ...
     def run_one(self, x: Any, out: Any = None) -> Array | None: ...

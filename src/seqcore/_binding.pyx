@@ -64,6 +64,11 @@ cdef int check_array(cnp.ndarray array, int typenum, what) except -1:
     return 0
 
 
+cdef int type_of(sc_dtype dtype) noexcept nogil:
+    """NumPy's number of a dtype of the core."""
+    return cnp.NPY_INT64 if dtype == SC_I64 else cnp.NPY_FLOAT32
+
+
 cdef void describe(sc_array *to, cnp.ndarray array) noexcept:
     cdef int d
     to.data = cnp.PyArray_DATA(array)
@@ -134,7 +139,7 @@ cdef class Plan:
     cdef readonly str isa
     cdef readonly size_t nbytes
     cdef size_t n_inputs, n_outputs
-    cdef int first_type
+    cdef int first_type, result_type
     cdef _Tensors kept
 
     def __cinit__(self, bytes graph, dict tensors, *, isa=None, int threads=0, int team=0, bint shapes_only=False,
@@ -161,12 +166,17 @@ cdef class Plan:
         self.nbytes = sc_plan_bytes(self.plan)
         self.n_inputs = sc_plan_inputs(self.plan)
         self.n_outputs = sc_plan_outputs(self.plan)
-        self.first_type = cnp.NPY_FLOAT32
-        if self.n_inputs > 0 and sc_plan_input_dtype(self.plan, 0) == SC_I64:
-            self.first_type = cnp.NPY_INT64
+        self.first_type = type_of(sc_plan_input_dtype(self.plan, 0))
+        self.result_type = type_of(sc_plan_output_dtype(self.plan, 0))
 
     def __dealloc__(self):
         sc_plan_free(self.plan)
+
+    @property
+    def output_dtypes(self):
+        """The dtype of each output: float32, or int64 of indices."""
+        return tuple([cnp.PyArray_DescrFromType(type_of(sc_plan_output_dtype(self.plan, i)))
+                      for i in range(self.n_outputs)])
 
     @property
     def nbytes_in_place(self):
@@ -241,13 +251,13 @@ cdef class Plan:
             raise_status(sc_plan_output_shapes(self.plan, arrays, &result, &error), &error)
             for d in range(<int>result.rank):
                 dims[d] = result.shape[d]
-            y = cnp.PyArray_EMPTY(<int>result.rank, dims, cnp.NPY_FLOAT32, 0)
+            y = cnp.PyArray_EMPTY(<int>result.rank, dims, self.result_type, 0)
             result.data = cnp.PyArray_DATA(y)
         else:
             if type(out) is not cnp.ndarray:
                 return None
             y = out
-            if (cnp.PyArray_TYPE(y) != cnp.NPY_FLOAT32 or not cnp.PyArray_ISCARRAY(y)
+            if (cnp.PyArray_TYPE(y) != self.result_type or not cnp.PyArray_ISCARRAY(y)
                     or cnp.PyArray_NDIM(y) > SC_MAX_RANK):
                 return None
             describe(&result, y)
@@ -268,7 +278,7 @@ cdef class Plan:
         inputs : list of ndarray or None
             C-contiguous float32 or int64, in the order of the graph's inputs; None leaves out a length or a state.
         out : list of ndarray, optional
-            Writeable C-contiguous float32, of exactly the outputs' shapes.
+            Writeable and C-contiguous, of exactly the outputs' dtypes and shapes.
         seconds : ndarray, optional
             Writeable float64, one for each node: what each took is added, and the run uses one thread.
 
@@ -288,6 +298,7 @@ cdef class Plan:
         cdef size_t i
         cdef int d
         cdef cnp.ndarray array
+        cdef int typenum
         cdef cnp.npy_intp dims[6]
         cdef double *times = NULL
         if seconds is not None:
@@ -308,8 +319,7 @@ cdef class Plan:
                     arrays[i].rank = 0
                     continue
                 array = inputs[i]
-                check_array(array, cnp.NPY_INT64 if sc_plan_input_dtype(self.plan, i) == SC_I64 else cnp.NPY_FLOAT32,
-                            "an input")
+                check_array(array, type_of(sc_plan_input_dtype(self.plan, i)), "an input")
                 describe(&arrays[i], array)
             if out is None:
                 raise_status(sc_plan_output_shapes(self.plan, arrays, results, &error), &error)
@@ -317,13 +327,14 @@ cdef class Plan:
                 for i in range(self.n_outputs):
                     for d in range(<int>results[i].rank):
                         dims[d] = results[i].shape[d]
-                    array = cnp.PyArray_EMPTY(<int>results[i].rank, dims, cnp.NPY_FLOAT32, 0)
+                    typenum = type_of(sc_plan_output_dtype(self.plan, i))
+                    array = cnp.PyArray_EMPTY(<int>results[i].rank, dims, typenum, 0)
                     results[i].data = cnp.PyArray_DATA(array)
                     out.append(array)
             else:
                 for i in range(self.n_outputs):
                     array = out[i]
-                    check_array(array, cnp.NPY_FLOAT32, "an output")
+                    check_array(array, type_of(sc_plan_output_dtype(self.plan, i)), "an output")
                     if not cnp.PyArray_ISWRITEABLE(array):
                         raise ShapeError("an output is read-only")
                     describe(&results[i], array)

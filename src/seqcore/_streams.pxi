@@ -10,6 +10,9 @@ cdef class Port:
     def __repr__(self):
         return f"Port({self.name!r}, {self.shape})"
 
+    cdef int typenum(self) noexcept:
+        return cnp.NPY_INT64 if self.ids else cnp.NPY_FLOAT32
+
 
 cdef Port port_of(sc_info *info):
     cdef Port port = Port.__new__(Port)
@@ -30,7 +33,7 @@ cdef class Steps:
     """
     cdef Plan plan
     cdef readonly list inputs, outputs, states
-    cdef int type_in, rank_out
+    cdef int type_in, type_out, rank_out
     cdef bint single
     cdef size_t dims_out[6]
 
@@ -44,7 +47,7 @@ cdef class Steps:
         for i in range(sc_plan_step_inputs(plan.plan)):
             raise_status(sc_plan_step_input_info(plan.plan, i, &info, &error), &error)
             self.inputs.append(port_of(&info))
-            self.type_in = cnp.NPY_INT64 if info.dtype == SC_I64 else cnp.NPY_FLOAT32
+            self.type_in = type_of(info.dtype)
         for i in range(sc_plan_step_states(plan.plan)):
             raise_status(sc_plan_step_state_info(plan.plan, i, &info, &error), &error)
             self.states.append(port_of(&info))
@@ -53,6 +56,7 @@ cdef class Steps:
             self.outputs.append(port_of(&info))
         self.single = len(self.inputs) == 1 and len(self.outputs) == 1
         self.rank_out = <int>info.rank
+        self.type_out = type_of(info.dtype)
         self.dims_out = info.shape
 
     cdef bint takes(self, x) noexcept:
@@ -66,12 +70,12 @@ cdef class Steps:
         cdef int d
         for d in range(self.rank_out):
             dims[d] = rows if self.dims_out[d] == SC_UNKNOWN else self.dims_out[d]
-        return cnp.PyArray_EMPTY(self.rank_out, dims, cnp.NPY_FLOAT32, 0)
+        return cnp.PyArray_EMPTY(self.rank_out, dims, self.type_out, 0)
 
-
-cdef bint is_result(out) noexcept:
-    return (type(out) is cnp.ndarray and cnp.PyArray_TYPE(<cnp.ndarray>out) == cnp.NPY_FLOAT32
-            and cnp.PyArray_ISCARRAY(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) <= SC_MAX_RANK)
+    cdef bint gives(self, out) noexcept:
+        """Whether the core can write the only output there."""
+        return (type(out) is cnp.ndarray and cnp.PyArray_TYPE(<cnp.ndarray>out) == self.type_out
+                and cnp.PyArray_ISCARRAY(<cnp.ndarray>out) and cnp.PyArray_NDIM(<cnp.ndarray>out) <= SC_MAX_RANK)
 
 
 cdef class _Arrays:
@@ -88,11 +92,11 @@ cdef class _Arrays:
         if len(inputs) != len(steps.inputs) or len(out) != len(steps.outputs):
             raise ShapeError(f"expected {len(steps.inputs)} inputs and {len(steps.outputs)} outputs")
         for i in range(<size_t>len(inputs)):
-            check_array(inputs[i], cnp.NPY_INT64 if (<Port>steps.inputs[i]).ids else cnp.NPY_FLOAT32, "an input")
+            check_array(inputs[i], (<Port>steps.inputs[i]).typenum(), "an input")
             describe(&self.items[i], inputs[i])
         self.outputs = self.items + len(inputs)
         for i in range(<size_t>len(out)):
-            check_array(out[i], cnp.NPY_FLOAT32, "an output")
+            check_array(out[i], (<Port>steps.outputs[i]).typenum(), "an output")
             if not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out[i]):
                 raise ShapeError("an output is read-only")
             describe(&self.outputs[i], out[i])
@@ -137,18 +141,19 @@ cdef class StreamCore:
         Parameters
         ----------
         x : array_like
-            (batch, features) floats or (batch,) ids: an input of the model without its time axis. An input that has
-            none is given whole at every step.
+            (batch, features) floats or (batch,) ids: an input of the model without its time axis, also where that
+            stands before the batch. An input that has none is given whole at every step.
         *others : array_like
             The model's further inputs.
         out : ndarray, or tuple of them, optional
-            Where results go: C-contiguous float32 of exactly the shape, overlapping no input. With it, and arrays that
-            need no conversion, a step allocates nothing.
+            Where results go: C-contiguous, of exactly the dtype and the shape, overlapping no input. With it, and
+            arrays that need no conversion, a step allocates nothing.
 
         Returns
         -------
         ndarray, or tuple of ndarray
-            float32, (batch, ...): what the model gives at this frame, bit for bit; `out` itself where it is given.
+            float32, int64 of indices, (batch, ...): what the model gives at this frame, bit for bit; `out` itself
+            where it is given.
 
         Raises
         ------
@@ -161,7 +166,7 @@ cdef class StreamCore:
         cdef sc_error error
         cdef sc_status status
         cdef cnp.ndarray y
-        if others or not self.steps.takes(x) or not (out is None or is_result(out)):
+        if others or not self.steps.takes(x) or not (out is None or self.steps.gives(out)):
             return self.step_any((x, *others), out)
         y = self.steps.result(self.rows) if out is None else out
         describe(&input_, x)

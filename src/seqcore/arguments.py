@@ -89,22 +89,26 @@ def booleans(value: Any, what: str) -> Array:
     return np.require(array, _FLOAT, ["C", "A"])
 
 
-def unfit_out(name: str, result: Any) -> ShapeError | DtypeError:
+def unfit_out(name: str, result: Any, dtype: np.dtype[Any]) -> ShapeError | DtypeError:
     """Return the error for an ``out=`` that the core cannot write into where it is."""
-    if not isinstance(result, np.ndarray) or result.dtype != _FLOAT:
+    if not isinstance(result, np.ndarray) or result.dtype != dtype:
         found = getattr(result, "dtype", type(result).__name__)
-        return DtypeError(f"out for {name!r}: expected a float32 ndarray; found {found}")
+        return DtypeError(f"out for {name!r}: expected an ndarray of {dtype}; found {found}")
     return ShapeError(f"out for {name!r}: expected a writeable, aligned, C-contiguous ndarray")
 
 
 class DataInput(NamedTuple):
-    """A required input: its place in the plan's list, its lengths' and mask's, how it is read."""
+    """A required input: its place in the plan's list, its lengths' and mask's, how it is read.
+
+    Its time axis, if it has one, is the other of the first two axes than its batch.
+    """
 
     name: str
     place: int
     lengths: int | None
     mask: int | None
     convert: Callable[[Any, str], Array]
+    batch_axis: int
 
 
 def data_inputs(specs: Sequence[Mapping[str, Any]]) -> list[DataInput]:
@@ -119,6 +123,7 @@ def data_inputs(specs: Sequence[Mapping[str, Any]]) -> list[DataInput]:
             lengths.get(spec["name"]),
             masks.get(spec["name"]),
             integers if spec["dtype"] == "int64" else floats,
+            spec.get("batch_axis", 0),
         )
         for index, spec in enumerate(specs)
         if spec["kind"] == "data"
@@ -129,17 +134,19 @@ def listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
-def is_writable_result(value: Any) -> bool:
-    """Tell whether the core can write a result into a value."""
+def is_writable_result(value: Any, dtype: np.dtype[Any]) -> bool:
+    """Tell whether the core can write a result of this dtype into a value."""
     return (
         isinstance(value, np.ndarray)  # a memmap too
-        and value.dtype == _FLOAT
+        and value.dtype == dtype
         and value.flags.num & _READY == _READY
         and bool(value.flags.writeable)
     )
 
 
-def checked_out(out: Any, names: Sequence[str], given: Sequence[Any]) -> list[Array]:
+def checked_out(
+    out: Any, names: Sequence[str], dtypes: Sequence[np.dtype[Any]], given: Sequence[Any]
+) -> list[Array]:
     """Return the caller's outputs as a list; their shapes are checked by the plan.
 
     `given` is what they must not overlap: the plan's arguments, and the caller's, of which some
@@ -149,9 +156,9 @@ def checked_out(out: Any, names: Sequence[str], given: Sequence[Any]) -> list[Ar
     results = listed(out)
     if len(results) != len(names):
         raise ShapeError(f"out: expected {len(names)} arrays {list(names)}, found {len(results)}")
-    for name, result in zip(names, results, strict=True):
-        if not is_writable_result(result):
-            raise unfit_out(name, result)
+    for name, dtype, result in zip(names, dtypes, results, strict=True):
+        if not is_writable_result(result, dtype):
+            raise unfit_out(name, result, dtype)
         for other in arguments.values():
             if np.may_share_memory(result, other) and np.shares_memory(result, other):
                 raise ShapeError(f"out for {name!r} overlaps an input or an output")
@@ -228,6 +235,11 @@ class Arguments:
     def _set_masks(self, arrays: list[Array | None], masks: Any) -> None:
         """Put checked masks among the arguments."""
         for name, (data, value) in self._named("mask", masks).items():
+            if data.batch_axis:
+                raise OptionError(
+                    f"mask of {name!r}: its batch is axis 1, and masks are of inputs whose batch "
+                    "is axis 0"
+                )
             if data.mask is None:
                 raise OptionError(f"mask of {name!r}: no layer of this model reads it")
             array = booleans(value, f"mask of {name!r}")
@@ -248,16 +260,16 @@ class Arguments:
             ends = integers(value, f"lengths of {name!r}")
             x = arrays[data.place]
             assert x is not None
-            if x.ndim < 2 or ends.shape != x.shape[:1]:
+            if x.ndim < 2 or ends.shape != (x.shape[data.batch_axis],):
+                rows = x.shape[data.batch_axis] if x.ndim > data.batch_axis else 1
                 raise ShapeError(
-                    f"lengths of {name!r}: expected shape ({len(x) if x.ndim else 1},), one for "
-                    "each "
-                    f"row; found {ends.shape}"
+                    f"lengths of {name!r}: expected shape ({rows},), one for each row; found "
+                    f"{ends.shape}"
                 )
-            if ends.size and not (ends.min() >= 0 and ends.max() <= x.shape[1]):
+            time = x.shape[1 - data.batch_axis]
+            if ends.size and not (ends.min() >= 0 and ends.max() <= time):
                 raise ShapeError(
-                    f"lengths of {name!r}: expected 0 to {x.shape[1]}, found {ends.min()} to "
-                    f"{ends.max()}"
+                    f"lengths of {name!r}: expected 0 to {time}, found {ends.min()} to {ends.max()}"
                 )
             arrays[data.lengths] = ends
 

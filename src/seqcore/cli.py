@@ -148,9 +148,9 @@ def _facts(model: Model) -> Iterator[str]:
         optional = "" if entry["kind"] == "data" else ", optional"
         shape = plan.value_shape(entry["name"])
         yield f"input   {_commentable(entry['name'])}: {dtype} {_shape_text(shape)}{optional}"
-    for entry in graph["outputs"]:
+    for entry, dtype in zip(graph["outputs"], plan.output_dtypes, strict=True):
         shape = plan.value_shape(entry["value"])
-        yield f"output  {_commentable(entry['name'])}: float32 {_shape_text(shape)}"
+        yield f"output  {_commentable(entry['name'])}: {dtype} {_shape_text(shape)}"
 
 
 def _shape_text(shape: Sequence[int | None]) -> str:

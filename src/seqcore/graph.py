@@ -269,7 +269,8 @@ class Mask:
 class Value:
     """A value of a graph in the making: its name and dtype, the name of its lengths, its mask.
 
-    `rank` counts its axes, the batch among them; None where nobody can tell.
+    `rank` counts its axes, the batch among them; None where nobody can tell. `batch_axis` is 1 for
+    an input that says so, for torch's (layers, batch, units) and for what `batch_second` makes.
     """
 
     name: str
@@ -277,6 +278,7 @@ class Value:
     lengths: str | None = None
     mask: Mask | None = None
     rank: int | None = None
+    batch_axis: int = 0
 
 
 @dataclass(frozen=True)
@@ -314,10 +316,18 @@ _ELEMENTWISE = frozenset([
     "compare", "logical", "where",
 ])  # fmt: skip
 _MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
-# Ops that give their input another shape and read none of it: ids pass through them too.
+# Ops that give their input another shape and read none of it, and those that only move elements:
+# ids pass through them too. The latter take no mixture.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
 # Ops that read ids as well as numbers.
 _ANY_DTYPE = _VIEWS | {"compare", "constant", "positions"}
+_CARRIERS = frozenset([
+    "permute", "repeat", "slice", "index", "concat", "select", "stack", "batch_first",
+    "batch_second", "cast",
+])  # fmt: skip
+# The ops that read, and that make, values whose batch is axis 1.
+_READ_SECOND = frozenset(["select", "batch_first"])
+_MAKE_SECOND = frozenset(["stack", "batch_second"])
 # How many axes the first result of an op has, and how many more than its first input; the ops that
 # are not here give as many as they take.
 _RANKS = {
@@ -325,6 +335,15 @@ _RANKS = {
     "stack": 3,
 }  # fmt: skip
 _MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
+
+
+def _dtype(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> str:
+    """Return the dtype of the first result of a node."""
+    if op == "cast":
+        return str(attrs["dtype"])
+    if op in _VIEWS | _CARRIERS and inputs[0] is not None:
+        return inputs[0].dtype
+    return "int64" if op == "argmax" else "float32"
 
 
 def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> int | None:
@@ -343,7 +362,9 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
         return 1 + len(attrs["shape"])
     if op == "reshape":
         return int(attrs["keep"]) + len(attrs["shape"])
-    gone = len(attrs["axes"]) if op == "reduce" and not attrs["keepdims"] else 0
+    gone = 0
+    if op in ("reduce", "argmax") and not attrs["keepdims"]:
+        gone = len(attrs["axes"]) if op == "reduce" else 1
     return None if not ranks or ranks[0] is None else ranks[0] + _MORE_AXES.get(op, 0) - gone
 
 
@@ -378,14 +399,23 @@ class GraphBuilder:
                 f"or their names have more than {_MAX_NAMES} characters ({told(site.layer)})"
             )
 
-    def data_input(self, name: str, shape: Sequence[int | None], dtype: str) -> Value:
-        """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3."""
-        self._inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)})
+    def data_input(
+        self, name: str, shape: Sequence[int | None], dtype: str, batch_axis: int = 0
+    ) -> Value:
+        """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3.
+
+        `shape` leaves out the batch. With `batch_axis` 1 its first axis stands before the batch,
+        and nobody gives a mask.
+        """
+        entry = {"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)}
+        self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
+        rank = 1 + len(shape)
         if len(shape) < (1 if dtype == "int64" else 2):
-            return Value(name, dtype, rank=1 + len(shape))
+            return Value(name, dtype, rank=rank, batch_axis=batch_axis)
         lengths = f"{name}:lengths"
         self._inputs.append({"name": lengths, "kind": "lengths", "of": name})
-        return Value(name, dtype, lengths, Mask("input", (name,)), 1 + len(shape))
+        mask = None if batch_axis else Mask("input", (name,))
+        return Value(name, dtype, lengths, mask, rank, batch_axis)
 
     def mask(self, value: Value) -> Value | None:
         """Return the mask of `value`, (B, T) of 0 and 1, as a value for ops; None without one."""
@@ -437,7 +467,7 @@ class GraphBuilder:
         """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""
         entry = {"name": name, "kind": "state", "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
-        return Value(name, rank=1 + len(shape))
+        return Value(name, rank=1 + len(shape), batch_axis=batch_axis)
 
     def node(
         self,
@@ -450,7 +480,7 @@ class GraphBuilder:
         attrs: Mapping[str, Any] | None = None,
         time: str = "kept",
     ) -> list[Value]:
-        """Add a node and return its outputs, of which only the first has lengths.
+        """Add a node and return its outputs, of which only the first has lengths and a dtype.
 
         Parameters
         ----------
@@ -466,14 +496,7 @@ class GraphBuilder:
         time : "kept", "mapped" or "gone"
             What the op does to the time axis, hence to lengths.
         """
-        wanted = "int64" if op == "embedding" else "float32"
-        for value in inputs:
-            if value is not None and value.dtype != wanted and op not in _ANY_DTYPE:
-                hint = ' (Input(..., dtype="int64"))' if wanted == "int64" else ""
-                raise GraphError(
-                    f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
-                    f"found {value.dtype} from {value.name!r}"
-                )
+        self._check_inputs(op, site, inputs)
         outputs = [site.value] if outputs is None else outputs
         if len(self._nodes) >= _MAX_CALLS:
             raise GraphError(f"the graph has more than {_MAX_CALLS} nodes ({told(site.layer)})")
@@ -492,11 +515,35 @@ class GraphBuilder:
         }
         node["attrs"] = dict(attrs or {})
         self._nodes.append(node)
-        dtype = inputs[0].dtype if op in _VIEWS and inputs[0] is not None else "float32"
         first, *rest = (name for name in outputs)
-        rank = _rank(op, inputs, node["attrs"])
-        results = [Value(first or "", dtype, None if time == "gone" else lengths, rank=rank)]
-        return results + [Value(name or "", rank=2) for name in rest]
+        result = Value(
+            first or "",
+            _dtype(op, inputs, node["attrs"]),
+            None if time == "gone" else lengths,
+            rank=_rank(op, inputs, node["attrs"]),
+            batch_axis=int(op in _MAKE_SECOND),
+        )
+        return [result] + [Value(name or "", rank=2) for name in rest]
+
+    @staticmethod
+    def _check_inputs(op: str, site: Site, inputs: Sequence[Value | None]) -> None:
+        """Raise GraphError for values of another dtype, or batch axis, than an op takes."""
+        given = [value for value in inputs if value is not None]
+        wanted = "int64" if op == "embedding" else "float32"
+        if op in _CARRIERS:
+            wanted = given[0].dtype
+        for value in given:
+            if value.batch_axis != (op in _READ_SECOND):
+                raise GraphError(
+                    f"layer {site.layer!r} ({op}): {value.name!r} has its batch in axis "
+                    f"{value.batch_axis}; expected {int(op in _READ_SECOND)}"
+                )
+            if value.dtype != wanted and op not in _ANY_DTYPE:
+                hint = ' (Input(..., dtype="int64"))' if op == "embedding" else ""
+                raise GraphError(
+                    f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
+                    f"found {value.dtype} from {value.name!r}"
+                )
 
     def _tensor(self, name: str, array: Array | None, site: Site) -> str:
         """Name a weight. An array has one name, whoever uses it."""

@@ -139,8 +139,9 @@ class Model:
         Parameters
         ----------
         *inputs : array_like, or one dict of array_like by input name
-            (batch, ...) with the shapes of the model's inputs. Features of any real dtype convert
-            to float32; ids must be integers. A list is one array.
+            (batch, ...) with the shapes of the model's inputs, or (n, batch, ...) where an `Input`
+            says so. Features of any real dtype convert to float32; ids must be integers. A list is
+            one array.
         lengths : (B,) integers, or a dict of them by input name, optional
             Frames of each row, 0..T; of the first input. Row i comes out as if it were ``x[i:i+1,
             :lengths[i]]``, and outputs with a time axis are 0 past its end.
@@ -151,12 +152,14 @@ class Model:
         initial_state : sequence of array_like, optional
             One for each name in `states`, (B, units) floats; None for zeros.
         out : ndarray, or tuple of them, optional
-            Where results go: C-contiguous float32 of exactly the shape, overlapping no input.
+            Where results go: C-contiguous, of exactly the dtype and the shape, overlapping no
+            input.
 
         Returns
         -------
         ndarray, or tuple of ndarray
-            float32, in the order of `outputs`; `out` itself where it is given.
+            float32, or int64 where an output is of indices, in the order of `outputs`; `out` itself
+            where it is given.
 
         Raises
         ------
@@ -174,7 +177,7 @@ class Model:
         if out is None:
             results = self._run(arrays)
         else:
-            results = checked_out(out, self._outputs, [*arrays, *given])
+            results = checked_out(out, self._outputs, self._plan.output_dtypes, [*arrays, *given])
             self._run(arrays, results)
         return results[0] if len(results) == 1 else tuple(results)
 

@@ -31,6 +31,10 @@ def _shape(port: Port, rows: int) -> tuple[int, ...]:
     return tuple(rows if size is None else size for size in port.shape)
 
 
+def _dtype(port: Port) -> np.dtype[Any]:
+    return np.dtype(np.int64 if port.ids else np.float32)
+
+
 def _inputs(steps: Steps, given: tuple[Any, ...]) -> list[Array]:
     """Return a step's inputs as the core reads them."""
     names = [port.name for port in steps.inputs]
@@ -50,14 +54,14 @@ def _inputs(steps: Steps, given: tuple[Any, ...]) -> list[Array]:
 def _outputs(steps: Steps, out: Any, rows: int) -> list[Array]:
     """Return where a step's outputs go: the caller's arrays, or fresh ones."""
     if out is None:
-        return [np.empty(_shape(port, rows), np.float32) for port in steps.outputs]
+        return [np.empty(_shape(port, rows), _dtype(port)) for port in steps.outputs]
     results = listed(out)
     if len(results) != len(steps.outputs):
         names = [port.name for port in steps.outputs]
         raise ShapeError(f"out: expected {len(names)} arrays {names}; found {len(results)}")
     for port, result in zip(steps.outputs, results, strict=True):
-        if not is_writable_result(result):
-            raise unfit_out(port.name, result)
+        if not is_writable_result(result, _dtype(port)):
+            raise unfit_out(port.name, result, _dtype(port))
     return results
 
 
@@ -222,7 +226,7 @@ class StreamPool(PoolCore):
         Returns
         -------
         ndarray, or tuple of ndarray
-            float32, (n, ...).
+            float32, int64 of indices, (n, ...).
 
         Raises
         ------
@@ -235,7 +239,8 @@ class StreamPool(PoolCore):
         arrays = _inputs(self.steps, inputs)
         results = _outputs(self.steps, out, len(numbers))
         for port, array in zip(self.steps.inputs, arrays, strict=True):
-            if array.ndim == 0 or len(array) != len(numbers):
+            axis = port.shape.index(None)  # of what is given whole, 1 too
+            if array.ndim <= axis or array.shape[axis] != len(numbers):
                 raise ShapeError(
                     f"input {port.name!r}: expected {len(numbers)} rows, one for each id; found "
                     f"shape {array.shape}"

@@ -107,11 +107,17 @@ def test_only_a_recurrent_layer_may_leave_out_an_output(absent):
         plan_of(document, {"W": ones(3, 2), "b": ones(2)})
 
 
-def test_lengths_belong_to_an_input_whose_batch_is_its_first_axis():
+def test_lengths_count_the_axis_beside_the_batch():
     """They were counted against the batch itself: a row then had as many frames as rows."""
     inputs = [data("x", 2, 4, batch_axis=1), lengths("x"), data("z", None, 64)]
-    with pytest.raises(GraphError, match="lengths 'n' belong to 'x'"):
-        plan_of(graph(inputs, [node("global_avg_pool1d", "z", ["y"], lengths="n")], "y"))
+    plan = plan_of(graph(inputs, [node("global_avg_pool1d", "z", ["y"], lengths="n")], "y"))
+    for frames in (5, 3):
+        with pytest.raises(ShapeError, match=r"my_global_avg_pool1d.*'n' are not those of its"):
+            plan.run([ones(2, 5, 4), np.full(5, 2), ones(5, frames, 64)])
+    with pytest.raises(ShapeError, match="row 1 has length 3, expected 0 to 2"):
+        plan.run([ones(2, 5, 4), np.array([2, 3, 0, 0, 0]), ones(5, 2, 64)])
+    (y,) = plan.run([ones(2, 5, 4), np.full(5, 2), ones(5, 2, 64)])
+    assert y.tolist() == [[1] * 64] * 5
 
 
 def test_a_missing_array_is_named():

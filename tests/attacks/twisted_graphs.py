@@ -40,6 +40,7 @@ ODD_OPS = {
     "lstm": 3, "gru": 2, "simple_rnn": 2, "reduce": 1, "unary": 1, "reshape": 1, "expand": 1,
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
+    "batch_first": 1, "batch_second": 1, "argmax": 1, "topk": 1, "cast": 1, "positions": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -138,6 +139,11 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
             "axis": axis, "start": draw.choice(bounds), "stop": draw.choice(bounds),
             "step": draw.choice([1, 2, -1, 2**53, -(2**53)]),
         },
+        "argmax": {
+            "axis": axis, "keepdims": draw.random() < 0.5, "function": draw.choice(["max", "min"]),
+        },
+        "topk": {"k": draw.choice([1, 2, 3, 2**24]), "axis": axis, "largest": draw.random() < 0.5},
+        "cast": {"dtype": draw.choice(["float32", "int64"])},
         "index": {"axis": axis, "index": draw.choice([0, -1, 2, 2**31, -(2**53)])},
         "compare": {"function": "less", "number": draw.choice([None, None, 1.5, "-inf", "nan"])},
         "logical": {"function": draw.choice(["and", "xor", "not"])},
@@ -201,7 +207,8 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         }
         attrs = padding if op in ("max_pool1d", "avg_pool1d") else odd_attributes(draw, op)
         node = {
-            "op": op, "layer": name, "inputs": inputs, "outputs": [name], "attrs": attrs,
+            "op": op, "layer": name, "inputs": inputs, "attrs": attrs,
+            "outputs": [name, f"{name}:indices"] if op == "topk" else [name],
             "weights": odd_weights(draw, graph, op, i),
         }  # fmt: skip
         lengths = None
@@ -211,14 +218,15 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
                 node["lengths"] = [draw.choice(graph.values).lengths for _ in inputs]
         if draw.random() < 0.2:
             node["lengths_out"] = lengths = f"{name}:lengths"
-        kind = "stack" if op == "stack" else "odd"
+        turned = op in ("stack", "batch_second")
+        kind = "stack" if turned else "odd"
         value = Value(name, "mask" if "mask_" in op else kind, 1, lengths=lengths)
         nodes, outputs = list(graph.nodes), list(graph.outputs)
         graph.nodes.append(node)
-        if op == "stack":  # it can be nothing else
+        if turned:  # it can be nothing else
             graph.outputs.append(replace(value, lengths=None))
         if accepted(graph) or draw.random() < 0.01:
-            graph.values.append(value)
+            graph.values += [replace(value, name=made) for made in node["outputs"]]
         else:
             graph.nodes, graph.outputs = nodes, outputs
 
@@ -246,7 +254,10 @@ def step(plan: Plan, rng: np.random.Generator) -> str:
         stream = stream_of(plan, 3)
     except (SeqcoreError, MemoryError) as error:
         return f"stream: {type(error).__name__}"
-    shapes = [(3, *(n if n <= MAX_SIZE else 4 for n in p.shape[1:])) for p in stream.steps.inputs]
+    shapes = [
+        tuple(3 if n is None else min(n, MAX_SIZE) for n in port.shape)
+        for port in stream.steps.inputs
+    ]
     for _ in range(3):
         frames = [
             rng.integers(0, 7, shape) if port.ids else floats(rng, *shape)
@@ -262,10 +273,12 @@ def step(plan: Plan, rng: np.random.Generator) -> str:
 def attack(seed: int) -> list[str]:
     """Return what became of one graph: a class of error, or "ran", for the plan and each call."""
     draw, rng, graph = random.Random(seed), np.random.default_rng(seed), random_graph(seed)
-    graph.outputs = [value for value in graph.outputs if value.kind == "stack"]
+    graph.outputs = [value for value in graph.outputs if value.kind in ("stack", "turned")]
     add_odd_nodes(draw, graph)
     ends = [value.lengths for value in graph.values if value.lengths]
-    results = [v for v in graph.values if v.kind not in ("ids", "stack", "maybe")] or graph.values
+    results = [
+        v for v in graph.values if v.kind not in ("stack", "turned", "maybe")
+    ] or graph.values
     graph.outputs += [
         Value(draw.choice(results).name, "odd", 1, lengths=draw.choice([*ends, *[None] * 6]))
         for _ in range(draw.randint(1, 4))

@@ -68,6 +68,13 @@ constexpr char ids_graph[] =
     " \"outputs\": [\"table\"], \"weights\": {\"W\": \"W\"}, \"attrs\": {\"rows\": 3, \"units\": 2}}],"
     "\"outputs\": [{\"name\": \"y\", \"value\": \"table\", \"lengths\": \"ids:lengths\"}]}";
 
+/* Where the greatest of 3 features is: int64. */
+constexpr char best_graph[] =
+    "{\"format\": \"seqcore\", \"version\": 1,"
+    "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 3]}],"
+    "\"nodes\": [{\"op\": \"argmax\", \"layer\": \"best\", \"inputs\": [\"x\"], \"outputs\": [\"best\"], \"attrs\":"
+    " {\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}}], \"outputs\": [{\"name\": \"y\", \"value\": \"best\"}]}";
+
 static Plan small_plan(const char *graph = SMALL_GRAPH, const seqcore::Options &options = {}, std::uint32_t weights = 0)
 {
     return Plan::create(graph, {small_tensors(weights), SMALL_TENSORS}, options);
@@ -319,11 +326,36 @@ static void test_two_threads()
     CHECK(same_bits(alone.save(), stream.save()));
 }
 
+/* Memory of float would be half of what is written. */
+static void test_outputs_of_int64()
+{
+    const Plan plan = small_plan(best_graph);
+    const std::vector<float> x = {1, 3, 2, 5, 4, 4};
+    std::vector<std::int64_t> y(2, -1);
+    std::vector<float> wrong(2);
+    CHECK(plan.outputs()[0].dtype == SC_I64);
+    plan.run({View(x, {1, 2, 3})}, {View(y, {1, 2})});
+    CHECK(y[0] == 1 && y[1] == 0);
+    THROWS(SC_BAD_ARGUMENT, "output 'y' takes std::int64_t", plan.run({View(x, {1, 2, 3})}, {View(wrong, {1, 2})}));
+    THROWS(SC_BAD_ARGUMENT, "output 'y' takes std::int64_t", plan.run({View(x, {1, 2, 3})}));
+    Stream stream(plan, 2);
+    stream.step({View(x, {2, 3})}, {View(y, {2})});
+    CHECK(y[0] == 1 && y[1] == 0);
+    THROWS(SC_BAD_ARGUMENT, "output 'y' takes std::int64_t", stream.step({View(x, {2, 3})}, {View(wrong, {2})}));
+    THROWS(SC_BAD_ARGUMENT, "output 'y' takes std::int64_t", stream.step(x, wrong));
+    const Plan floats = small_plan();
+    const std::vector<float> frame = frames(1);
+    std::vector<std::int64_t> ids(T * SMALL_OUT);
+    const View<std::int64_t> into(ids, {1, T, SMALL_OUT});
+    THROWS(SC_BAD_ARGUMENT, "output 'y' takes float", floats.run({View(frame, {1, T, SMALL_IN})}, {into}));
+}
+
 int main(int count, char **arguments)
 {
     CHECK(count == 2);
     test_plans(arguments[1]);
     test_ids();
+    test_outputs_of_int64();
     test_streams();
     test_pools();
     test_allocators();

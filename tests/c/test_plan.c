@@ -139,6 +139,61 @@ static void test_bad_graphs(void)
     }
 }
 
+/* x (T, B, 2) of rows that end, and ids (T, B): the larger feature's number, the ids backwards, and a table's rows for
+ * these. */
+static const char turned_graph[] =
+    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": ["
+    "{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 2], \"batch_axis\": 1},"
+    "{\"name\": \"n\", \"kind\": \"lengths\", \"of\": \"x\"},"
+    "{\"name\": \"ids\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [null], \"batch_axis\": 1}], \"nodes\": ["
+    "{\"op\": \"batch_first\", \"layer\": \"a\", \"inputs\": [\"x\"], \"lengths\": \"n\", \"outputs\": [\"a\"]},"
+    "{\"op\": \"argmax\", \"layer\": \"b\", \"inputs\": [\"a\"], \"lengths\": \"n\", \"outputs\": [\"b\"],"
+    " \"attrs\": {\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}},"
+    "{\"op\": \"batch_second\", \"layer\": \"c\", \"inputs\": [\"b\"], \"lengths\": \"n\", \"outputs\": [\"c\"]},"
+    "{\"op\": \"batch_first\", \"layer\": \"d\", \"inputs\": [\"ids\"], \"outputs\": [\"d\"]},"
+    "{\"op\": \"slice\", \"layer\": \"e\", \"inputs\": [\"d\"], \"outputs\": [\"e\"],"
+    " \"attrs\": {\"axis\": 1, \"start\": null, \"stop\": null, \"step\": -1}},"
+    "{\"op\": \"embedding\", \"layer\": \"f\", \"inputs\": [\"e\"], \"outputs\": [\"f\"], \"weights\": {\"W\": \"W\"},"
+    " \"attrs\": {\"rows\": 2, \"units\": 1}}], \"outputs\": ["
+    "{\"name\": \"c\", \"value\": \"c\", \"lengths\": \"n\"}, {\"name\": \"e\", \"value\": \"e\"},"
+    "{\"name\": \"f\", \"value\": \"f\"}]}";
+
+static void test_batches_in_axis_1(void)
+{
+    const float x[3][2][2] = {{{1, 2}, {2, 1}}, {{3, 3}, {0, 1}}, {{-2, -1}, {0, 9}}};
+    const int64_t n[] = {3, 2}, ids[3][2] = {{0, 1}, {1, 1}, {0, 0}}, expected[3][2] = {{1, 0}, {0, 1}, {1, 0}};
+    const int64_t backwards[2][3] = {{0, 1, 0}, {0, 1, 1}};
+    sc_plan *plan = NULL;
+    sc_error error;
+    sc_info info;
+    const sc_status made = sc_plan_create(turned_graph, sizeof turned_graph - 1, tensors, 3, NULL, &plan, &error);
+    CHECK(made == SC_OK, "%s", error.message);
+    CHECK(sc_plan_output_dtype(plan, 0) == SC_I64 && sc_plan_output_dtype(plan, 1) == SC_I64, "of int64");
+    CHECK(sc_plan_output_dtype(plan, 2) == SC_F32 && sc_plan_output_dtype(plan, 3) == SC_F32, "of float32, or none");
+    CHECK(sc_plan_output_dtype(NULL, 0) == SC_F32, "no plan");
+    CHECK(sc_plan_output_info(plan, 0, &info, &error) == SC_OK, "%s", error.message);
+    CHECK(info.dtype == SC_I64 && info.rank == 2 && info.shape[0] == SC_UNKNOWN && info.shape[1] == SC_UNKNOWN, "time and batch");
+    CHECK(sc_plan_input_info(plan, 0, &info, &error) == SC_OK && info.rank == 3 && info.shape[1] == SC_UNKNOWN, "x");
+    char *memory[] = {exact_copy(x, sizeof x), exact_copy(n, sizeof n), exact_copy(ids, sizeof ids),
+                      exact_copy(ids, sizeof ids), exact_copy(ids, sizeof ids), exact_copy(x, 6 * sizeof(float))};
+    const sc_array in[] = {{memory[0], 3, {3, 2, 2}}, {memory[1], 1, {2}}, {memory[2], 2, {3, 2}}};
+    const sc_array out[] = {{memory[3], 2, {3, 2}}, {memory[4], 2, {2, 3}}, {memory[5], 3, {2, 3, 1}}};
+    CHECK(sc_plan_run(plan, in, out, &error) == SC_OK, "%s", error.message);
+    CHECK(memcmp(memory[3], expected, sizeof expected) == 0, "argmax");
+    CHECK(memcmp(memory[4], backwards, sizeof backwards) == 0, "ids");
+    /* 6 numbers are 12 times 4 bytes */
+    sc_array overlapping[] = {out[0], {memory[3] + 5 * sizeof(int64_t), 2, {2, 3}}, out[2]};
+    CHECK(sc_plan_run(plan, in, overlapping, &error) == SC_BAD_SHAPE, "overlap");
+    check_message(&error, "outputs 'c' and 'e' overlap");
+    ((int64_t *)(void *)memory[2])[3] = 2;
+    CHECK(sc_plan_run(plan, in, out, &error) == SC_BAD_INDEX, "an id");
+    check_message(&error, "layer 'f' (embedding): id 2 in row 1, expected 0 to 1");
+    for (size_t i = 0; i < sizeof memory / sizeof *memory; i++) {
+        free(memory[i]);
+    }
+    sc_plan_free(plan);
+}
+
 static void *call_often(void *plan)
 {
     for (int i = 0; i < 2000; i++) {
@@ -181,6 +236,7 @@ int main(int count, char **arguments)
     sc_plan_free(plan);
     sc_plan_free(NULL);
     test_bad_graphs();
+    test_batches_in_axis_1();
     test_file(arguments[1]);
     printf("test_plan: all passed\n");
     return 0;

@@ -54,10 +54,16 @@ def same_bits(actual, expected, where):
         assert same, f"{where}, output {index}: bits differ"
 
 
+def batch_of(graph, call):
+    """The rows of a call."""
+    axes = {spec["name"]: spec.get("batch_axis", 0) for spec in graph.inputs}
+    return call["x0"].shape[axes["x0"]]
+
+
 def rows_of(output: Value, y, m, batch):
     """The part of an output that belongs to row `m` of the batch."""
     count = len(y) // batch if output.kind == "frames" else 1  # folded: a row for every frame
-    return y[:, m : m + 1] if output.kind == "stack" else y[m * count : (m + 1) * count]
+    return y[:, m : m + 1] if output.kind in ("stack", "turned") else y[m * count : (m + 1) * count]
 
 
 def test_the_seeds_cover_every_op_and_option():
@@ -90,6 +96,8 @@ def test_the_seeds_cover_every_op_and_option():
         "keepdims": [False, True],
         "keep": [1, 2],
         "repeats": [1, 2, 3],
+        "largest": [False, True],
+        "dtype": ["float32", "int64"],
         "function": {
             *("multiply", "maximum", "minimum"), *("mean", "sum", "max", "min"),
             *("abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log"),
@@ -106,8 +114,10 @@ def test_the_seeds_cover_every_op_and_option():
         (kind, gone) for kind in ("lengths", "state", "mask") for gone in (False, True)
     } <= absent
     assert {value.kind for value in outputs} == {
-        "sequence", "vector", "frames", "flat", "stack", "box", "line", "mask",
+        "sequence", "vector", "frames", "flat", "stack", "box", "line", "mask", "ids", "places",
+        "turned",
     }  # fmt: skip
+    assert {spec.get("batch_axis", 0) for spec in inputs if spec["kind"] == "data"} == {0, 1}
     masked = [n for n in nodes if n["op"] in RECURRENT and "zero_output_for_mask" in n["attrs"]]
     flags = ("reverse", "realign", "return_sequences", "zero_output_for_mask")
     assert len({(n["op"], *(n["attrs"][f] for f in flags)) for n in masked}) == 3 * 2 ** len(flags)
@@ -167,7 +177,7 @@ def test_a_row_does_not_see_its_batch(isa):
         graph, arguments = calls(seed)
         plan, alone = graph.plan(isa=isa, threads=2), graph.plan(isa=isa, threads=1)
         for number, call in enumerate(arguments[:2]):
-            batch = len(call["x0"])
+            batch = batch_of(graph, call)
             together = run(plan, call)
             for m in {0, batch // 2, batch - 1} if batch else ():
                 rows = [
@@ -180,13 +190,14 @@ def test_a_row_does_not_see_its_batch(isa):
 
 def cut(graph, arguments, m, length):
     """Row `m` alone, of only so many frames."""
-    kinds = {spec["name"]: spec["kind"] for spec in graph.inputs}
+    specs = {spec["name"]: spec for spec in graph.inputs}
     row = graph.row(arguments, m)
     for name, array in row.items():
-        if kinds[name] == "lengths":
+        if specs[name]["kind"] == "lengths":
             row[name] = None
-        elif kinds[name] in ("data", "mask") and array is not None:
-            row[name] = array[:, :length].copy()
+        elif specs[name]["kind"] in ("data", "mask") and array is not None:
+            turned = specs[name].get("batch_axis", 0)
+            row[name] = np.ascontiguousarray(array[:length] if turned else array[:, :length])
     return row
 
 
@@ -208,11 +219,13 @@ def test_a_row_that_ends_is_as_if_there_were_no_more_frames(isa):
                 for output, y, row in zip(graph.outputs, together, results, strict=True):
                     if output.kind in ("flat", "frames", "stack"):
                         continue
-                    y = y[m : m + 1]
+                    y = rows_of(output, y, m, batch)
+                    if output.kind == "turned":
+                        y, row = y.swapaxes(0, 1), row.swapaxes(0, 1)
                     where = f"seed {seed}, call {number}, row {m}, {output.name}"
                     if output.lengths is not None:
                         assert not y[:, row.shape[1] :].any(), where
                         y = y[:, : row.shape[1]]
                     same_bits([row], [y], where)
                     checked.add(output.kind)
-    assert checked == {"sequence", "vector", "box", "line", "mask"}
+    assert checked == {"sequence", "vector", "box", "line", "mask", "ids", "places", "turned"}

@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 from .graph import RandomGraph, Value
+from .indices import Indices
 from .masks import Masks
 from .sequences import Sequences
 from .shapes import Shapes
 from .truth import Truth
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
-# is an output only, and a mask that may be absent is read as a mask alone.
+# is an output only, a "turned" one is turned back, and a mask that may be absent is read as a mask
+# alone.
 ANY = [
     "dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary",
     "compare", "logical", "where", "constant",
 ]  # fmt: skip
 AXES = ["expand", "repeat", "slice", "index", "reduce"]
+ORDER = ["argmax", "topk", "truncate", "batch_second"]
 READERS = {
-    "ids": [*["embedding"] * 4, *["mask_ids"] * 2, "compare", "constant"],
+    "ids": [
+        *["embedding"] * 3, *["mask_ids"] * 2, *["move_ids"] * 2, "to_floats", "batch_second",
+        "compare", "constant",
+    ],
+    "places": ["embed_places", "to_floats"],
+    "turned": ["batch_first"],
     "sequence": [
         *ANY, *AXES, *["recurrent"] * 11, "conv1d", "conv1d", "depthwise_conv1d",
         "conv1d_transpose", "pool1d", "pad1d", "pad1d", *["global_pool"] * 2, "fold", "flatten",
-        *["attention"] * 2, "products", *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
+        *["attention"] * 2, "products", *["mask_frames"] * 2, "masking", *["masked_merge"] * 2,
+        "reshape", "permute", *ORDER,
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",
-        *["gram"] * 2,
+        *["gram"] * 2, *ORDER,
     ],
-    "vector": [*ANY, "stack", "stack", "cosine", *AXES],
+    "vector": [*ANY, "stack", "stack", "cosine", *AXES, *ORDER],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
     "stack": ["select"],
     "line": ["expand", "reduce", "unary", "where"],
@@ -40,12 +49,12 @@ def random_graph(seed: int) -> RandomGraph:
     return _Builder(seed).build()
 
 
-class _Builder(Sequences, Masks, Shapes, Truth):
+class _Builder(Sequences, Masks, Shapes, Truth, Indices):
     def build(self) -> RandomGraph:
         self.add_inputs()
         for _ in range(self.draw.randint(1, 11)):
             readable = [v for v in self.values if v.kind in READERS]
-            rich = [v for v in readable if v.kind not in ("ids", "mask", "maybe")]
+            rich = [v for v in readable if v.kind not in ("ids", "places", "mask", "maybe")]
             value = self.draw.choice(rich if rich and self.draw.random() < 0.8 else readable)
             made = getattr(self, self.draw.choice(READERS[value.kind]))(value)
             if made is not None:
@@ -63,12 +72,18 @@ class _Builder(Sequences, Masks, Shapes, Truth):
             inner = (2,) if ids and self.draw.random() < 0.2 else ()
             shape = [times[0] if fixed else None, *inner, *([] if ids else [channels])]
             dtype = "int64" if ids else "float32"
-            self.graph.inputs.append({"name": name, "kind": "data", "dtype": dtype, "shape": shape})
+            spec = {"name": name, "kind": "data", "dtype": dtype, "shape": shape}
+            turned = self.draw.random() < 0.2
+            self.graph.inputs.append(spec | ({"batch_axis": 1} if turned else {}))
             if has_lengths and i == 0:
                 self.graph.inputs.append({"name": lengths, "kind": "lengths", "of": name})
             kind = "ids" if ids else "sequence"
-            self.values.append(Value(name, kind, channels, times, lengths, fixed, inner=inner))
-            if self.draw.random() < 0.5:
+            made = Value(name, kind, channels, times, lengths, fixed, inner=inner)
+            if turned:
+                self.turned[name] = made
+                made = self.batch_first(made)
+            self.values.append(made)
+            if not turned and self.draw.random() < 0.5:
                 mask = f"{name}:mask"
                 self.graph.inputs.append({"name": mask, "kind": "mask", "of": name})
                 self.values.append(Value(mask, "maybe", 0, times, lengths, fixed))
@@ -76,9 +91,10 @@ class _Builder(Sequences, Masks, Shapes, Truth):
             self.stacked = self.state(self.draw.choice([3, 16, 20]), 2)
 
     def choose_outputs(self) -> None:
-        """Some values, among them often the last, and every stack, which can be nothing else."""
-        stacks = [v for v in self.values if v.kind == "stack"]
-        others = [v for v in self.values if v.kind not in ("stack", "ids", "maybe")]
+        """Some values, among them often the last, and those that can be nothing else."""
+        stacks = [v for v in self.values if v.kind in ("stack", "turned")]
+        others = [v for v in self.values if v.kind not in ("stack", "turned", "maybe")]
+        others = [v for v in others if v.kind != "ids" or self.draw.random() < 0.3]
         # what stands past the end of a row is nobody's business, and folded it has no end
         others = [v for v in others if v.kind != "frames" or v.lengths is None]
         outputs = [self.draw.choice(others) for _ in range(self.draw.randint(1, 4)) if others]

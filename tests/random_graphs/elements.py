@@ -17,14 +17,15 @@ FUNCTIONS = ["abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log"]
 class Elements(Parts):
     """Layers over the features of a frame, functions of elements, and merges."""
 
-    def embedding(self, v: Value) -> Value:
+    def embedding(self, v: Value) -> Value | None:
+        if not v.rows or len(v.inner) > 1:
+            return None
         units, name = self.draw.choice([1, 4, 19]), self.name()
-        attrs = {"rows": ROWS, "units": units}
-        self.add(
-            "embedding", [v.name], [name], attrs, {"W": self.weight(ROWS, units)}, **self.lengths(v)
-        )
+        attrs = {"rows": v.rows, "units": units}
+        weights = {"W": self.weight(v.rows, units)}
+        self.add("embedding", [v.name], [name], attrs, weights, **self.lengths(v))
         made = replace(v, name=name, kind="box" if v.inner else "sequence")
-        return replace(made, channels=units)
+        return replace(made, channels=units, rows=ROWS)
 
     def dense(self, v: Value) -> Value | None:
         if v.depth == MAX_DEPTH:

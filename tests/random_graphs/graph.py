@@ -52,7 +52,8 @@ CONSTANTS = (0, 0.5)  # what all features of a frame may be: mask_frames and mas
 
 # The kinds of value, behind the batch: ids (T,); sequence (T, C); box (T, ..., C); vector (C,);
 # line (T,) of numbers; mask (T,), and maybe: one that is absent where its inputs are; frames (C,),
-# folded; stack; flat: an output and nothing else, as its size is not known, or it may be NaN.
+# folded; stack; turned: one whose batch is axis 1; flat: an output and nothing else, as its size is
+# not known, or it may be NaN. Of whole numbers: ids (T, ...) and places (...).
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,8 @@ class Value:
 
     `frames` counts its frames at each of the graph's times, `fixed` says whether the plan knows
     them, and `lengths` is where its rows end. The frames of a folded value keep all three. `inner`
-    are the axes between time and channels.
+    are the axes between time and channels, or all but time of whole numbers, which are ids of
+    `rows` rows, or of none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Value:
     fixed: bool = False
     depth: int = 0
     inner: tuple[int, ...] = ()
+    rows: int = ROWS
 
     def fits(self, other: Value) -> bool:
         """Whether the two differ in their channels alone."""
@@ -80,8 +83,9 @@ class Value:
     @property
     def axes(self) -> list[int | None]:
         """The axes behind the batch; None is time."""
-        time: list[int | None] = [] if self.kind in ("vector", "frames") else [None]
-        last = [] if self.kind in ("ids", "line", "mask", "maybe") else [self.channels]
+        time: list[int | None] = [] if self.kind in ("vector", "frames", "places") else [None]
+        numbers = ("ids", "places", "line", "mask", "maybe")
+        last = [] if self.kind in numbers else [self.channels]
         return [*time, *self.inner, *last]
 
     @property
@@ -135,6 +139,7 @@ class RandomGraph:
             array = arguments[spec["name"]]
             if lengths is not None and spec["kind"] in ("data", "mask") and array is not None:
                 past = np.arange(time) >= lengths[:, None]
+                past = past.T if spec.get("batch_axis") else past
                 array[past] = PAST_END if spec.get("dtype") == "int64" else np.nan
         return arguments
 
@@ -159,7 +164,8 @@ def draw_mask(rng: np.random.Generator, batch: int, time: int) -> Array:
 
 def draw_data(rng: np.random.Generator, spec: dict[str, Any], batch: int, time: int) -> Array:
     """Features, of which some frames are the same number all over; or ids, many of them 0."""
-    shape = [batch, *(time if size is None else size for size in spec["shape"])]
+    shape = [time if size is None else size for size in spec["shape"]]
+    shape.insert(spec.get("batch_axis", 0), batch)
     if spec["dtype"] == "int64":
         ids = rng.integers(0, ROWS, shape)
         return np.asarray(np.where(rng.random(shape) < 0.3, 0, ids))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .elements import Elements
-from .graph import CONSTANTS, Value
+from .graph import CONSTANTS, ROWS, Value
 
 
 class Masks(Elements):
@@ -15,8 +15,8 @@ class Masks(Elements):
         name = self.name()
         self.add("mask_ids", [v.name], [name], **self.lengths(v))
         if v.inner:
-            return replace(self.of_axes(v, v.axes), name=name)
-        return replace(v, name=name, kind="mask", channels=0)
+            return replace(self.of_axes(v, v.axes), name=name, rows=ROWS)
+        return replace(v, name=name, kind="mask", channels=0, rows=ROWS)
 
     def masking(self, v: Value) -> Value:
         name, attrs = self.name(), {"value": self.draw.choice(CONSTANTS)}

@@ -26,6 +26,7 @@ class Parts:
         self.stacked: dict[str, Any] | None = None  # an input of states, as torch has them
         self.members: dict[str, int] = {}  # of each stack
         self.exact: set[str] = set()  # values that are no sums: truths
+        self.turned: dict[str, Value] = {}  # what the values are whose batch is axis 1
 
     def name(self) -> str:
         self.made += 1

@@ -60,8 +60,13 @@ class Sequences(Elements):
         if source == "input":
             return self.state(units)["name"]
         if source == "stacked" and self.stacked is not None and self.stacked["shape"][1] == units:
-            name = self.name()
-            self.add("select", [self.stacked["name"]], [name], {"index": self.draw.randrange(2)})
+            name, stacked, index = self.name(), self.stacked["name"], self.draw.randrange(2)
+            if self.draw.random() < 0.6:
+                self.add("select", [stacked], [name], {"index": index})
+                return name
+            turned = self.name()
+            self.add("batch_first", [stacked], [turned])
+            self.add("index", [turned], [name], {"axis": 1, "index": index})
             return name
         fitting = [u.name for u in self.values if u.kind == "vector" and u.channels == units]
         return self.draw.choice(fitting) if source == "value" and fitting else None

@@ -46,9 +46,9 @@ def must_be_refused(graph: RandomGraph) -> bool:
     for node in graph.nodes:
         op, attrs, outputs = node["op"], node["attrs"], node["outputs"]
         read = [None if name is None else kinds.get(name, "") for name in node["inputs"]]
-        if (op == "select" and node["inputs"][0] in states) or (
-            op == "constant" and read[0] != "folded"
-        ):
+        if (
+            op in ("select", "batch_first", "index") and node["inputs"][0] in states
+        ) or (op == "constant" and read[0] != "folded"):
             states.update(outputs)
         if _refused(op, attrs, read):
             return True
@@ -127,7 +127,7 @@ def _looks_around(op: str, attrs: dict[str, Any]) -> bool:
         return bool(attrs["strides"] > 1 or wide)
     if op in ("normalize", "softmax"):
         return bool(attrs.get("groups") or not {1, -2}.isdisjoint(attrs["axes"]))
-    if op in ("repeat", "slice", "expand"):
+    if op in ("repeat", "slice", "expand", "argmax", "topk"):
         return bool(attrs["axis"] == 1)
     if op == "index":
         return bool(attrs["axis"] == 1 and attrs["index"] != -1)

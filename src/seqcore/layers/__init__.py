@@ -11,6 +11,7 @@ logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
 shapes.py       moving values
+indices.py      ArgMax, TopK, Cast
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
@@ -28,6 +29,7 @@ from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
+from .indices import ArgMax, Cast, TopK
 from .logic import Compare, Logical, Where
 from .masking import Masking
 from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
@@ -42,7 +44,17 @@ from .norms import (
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .places import Positions
-from .shapes import Flatten, GetItem, Permute, Rearrange, RepeatVector, Reshape, UpSampling1D
+from .shapes import (
+    BatchFirst,
+    BatchSecond,
+    Flatten,
+    GetItem,
+    Permute,
+    Rearrange,
+    RepeatVector,
+    Reshape,
+    UpSampling1D,
+)
 from .stacks import (
     RNN,
     Cell,
@@ -82,11 +94,15 @@ __all__ = [
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
+    "ArgMax",
     "Attention",
     "Average",
     "AveragePooling1D",
+    "BatchFirst",
     "BatchNormalization",
+    "BatchSecond",
     "Bidirectional",
+    "Cast",
     "Cell",
     "Compare",
     "Composite",
@@ -148,6 +164,7 @@ __all__ = [
     "Symbol",
     "ThresholdedReLU",
     "TimeDistributed",
+    "TopK",
     "Unary",
     "UnitNormalization",
     "UpSampling1D",

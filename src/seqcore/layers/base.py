@@ -175,6 +175,10 @@ class Input(Symbol):
         Integers are token ids; both kinds are int64 inside.
     name : str, optional
         For ``model({name: array})``. Left out, the model chooses ``input``, ``input_1`` ...
+    batch_axis : 0 or 1
+        1: the batch stands behind the first axis of `shape`, as in torch's (T, B, F), which is
+        ``Input((None, F), batch_axis=1)``. Such an input is read by `layers.BatchFirst` alone; it
+        may have lengths, and no mask.
 
     Raises
     ------
@@ -189,10 +193,14 @@ class Input(Symbol):
     (None, 16)
     """
 
-    __slots__ = ("dtype", "name", "shape")
+    __slots__ = ("batch_axis", "dtype", "name", "shape")
 
     def __init__(
-        self, shape: Sequence[int | None], dtype: str = "float32", name: str | None = None
+        self,
+        shape: Sequence[int | None],
+        dtype: str = "float32",
+        name: str | None = None,
+        batch_axis: int = 0,
     ) -> None:
         super().__init__(None)
         if not isinstance(shape, (tuple, list)) or not len(shape) < _MAX_RANK:
@@ -206,9 +214,13 @@ class Input(Symbol):
         choice(dtype, "Input", "dtype", ("float32", "int64", "int32"))
         self.dtype = "float32" if dtype == "float32" else "int64"
         self.name = checked_name(name)
+        self.batch_axis = whole(batch_axis, "Input", "batch_axis", least=0)
+        if self.batch_axis > 1:
+            raise OptionError(f"Input: batch_axis is 0 or 1; found {told(batch_axis)}")
 
     def __repr__(self) -> str:
-        return f"Input({self.shape}, {self.dtype!r}, name={self.name!r})"
+        second = ", batch_axis=1" if self.batch_axis else ""
+        return f"Input({self.shape}, {self.dtype!r}, name={self.name!r}{second})"
 
 
 @dataclass(frozen=True)
@@ -322,6 +334,7 @@ class Layer:
     is_composite = False  # a model's list shows the layers inside, not it
     reads_mask = False  # what it computes depends on its input's mask
     keeps_mask = False  # its first input's mask is its result's, as in Keras (supports_masking)
+    batch_axis = 0  # of the values that it takes
 
     def __init__(self, name: str | None = None) -> None:
         self.name = checked_name(name)
@@ -380,8 +393,21 @@ class Layer:
     def apply(
         self, graph: GraphBuilder, site: Site, inputs: Sequence[Value], *, masked: bool = True
     ) -> list[Value]:
-        """Lower the layer, and give its result the mask that belongs to it."""
+        """Lower the layer, and give its result the mask that belongs to it.
+
+        Raises
+        ------
+        GraphError
+            A value has its batch in another axis than this layer reads.
+        """
         graph.layer_name = site.layer
+        for value in (*inputs, *(site.states or ())):
+            if value.batch_axis != self.batch_axis:
+                hint = " (BatchFirst() makes that of it)" if value.batch_axis else ""
+                raise GraphError(
+                    f"layer {site.layer!r}: expected values whose batch is axis {self.batch_axis}"
+                    f"{hint}; that of {value.name!r} is axis {value.batch_axis}"
+                )
         seen = inputs if masked else [replace(value, mask=None) for value in inputs]
         first, *rest = self.lower(graph, site, seen)
         return [replace(first, mask=self.mask(inputs)), *rest]

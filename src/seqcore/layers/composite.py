@@ -127,6 +127,11 @@ class Composite(Layer):
                     f"{self.label}: its input {symbol.name or ''!r} is {symbol.dtype}; found "
                     f"{value.dtype} from {value.name!r}"
                 )
+            if symbol.batch_axis != value.batch_axis:
+                raise GraphError(
+                    f"{self.label}: its input {symbol.name or ''!r} has its batch in axis "
+                    f"{symbol.batch_axis}; that of {value.name!r} is axis {value.batch_axis}"
+                )
         own = unique_names((layer.name, layer.stem) for layer in self._named)
         names = Names(dict(zip(self._named, own, strict=True)), site)
         given = dict(zip(self.sources, inputs, strict=True))

@@ -1,5 +1,5 @@
 """Layers that move values and compute nothing: Flatten, Reshape, Permute, RepeatVector,
-UpSampling1D, and GetItem, which is indexing.
+UpSampling1D; GetItem, which is indexing; BatchFirst and BatchSecond.
 
 None of them has a mask behind it, as in Keras.
 """
@@ -15,8 +15,8 @@ from ..graph import GraphBuilder, Site, Value, told
 from .base import _MAX_RANK, Layer, Plain, whole
 
 __all__ = [
-    "Flatten", "GetItem", "Permute", "Rearrange", "RepeatVector", "Reshape", "UpSampling1D", "expand",
-    "reshape",
+    "BatchFirst", "BatchSecond", "Flatten", "GetItem", "Permute", "Rearrange", "RepeatVector",
+    "Reshape", "UpSampling1D", "expand", "reshape",
 ]  # fmt: skip
 
 Step = tuple[str, dict[str, Any], str]  # an op, its attributes, what it does to time
@@ -285,3 +285,25 @@ class Rearrange(Layer):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return chain(graph, site, inputs[0], self.steps)
+
+
+class BatchFirst(Layer):
+    """The batch as axis 0, (n, B, ...) to (B, n, ...). For importers.
+
+    It reads an `Input` with ``batch_axis=1``, of floats or ids, and keeps its lengths.
+    """
+
+    batch_axis = 1
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("batch_first", site, inputs)
+
+
+class BatchSecond(Layer):
+    """The batch as axis 1, (B, n, ...) to (n, B, ...). For importers.
+
+    Its result is an output of the model and nothing else; lengths stay.
+    """
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("batch_second", site, inputs)

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .attention import attention, batch_matmul, dot
-from .common import ACTIVATIONS, Array, activate, zero_past
+from .common import ACTIVATIONS, Array, activate, moved, zero_past
 from .frames import activation, dense, embedding
+from .indices import argmax, cast, topk
 from .logic import compare, constant, logical, where
 from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
 from .merges import (
@@ -37,6 +38,8 @@ from .norms import affine, clipped_relu, normalize, prelu, softmax
 from .places import positions
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import (
+    batch_first,
+    batch_second,
     concat,
     expand,
     flatten,
@@ -81,6 +84,7 @@ OPS: dict[str, Callable[..., Any]] = {
         attention, batch_matmul, dot,
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
+        batch_first, batch_second, argmax, topk, cast,
     )
 }  # fmt: skip
 
@@ -91,7 +95,7 @@ WITH_LENGTHS = frozenset((
     "global_max_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
     "attention",
-    "reshape", "slice", "index", "reduce",
+    "reshape", "slice", "index", "reduce", "argmax",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
@@ -105,6 +109,8 @@ LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "reshape": lambda length, _: length,
     "slice": slice_length,
 }
+# What they make has its batch in axis 1.
+BATCH_SECOND = frozenset(("stack", "batch_second"))
 # Sizes that the weights' shapes already tell.
 SIZES = frozenset(("units", "projection", "rows", "filters", "kernel_size", "multiplier"))
 
@@ -128,7 +134,8 @@ def run(
     Returns
     -------
     list of ndarray
-        float64, in the order of ``graph["outputs"]``; an output with lengths is 0 past each end.
+        float64, or int64 of whole numbers, in the order of ``graph["outputs"]``; an output with
+        lengths is 0 past each end.
 
     Raises
     ------
@@ -142,12 +149,30 @@ def run(
     foreign = sorted(set(inputs) - set(values))
     if absent or foreign:
         raise ValueError(f"inputs: absent {absent}, not of this graph {foreign}")
+    for spec in graph["inputs"]:
+        if spec["kind"] == "state" and values[spec["name"]] is None:
+            values[spec["name"]] = _zeros(spec, graph, values)
     for node in graph["nodes"]:
         _evaluate(node, tensors, values)
-    return [
-        zero_past(np.asarray(values[o["value"]], np.float64), _value(values, o.get("lengths")))
-        for o in graph["outputs"]
-    ]
+    second = {
+        name for node in graph["nodes"] if node["op"] in BATCH_SECOND for name in node["outputs"]
+    }
+    results = []
+    for output in graph["outputs"]:
+        y, lengths = moved(values[output["value"]]), _value(values, output.get("lengths"))
+        turned = output["value"] in second
+        y = zero_past(y.swapaxes(0, 1) if turned else y, lengths)
+        results.append(y.swapaxes(0, 1) if turned else y)
+    return results
+
+
+def _zeros(spec: Mapping[str, Any], graph: Mapping[str, Any], values: Mapping[str, Any]) -> Array:
+    """Return what an absent state is, for the rows of the first input."""
+    first = next(s for s in graph["inputs"] if s["kind"] == "data")
+    shape = list(spec["shape"])
+    batch = np.shape(values[first["name"]])[first.get("batch_axis", 0)]
+    shape.insert(spec.get("batch_axis", 0), batch)
+    return np.zeros(shape)
 
 
 def _value(values: Mapping[str, Any], name: str | list[str | None] | None) -> Any:

@@ -90,6 +90,12 @@ def activate(x: ArrayLike, activation: Activation) -> Array:
     return ACTIVATIONS[kind](x, float(alpha), float(beta)) if x.size else x
 
 
+def moved(x: ArrayLike) -> Array:
+    """Return `x` for an op that only moves elements: whole numbers as they are, else float64."""
+    array = np.asarray(x)
+    return array if array.dtype.kind in "iu" else array.astype(np.float64)
+
+
 # ---- Lengths -------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .common import Array, row_lengths
+from .common import Array, moved, row_lengths
 
 
 def flatten(x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
@@ -23,7 +23,7 @@ def flatten(x: ArrayLike, *, lengths: ArrayLike | None = None) -> Array:
 
 def concat(*values: ArrayLike, axis: int) -> Array:
     """Join along `axis`, which is not the batch; negative counts from the end."""
-    return np.concatenate([np.asarray(v, np.float64) for v in values], axis=axis)
+    return np.concatenate([moved(v) for v in values], axis=axis)
 
 
 def fold(x: ArrayLike) -> Array:
@@ -40,12 +40,22 @@ def unfold(x: ArrayLike, like: ArrayLike) -> Array:
 
 def select(x: ArrayLike | None, *, index: int) -> Array | None:
     """(n, B, H) to (B, H). Of an absent state, an absent state."""
-    return None if x is None else np.asarray(x, np.float64)[index]
+    return None if x is None else moved(x)[index]
 
 
 def stack(*values: ArrayLike) -> Array:
     """n values (B, H) to (n, B, H)."""
-    return np.stack([np.asarray(v, np.float64) for v in values])
+    return np.stack([moved(v) for v in values])
+
+
+def batch_first(x: ArrayLike | None) -> Array | None:
+    """(n, B, ...) to (B, n, ...). Of an absent state, an absent state."""
+    return None if x is None else batch_second(x)
+
+
+def batch_second(x: ArrayLike) -> Array:
+    """(B, n, ...) to (n, B, ...)."""
+    return np.swapaxes(moved(x), 0, 1)
 
 
 def keeps_time(x: ArrayLike, shape: Sequence[int], keep: int) -> bool:
@@ -86,12 +96,12 @@ def expand(x: ArrayLike, *, axis: int) -> Array:
 
 def permute(x: ArrayLike, *, dims: Sequence[int]) -> Array:
     """Axis d of the result is axis dims[d-1] of x; the batch stays."""
-    return np.asarray(np.asarray(x, np.float64).transpose(0, *dims))
+    return np.transpose(moved(x), (0, *dims))
 
 
 def repeat(x: ArrayLike, *, axis: int, repeats: int) -> Array:
     """Every slice along `axis` so many times, one behind the other."""
-    return np.repeat(np.asarray(x, np.float64), repeats, axis=axis)
+    return np.repeat(moved(x), repeats, axis=axis)
 
 
 def repeat_length(length: int, attrs: Mapping[str, Any]) -> int:
@@ -118,7 +128,7 @@ def slice(
     lengths: ArrayLike | None = None,
 ) -> Array:
     """x[start:stop:step] along one axis; along axis 1 of each row's own frames, and then zeros."""
-    x = np.asarray(x, np.float64)
+    x = moved(x)
     key = _range({"start": start, "stop": stop, "step": step})
     if axis > 1 or lengths is None:
         return x[(builtins.slice(None),) * axis + (key,)]
@@ -134,10 +144,10 @@ def index(x: ArrayLike, *, axis: int, index: int, lengths: ArrayLike | None = No
 
     Zeros for a row without that frame, and for all rows of a sequence without it.
     """
-    x = np.asarray(x, np.float64)
+    x = moved(x)
     if axis > 1:
         return np.asarray(x.take(index, axis))
-    y = np.zeros(x.shape[:1] + x.shape[2:])
+    y = np.zeros(x.shape[:1] + x.shape[2:], x.dtype)
     for i, n in enumerate(row_lengths(x, lengths)):
         if -n <= index < n:
             y[i] = x[i, index if index >= 0 else n + index]
