@@ -95,6 +95,7 @@ const sc_op *sc_op_find(const char *name)
         &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &activation, &unary,
         &sc_op_conv1d, &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose,
         &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d, &sc_op_global_max_pool1d, &sc_op_pad1d,
+        &sc_op_adaptive_pool1d,
         &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge, &sc_op_mask_concat,
         &sc_op_flatten, &sc_op_fold, &sc_op_unfold, &sc_op_reshape, &sc_op_expand, &sc_op_concat, &sc_op_select, &sc_op_stack,
         &sc_op_permute, &sc_op_repeat, &sc_op_slice, &sc_op_index,

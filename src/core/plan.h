@@ -349,7 +349,8 @@ extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
 extern const sc_op sc_op_embedding, sc_op_dense, sc_op_constant; /* layers.c */
 extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
-extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
+extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_adaptive_pool1d, sc_op_global_avg_pool1d,
+    sc_op_global_max_pool1d; /* pooling.c */
 extern const sc_op sc_op_pad1d; /* window.c */
 extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op_expand, sc_op_concat, sc_op_select,
     sc_op_stack; /* shapes.c */

@@ -19,8 +19,9 @@ READERS = {
     "ids": [*["embedding"] * 4, *["mask_ids"] * 2, "compare", "constant"],
     "sequence": [
         *ANY, *AXES, *["recurrent"] * 11, "conv1d", "conv1d", "depthwise_conv1d",
-        "conv1d_transpose", "pool1d", "pad1d", "pad1d", *["global_pool"] * 2, "fold", "flatten",
-        *["attention"] * 2, "products", *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
+        "conv1d_transpose", *["pool1d"] * 2, "adaptive_pool1d", *["pad1d"] * 3,
+        *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
+        *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",

@@ -61,11 +61,14 @@ from .training import (
     SpatialDropout1D,
 )
 from .windows import (
+    AdaptiveAveragePooling1D,
+    AdaptiveMaxPooling1D,
     AveragePooling1D,
     Cropping1D,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     MaxPooling1D,
+    Padding1D,
     ZeroPadding1D,
 )
 from .wrappers import Bidirectional, TimeDistributed
@@ -77,6 +80,8 @@ __all__ = [
     "RNN",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveMaxPooling1D",
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
@@ -122,6 +127,7 @@ __all__ = [
     "Multiply",
     "Normalization",
     "PReLU",
+    "Padding1D",
     "Permute",
     "RMSNormalization",
     "ReLU",

@@ -52,6 +52,7 @@ from .shapes import (
     unfold,
 )
 from .windows import (
+    adaptive_pool1d,
     avg_pool1d,
     conv1d,
     conv1d_length,
@@ -80,6 +81,7 @@ OPS: dict[str, Callable[..., Any]] = {
         attention, batch_matmul, dot,
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
+        adaptive_pool1d,
     )
 }  # fmt: skip
 
@@ -87,7 +89,7 @@ OPS: dict[str, Callable[..., Any]] = {
 WITH_LENGTHS = frozenset((
     "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
-    "global_max_pool1d", "pad1d", "flatten",
+    "global_max_pool1d", "adaptive_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
     "attention",
     "reshape", "slice", "index", "reduce",
