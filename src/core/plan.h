@@ -357,7 +357,7 @@ extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
     sc_op_minimum, sc_op_masked_merge; /* merges.c */
-extern const sc_op sc_op_reduce; /* reduce.c */
+extern const sc_op sc_op_reduce, sc_op_cumsum; /* reduce.c */
 extern const sc_op sc_op_compare, sc_op_logical, sc_op_where; /* logic.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 

@@ -40,7 +40,7 @@ ODD_OPS = {
     "lstm": 3, "gru": 2, "simple_rnn": 2, "reduce": 1, "unary": 1, "reshape": 1, "expand": 1,
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
-    "adaptive_pool1d": 1,
+    "adaptive_pool1d": 1, "power": 1, "cumsum": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -132,8 +132,11 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "masked_merge": {"function": draw.choice(["multiply", "maximum", "minimum"])},
         "lstm": cell, "gru": cell, "simple_rnn": cell,
         "reduce": {
-            "function": draw.choice(["mean", "max"]), "axes": axes, "keepdims": draw.random() < 0.5,
+            "function": draw.choice(["mean", "max", "logsumexp", "std"]), "axes": axes,
+            "keepdims": draw.random() < 0.5, "correction": 1,
         },
+        "power": {"exponent": draw.choice([2, -0.5, "inf", "nan"])},
+        "cumsum": {"axis": axis},
         "unary": {"function": draw.choice(["log", "rsqrt", "negative"])},
         "reshape": {"keep": draw.choice([1, 2, 3]), "sizes": None, "shape": shape},
         "expand": {"axis": axis},

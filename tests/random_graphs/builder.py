@@ -12,9 +12,9 @@ from .truth import Truth
 # is an output only, and a mask that may be absent is read as a mask alone.
 ANY = [
     "dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary",
-    "compare", "logical", "where", "constant",
+    "compare", "logical", "where", "constant", "power",
 ]  # fmt: skip
-AXES = ["expand", "repeat", "slice", "index", "reduce"]
+AXES = ["expand", "repeat", "slice", "index", "reduce", "reduce", "cumsum"]
 READERS = {
     "ids": [*["embedding"] * 4, *["mask_ids"] * 2, "compare", "constant"],
     "sequence": [

@@ -129,7 +129,7 @@ def _looks_around(op: str, attrs: dict[str, Any]) -> bool:
         return bool(attrs["strides"] > 1 or wide)
     if op in ("normalize", "softmax"):
         return bool(attrs.get("groups") or not {1, -2}.isdisjoint(attrs["axes"]))
-    if op in ("repeat", "slice", "expand"):
+    if op in ("repeat", "slice", "expand", "cumsum"):
         return bool(attrs["axis"] == 1)
     if op == "index":
         return bool(attrs["axis"] == 1 and attrs["index"] != -1)

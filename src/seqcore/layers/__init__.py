@@ -6,7 +6,7 @@ activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 einsum.py       EinsumDense
-arithmetic.py   Unary, Reduce, Constant
+arithmetic.py   Unary, Power, Reduce, Cumsum, Constant
 logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
@@ -21,7 +21,7 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .arithmetic import Constant, Reduce, Unary
+from .arithmetic import Constant, Cumsum, Power, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
@@ -98,6 +98,7 @@ __all__ = [
     "Conv1D",
     "Conv1DTranspose",
     "Cropping1D",
+    "Cumsum",
     "Dense",
     "DepthwiseConv1D",
     "Divide",
@@ -129,6 +130,7 @@ __all__ = [
     "PReLU",
     "Padding1D",
     "Permute",
+    "Power",
     "RMSNormalization",
     "ReLU",
     "Recurrent",

@@ -24,11 +24,13 @@ from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
 from .merges import (
     add,
     average,
+    cumsum,
     divide,
     masked_merge,
     maximum,
     minimum,
     multiply,
+    power,
     reduce,
     subtract,
     unary,
@@ -81,7 +83,7 @@ OPS: dict[str, Callable[..., Any]] = {
         attention, batch_matmul, dot,
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
-        adaptive_pool1d,
+        adaptive_pool1d, power, cumsum,
     )
 }  # fmt: skip
 
