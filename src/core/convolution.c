@@ -66,9 +66,13 @@ typedef struct conv_params {
 static sc_status conv_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
     conv_params *p = node->params;
-    sc_status status = sc_window_parse(builder, node, attributes, "kernel_size", &p->window);
+    sc_window *w = &p->window;
+    sc_status status = sc_attr_size(builder, node, attributes, "dilation", 1, &w->dilation);
     if (status == SC_OK) {
-        status = sc_attr_size(builder, node, attributes, "dilation", 1, &p->window.dilation);
+        status = sc_window_parse(builder, node, attributes, "kernel_size", w);
+    }
+    if (status == SC_OK && w->padding == SC_EXPLICIT && w->left + 1 == sc_window_span(w) && w->right == 0) {
+        w->padding = SC_CAUSAL; /* in other words */
     }
     return status == SC_OK ? sc_attr_activation(builder, node, attributes, "activation", &p->activation) : status;
 }
@@ -296,7 +300,7 @@ static const char *conv_moves(const sc_plan *plan, const sc_node *node, const sc
     (void)plan;
     const sc_window *w = &((const conv_params *)node->params)->window;
     out[0] = in[0];
-    if (in[0] != SC_MOVING || (w->padding == SC_CAUSAL && w->stride == 1) || (sc_window_span(w) == 1 && w->stride == 1)) {
+    if (in[0] != SC_MOVING || (w->padding == SC_CAUSAL && w->stride == 1) || (sc_window_span(w) == 1 && w->stride == 1 && w->padding != SC_EXPLICIT)) {
         return NULL;
     }
     return w->stride > 1 ? "it makes fewer frames than it takes (strides)" : "its padding is not causal: it waits for later frames";

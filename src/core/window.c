@@ -16,13 +16,35 @@ sc_status sc_window_parse(sc_builder *builder, sc_node *node, const sc_json *att
     if (status == SC_OK) {
         status = sc_attr_size(builder, node, attributes, "strides", 1, &w->stride);
     }
-    if (status == SC_OK) {
+    const sc_json *padding = sc_json_get(attributes, "padding");
+    if (status == SC_OK && padding != NULL && padding->type == SC_JSON_ARRAY) {
+        w->padding = SC_EXPLICIT;
+        const size_t most = (size_t)MOST_PADDING;
+        const bool pair = padding->count == 2 && sc_json_size(padding->child, &w->left) &&
+                          sc_json_size(padding->child->next, &w->right) && w->left <= most && w->right <= most;
+        status = pair ? SC_OK
+                      : sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute 'padding' must be a name, or two whole "
+                                "numbers up to 2^24", node->layer, node->op->name);
+    } else if (status == SC_OK) {
         status = sc_attr_choice(builder, node, attributes, "padding", paddings, &w->padding);
     }
-    if (status == SC_OK && w->stride == 1 && w->padding != SC_VALID) {
+    const bool as_many = w->padding == SC_EXPLICIT ? w->left + w->right + 1 == sc_window_span(w) : w->padding != SC_VALID;
+    if (status == SC_OK && w->stride == 1 && as_many) {
         sc_lengths_stay(builder, node);
     }
     return status;
+}
+
+/* floor((n + left + right - span) / stride) + 1, with `ceil` rounded up: torch's rule */
+static size_t explicit_frames(const sc_window *w, size_t n)
+{
+    const size_t span = sc_window_span(w);
+    size_t room = 0;
+    if (!sc_add(n, w->left + w->right + (w->ceil ? w->stride - 1 : 0), &room)) {
+        return SC_UNKNOWN;
+    }
+    const size_t frames = room < span ? 0 : (room - span) / w->stride + 1;
+    return frames > 0 && w->ceil && (frames - 1) * w->stride >= n + w->left ? frames - 1 : frames;
 }
 
 size_t sc_window_frames(const sc_window *w, size_t n)
@@ -30,6 +52,9 @@ size_t sc_window_frames(const sc_window *w, size_t n)
     const size_t span = sc_window_span(w);
     if (n == SC_UNKNOWN) {
         return SC_UNKNOWN;
+    }
+    if (w->padding == SC_EXPLICIT) {
+        return explicit_frames(w, n);
     }
     if (w->padding == SC_VALID) {
         return n < span ? 0 : (n - span) / w->stride + 1;
@@ -40,8 +65,8 @@ size_t sc_window_frames(const sc_window *w, size_t n)
 /* Keras's rule: "same" pads total = max((out-1)*stride + span - n, 0), half before */
 size_t sc_window_left(const sc_window *w, size_t n)
 {
-    if (w->padding == SC_VALID || n == 0) {
-        return 0;
+    if (w->padding == SC_EXPLICIT || w->padding == SC_VALID || n == 0) {
+        return w->left;
     }
     if (w->padding == SC_CAUSAL) {
         return sc_window_span(w) - 1;
@@ -99,9 +124,35 @@ void sc_time_run(const sc_node *node, sc_frame *frame, sc_frames_of *frames_of, 
 
 /* ---- Padding and cropping ------------------------------------------------------------------------------------ */
 
+/* What stands in the frames that are added: zeros, a number, or frames of the row itself: the row turned round at its first
+ * and last frame, that frame, or the row from its other end on. */
+enum pad_mode { PAD_ZERO, PAD_CONSTANT, PAD_REFLECT, PAD_REPLICATE, PAD_CIRCULAR };
+
 typedef struct pad_params {
-    int64_t left, right; /* frames of zeros; below 0: frames cut */
+    int64_t left, right; /* frames; below 0: frames cut */
+    int mode;
+    float value;
 } pad_params;
+
+static sc_status pad1d_mode(sc_builder *builder, const sc_node *node, const sc_json *attributes, pad_params *p)
+{
+    static const char *const modes[] = {"zero", "constant", "reflect", "replicate", "circular", NULL};
+    if (sc_json_get(attributes, "mode") == NULL) { /* graphs of before there were modes */
+        return SC_OK;
+    }
+    sc_status status = sc_attr_choice(builder, node, attributes, "mode", modes, &p->mode);
+    bool given = true;
+    double value = 0;
+    if (status == SC_OK && p->mode == PAD_CONSTANT) {
+        status = sc_attr_real(builder, node, attributes, "value", &given, &value);
+    }
+    p->value = (float)value;
+    if (status == SC_OK && (!given || (p->mode > PAD_CONSTANT && (p->left < 0 || p->right < 0)))) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (pad1d): %s", node->layer,
+                       given ? "frames are cut with the modes zero and constant alone" : "its value must be a number");
+    }
+    return status;
+}
 
 static sc_status pad1d_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
@@ -117,6 +168,9 @@ static sc_status pad1d_parse(sc_builder *builder, sc_node *node, const sc_json *
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (pad1d): left and right must be whole numbers up to 2^24",
                        node->layer);
     }
+    if (status == SC_OK) {
+        status = pad1d_mode(builder, node, attributes, p);
+    }
     if (status == SC_OK && p->left + p->right == 0) {
         sc_lengths_stay(builder, node);
     }
@@ -130,15 +184,41 @@ static size_t pad1d_frames(const sc_node *node, size_t n)
         return SC_UNKNOWN;
     }
     const int64_t frames = (int64_t)n + p->left + p->right;
-    return frames > 0 ? (size_t)frames : 0;
+    return frames > 0 && !(n == 0 && p->mode > PAD_CONSTANT) ? (size_t)frames : 0;
 }
 
+/* A whole sequence has the frames that are asked of it, once; a row that ends before may not. */
 static sc_status pad1d_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
+    const pad_params *p = node->params;
+    const size_t most = (size_t)(p->left > p->right ? p->left : p->right), T = in[0].dim[1];
+    const size_t least = p->mode == PAD_REFLECT && most > 0 ? most + 1 : p->mode == PAD_CIRCULAR ? most : 0;
+    if (in[0].rank == 3 && T != SC_UNKNOWN && T < least) {
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (pad1d): to add %zu frames at an end, expected at least %zu frames, "
+                       "found %zu", node->layer, most, least, T);
+    }
     return sc_time_infer(node, pad1d_frames, in[0].dim[2], in, out, error);
 }
 
-/* y[t] = x[t - left], or 0 where the row has no such frame */
+static void fill(float *y, float value, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        y[i] = value;
+    }
+}
+
+/* Which of a row's n frames, from 1 on, stands at place `at` of a row without end. */
+static size_t frame_for(enum pad_mode mode, int64_t at, int64_t n)
+{
+    const int64_t period = mode == PAD_REFLECT && n > 1 ? 2 * (n - 1) : n;
+    const int64_t place = (at % period + period) % period;
+    if (mode == PAD_REPLICATE) {
+        return (size_t)(at < 0 ? 0 : at < n ? at : n - 1);
+    }
+    return (size_t)(place < n ? place : period - place);
+}
+
+/* y[t] = x[t - left], or what the mode says where the row has no such frame */
 static void pad1d_row(const sc_node *node, sc_frame *frame, const float *x, size_t n, float *y, size_t made)
 {
     const pad_params *p = node->params;
@@ -147,11 +227,17 @@ static void pad1d_row(const sc_node *node, sc_frame *frame, const float *x, size
     const size_t before = zeros < made ? zeros : made;
     const size_t left_over = n > cut ? n - cut : 0, room = made - before;
     const size_t kept = left_over < room ? left_over : room;
-    memset(y, 0, before * C * sizeof(float));
+    for (size_t t = 0; p->mode > PAD_CONSTANT && t < made; t++) {
+        memcpy(y + t * C, x + frame_for((enum pad_mode)p->mode, (int64_t)t - p->left, (int64_t)n) * C, C * sizeof(float));
+    }
+    if (p->mode > PAD_CONSTANT) {
+        return;
+    }
+    fill(y, p->value, before * C);
     if (kept > 0) {
         memcpy(y + before * C, x + cut * C, kept * C * sizeof(float));
     }
-    memset(y + (before + kept) * C, 0, (room - kept) * C * sizeof(float));
+    fill(y + (before + kept) * C, p->value, (room - kept) * C);
 }
 
 static void pad1d_run(const sc_node *node, sc_frame *frame)

@@ -5,14 +5,16 @@
 
 #include "plan.h"
 
-enum sc_padding { SC_VALID, SC_SAME, SC_CAUSAL };
+enum sc_padding { SC_VALID, SC_SAME, SC_CAUSAL, SC_EXPLICIT };
 
 typedef struct sc_window {
     size_t size, stride, dilation;
     int padding;
+    size_t left, right; /* explicit: frames of padding; else 0 */
+    bool ceil;          /* explicit: a last window may end past the padding at the end, but not begin in it */
 } sc_window;
 
-/* Reads size_key, strides and padding; the dilation is the caller's. */
+/* Reads size_key, strides and padding; the dilation is the caller's, and known by then. */
 sc_status sc_window_parse(sc_builder *builder, sc_node *node, const sc_json *attributes, const char *size_key, sc_window *w);
 
 static inline size_t sc_window_span(const sc_window *w)
@@ -20,9 +22,10 @@ static inline size_t sc_window_span(const sc_window *w)
     return (w->size - 1) * w->dilation + 1;
 }
 
-/* Frames out of n frames in, SC_UNKNOWN of SC_UNKNOWN. valid: the windows that fit; same and causal: ceil(n / stride) */
+/* Frames out of n frames in, SC_UNKNOWN of SC_UNKNOWN, or where they cannot be counted. valid and explicit: the windows that fit
+ * with the padding; same and causal: ceil(n / stride) */
 size_t sc_window_frames(const sc_window *w, size_t n);
-/* Zero frames before the first of n. */
+/* Frames of padding before the first of n. */
 size_t sc_window_left(const sc_window *w, size_t n);
 
 /* The frames that a node makes of n; SC_UNKNOWN of SC_UNKNOWN, or where they cannot be counted. */

@@ -41,6 +41,7 @@ ODD_OPS = {
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
     "batch_first": 1, "batch_second": 1, "argmax": 1, "topk": 1, "cast": 1, "positions": 1,
+    "adaptive_pool1d": 1, "power": 1, "cumsum": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -117,7 +118,12 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
     return {
         "select": {"index": 0},
         "embedding": {"rows": 7, "units": 3},
-        "pad1d": {"left": 1, "right": -2},
+        "pad1d": {
+            "left": draw.choice([1, 1, 5, 2**24]), "right": draw.choice([-2, 0, 3]),
+            "mode": draw.choice(["zero", "constant", "reflect", "replicate", "circular"]),
+            "value": draw.choice([0, "nan"]),
+        },
+        "adaptive_pool1d": {"function": draw.choice(["mean", "max"]), "n": draw.choice([1, 3, 99])},
         "concat": {"axis": axis},
         "dense": {"units": 2, "activation": LINEAR},
         "dot": {"axes": [draw.choice([1, 2]), -1], "normalize": True},
@@ -128,8 +134,11 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "lstm": cell | {"projection": draw.choice([0, 1, 2, 2, 3])},
         "gru": cell, "simple_rnn": cell,
         "reduce": {
-            "function": draw.choice(["mean", "max"]), "axes": axes, "keepdims": draw.random() < 0.5,
+            "function": draw.choice(["mean", "max", "logsumexp", "std"]), "axes": axes,
+            "keepdims": draw.random() < 0.5, "correction": 1,
         },
+        "power": {"exponent": draw.choice([2, -0.5, "inf", "nan"])},
+        "cumsum": {"axis": axis},
         "unary": {"function": draw.choice(["log", "rsqrt", "negative"])},
         "reshape": {"keep": draw.choice([1, 2, 3]), "sizes": None, "shape": shape},
         "expand": {"axis": axis},
@@ -161,7 +170,8 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         },
         "conv1d": {
             "filters": 2, "kernel_size": 2, "strides": 1, "dilation": draw.choice([1, 1000]),
-            "groups": 1, "padding": draw.choice(["same", "valid", "causal"]), "activation": LINEAR,
+            "groups": 1, "padding": draw.choice(["same", "valid", "causal", [0, 1], [3, 2]]),
+            "activation": LINEAR,
         },
     }.get(op, {})  # fmt: skip
 
@@ -201,9 +211,12 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         if op in ("lstm", "gru", "simple_rnn") and draw.random() < 0.6:
             inputs[1 : ODD_OPS[op]] = [None] * (ODD_OPS[op] - 1)
         padding = {
-            "padding": draw.choice(["same", "valid", "causal"]),
-            "pool_size": 2,
-            "strides": 1,
+            "padding": draw.choice(["same", "valid", "causal", [1, 0], [1, 1], [0, 2]]),
+            "pool_size": draw.choice([2, 2, 3]),
+            "strides": draw.choice([1, 2, 5]),
+            "dilation": draw.choice([1, 1, 2, 7]),
+            "ceil_mode": draw.random() < 0.3,
+            "count_include_pad": draw.random() < 0.3,
         }
         attrs = padding if op in ("max_pool1d", "avg_pool1d") else odd_attributes(draw, op)
         node = {

@@ -13,7 +13,9 @@ from itertools import product
 import numpy as np
 import pytest
 from random_graphs import ACTIVATIONS, Value, random_graph
-from random_graphs.graph import CONSTANTS
+from random_graphs.elements import EXPONENTS, FUNCTIONS, STEPS
+from random_graphs.graph import CONSTANTS, PADS
+from random_graphs.shapes import REDUCTIONS
 from random_graphs.steps import RECURRENT
 from random_graphs.truth import CHOICES, COMPARISONS, FAR
 from tolerances import FLOAT32, close
@@ -78,7 +80,11 @@ def test_the_seeds_cover_every_op_and_option():
     assert {node["op"] for node in nodes} == set(ref.OPS)
     for option, expected in {
         "activation": ACTIVATIONS,
-        "padding": ["valid", "same", "causal"],
+        "padding": ["valid", "same", "causal", *PADS],
+        "ceil_mode": [False, True],
+        "count_include_pad": [False, True],
+        "mode": ["zero", "constant", "reflect", "replicate", "circular"],
+        "n": [1, 2, 3, 7],
         "groups": [-1, 0, 1, 2, 3],  # of normalize: none, or one of everything
         "reverse": [False, True],
         "realign": [False, True],
@@ -92,18 +98,19 @@ def test_the_seeds_cover_every_op_and_option():
         "shared": [False, True],
         "zero_output_for_mask": [False, True],
         "all": [False, True],
-        "value": CONSTANTS,
+        "value": [*CONSTANTS, 0.25, -1.5],
         "keepdims": [False, True],
         "keep": [1, 2],
         "repeats": [1, 2, 3],
         "largest": [False, True],
         "dtype": ["float32", "int64"],
         "function": {
-            *("multiply", "maximum", "minimum"), *("mean", "sum", "max", "min"),
-            *("abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log"),
+            *("multiply", "maximum", "minimum"), *REDUCTIONS, *FUNCTIONS, *STEPS,
             *COMPARISONS, *("and", "or", "xor", "not"),
         },
         "number": [None, *CONSTANTS, -0.25, *FAR],
+        "exponent": EXPONENTS,
+        "correction": [0, 1],
         "a": CHOICES,
         "b": CHOICES,
     }.items():  # fmt: skip
@@ -130,7 +137,7 @@ def test_the_seeds_cover_every_op_and_option():
 @cache
 def expected(seed):
     graph, arguments = calls(seed)
-    with np.errstate(invalid="ignore"):  # NaN past the ends
+    with np.errstate(divide="ignore", invalid="ignore"):  # NaN and zeros past the ends
         return [ref.run(graph.document, graph.tensors, call) for call in arguments]
 
 

@@ -14,9 +14,9 @@ from .truth import Truth
 # alone.
 ANY = [
     "dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary",
-    "compare", "logical", "where", "constant",
+    "compare", "logical", "where", "constant", "power",
 ]  # fmt: skip
-AXES = ["expand", "repeat", "slice", "index", "reduce"]
+AXES = ["expand", "repeat", "slice", "index", "reduce", "reduce", "cumsum"]
 ORDER = ["argmax", "topk", "truncate", "batch_second"]
 READERS = {
     "ids": [
@@ -27,9 +27,9 @@ READERS = {
     "turned": ["batch_first"],
     "sequence": [
         *ANY, *AXES, *["recurrent"] * 11, "conv1d", "conv1d", "depthwise_conv1d",
-        "conv1d_transpose", "pool1d", "pad1d", "pad1d", *["global_pool"] * 2, "fold", "flatten",
-        *["attention"] * 2, "products", *["mask_frames"] * 2, "masking", *["masked_merge"] * 2,
-        "reshape", "permute", *ORDER,
+        "conv1d_transpose", *["pool1d"] * 2, "adaptive_pool1d", *["pad1d"] * 3,
+        *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
+        *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute", *ORDER,
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",

@@ -11,7 +11,12 @@ import numpy as np
 from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, ROWS, Value
 from .parts import Parts
 
-FUNCTIONS = ["abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log"]
+STEPS = ["floor", "ceil", "round", "trunc", "sign"]
+SMOOTH = ["abs", "negative", "sin", "cos"]
+FUNCTIONS = [
+    "square", "sqrt", "rsqrt", "reciprocal", "log", "exp", "erf", "log1p", "expm1", *SMOOTH,
+]  # fmt: skip
+EXPONENTS = [2, 0.5, 3, -1.5]
 
 
 class Elements(Parts):
@@ -86,14 +91,22 @@ class Elements(Parts):
         return replace(v, name=name)
 
     def unary(self, v: Value) -> Value:
-        function = self.draw.choice(FUNCTIONS)
-        if function == "square":
+        """Of numbers that are no sums also functions with steps, on which rounding would decide."""
+        steps = STEPS if v.name.startswith("x") or v.name in self.exact else []
+        function = self.draw.choice([*FUNCTIONS, *steps])
+        if function in ("square", "exp", "expm1"):
             v = self.squash(v)
-        elif function not in ("abs", "negative"):
+        elif function not in (*SMOOTH, *STEPS, "erf"):
             v = self.positive(v)
         name = self.name()
         self.add("unary", [v.name], [name], {"function": function}, **self.lengths(v))
         return replace(v, name=name)
+
+    def power(self, v: Value) -> Value:
+        v, name = self.positive(v), self.name()
+        attrs = {"exponent": self.draw.choice(EXPONENTS)}
+        self.add("power", [v.name], [name], attrs, **self.lengths(v))
+        return self.squash(replace(v, name=name))
 
     # ---- Merges ----------------------------------------------------------------------------------
 

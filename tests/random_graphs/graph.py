@@ -48,6 +48,7 @@ ACTIVATIONS = [
     ["sparse_plus", 0, 0],
     ["log_softmax", 0, 0],
 ]
+PADS = ([0, 0], [1, 0], [0, 2], [1, 1], [2, 3])  # explicit ones, beside the named
 CONSTANTS = (0, 0.5)  # what all features of a frame may be: mask_frames and masking look for it
 
 # The kinds of value, behind the batch: ids (T,); sequence (T, C); box (T, ..., C); vector (C,);

@@ -8,7 +8,7 @@ from typing import Any
 from seqcore import reference as ref
 
 from .elements import Elements
-from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, Value
+from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, PADS, Value
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
@@ -100,14 +100,14 @@ class Sequences(Elements):
 
     # ---- Windows ---------------------------------------------------------------------------------
 
-    def windows(self, v: Value, made: Value, size: int, strides: int, padding: str) -> Value:
+    def windows(self, v: Value, made: Value, size: int, strides: int, padding: Any) -> Value:
         """`made` with the frames and lengths behind windows of `size` frames over `v`."""
         return self.mapped(v, made, lambda n: ref.window_length(n, size, strides, padding))
 
     def convolved(self, v: Value, filters: int) -> tuple[Value, dict[str, Any]]:
         """The value behind a convolution, and its attributes."""
         size, strides, dilation = (self.draw.randint(1, most) for most in (4, 3, 3))
-        padding = self.draw.choice(["valid", "same", "causal"])
+        padding = self.draw.choice(["valid", "same", *["causal"] * 2, self.draw.choice(PADS)])
         made = replace(v, name=self.name(), channels=filters, depth=v.depth + 1)
         attrs = {
             "kernel_size": size, "strides": strides, "dilation": dilation, "padding": padding,
@@ -154,16 +154,42 @@ class Sequences(Elements):
         return self.add_mapped("conv1d_transpose", v, made, attrs, weights)
 
     def pool1d(self, v: Value) -> Value:
+        """Windows of some frames; with dilation those that the padding could leave without any."""
+        op = self.draw.choice(["max_pool1d", "avg_pool1d"])
         size, strides = self.draw.randint(1, 4), self.draw.randint(1, 3)
-        padding = self.draw.choice(["valid", "same"])
-        made = self.windows(v, replace(v, name=self.name()), size, strides, padding)
-        attrs = {"pool_size": size, "strides": strides, "padding": padding}
-        return self.add_mapped(self.draw.choice(["max_pool1d", "avg_pool1d"]), v, made, attrs)
+        attrs = {"pool_size": size, "strides": strides}
+        attrs["padding"] = self.draw.choice(["valid", "same", *(p for p in PADS if max(p) < size)])
+        if not isinstance(attrs["padding"], str):
+            attrs["ceil_mode"] = self.draw.random() < 0.6
+            if op == "avg_pool1d":
+                attrs["count_include_pad"] = self.draw.random() < 0.6
+        elif op == "max_pool1d" and attrs["padding"] == "valid":
+            attrs["dilation"] = self.draw.choice([1, 2, 3])
+        made = replace(v, name=self.name())
+        return self.add_mapped(
+            op, v, self.mapped(v, made, lambda n: ref.LENGTHS[op](n, attrs)), attrs
+        )
+
+    def adaptive_pool1d(self, v: Value) -> Value:
+        name, n = self.name(), self.draw.choice([1, 2, 3, 7])
+        attrs = {"function": self.draw.choice(["mean", "max"]), "n": n}
+        self.add("adaptive_pool1d", [v.name], [name], attrs, **self.lengths(v))
+        frames = (n,) * len(self.graph.times)
+        return replace(v, name=name, frames=frames, fixed=True, lengths=None)
 
     def pad1d(self, v: Value) -> Value:
         left, right = (self.draw.choice([-2, -1, 0, 0, 1, 2, 3]) for _ in range(2))
-        made = self.mapped(v, replace(v, name=self.name()), lambda n: max(0, n + left + right))
-        return self.add_mapped("pad1d", v, made, {"left": left, "right": right})
+        attrs: dict[str, Any] = {"left": left, "right": right}
+        modes = ["zero", "constant"] + (["replicate"] * 2 if min(left, right) >= 0 else [])
+        if min(left, right) >= 0 and v.lengths is None and min(v.frames) > max(left, right):
+            modes += ["reflect", "circular"] * 2
+        if self.draw.random() < 0.8:  # else a graph of before there were modes
+            attrs["mode"] = self.draw.choice(modes)
+        if attrs.get("mode") == "constant":
+            attrs["value"] = self.draw.choice([0.25, -1.5])
+        made = replace(v, name=self.name())
+        made = self.mapped(v, made, lambda n: ref.LENGTHS["pad1d"](n, attrs))
+        return self.add_mapped("pad1d", v, made, attrs)
 
     def global_pool(self, v: Value) -> Value:
         name, op = self.name(), self.draw.choice(["global_avg_pool1d", "global_max_pool1d"])

@@ -10,6 +10,9 @@ from .graph import MAX_CHANNELS, MAX_DEPTH, Value
 from .parts import Parts
 
 MOST_FRAMES = 60
+REDUCTIONS = [
+    "mean", "sum", "max", "min", "prod", "norm1", "norm2", "logsumexp", "var", "std",
+]  # fmt: skip
 
 
 class Shapes(Parts):
@@ -174,17 +177,28 @@ class Shapes(Parts):
         if not axes:
             return None
         keepdims = self.draw.random() < 0.4
-        function = self.draw.choice(["mean", "sum", "max", "min"])
+        function = self.draw.choice(REDUCTIONS)
+        if function == "prod" and v.kind in ("sequence", "vector", "box"):
+            v = self.squash(v)
+            self.values.append(v)
         left = [1 if d in axes else n for d, n in enumerate(v.axes, 1) if keepdims or d not in axes]
         made = self.of_axes(v, left)
         named = [axis - v.rank if self.draw.random() < 0.3 else axis for axis in axes]
         attrs = {"function": function, "axes": named, "keepdims": keepdims}
+        if function in ("var", "std"):  # of one element less than none is NaN
+            several = math.prod(v.axes[axis - 1] or 0 for axis in axes) > 1
+            attrs["correction"] = self.draw.choice([0, 1]) if several else 0
         self.add("reduce", [v.name], [made.name], attrs, **self.lengths(v))
         return (
             self.squash(made)
-            if function == "sum" and made.kind in ("sequence", "vector", "box")
+            if function not in ("mean", "max", "min") and made.kind in ("sequence", "vector", "box")
             else made
         )
+
+    def cumsum(self, v: Value) -> Value:
+        name, axis = self.name(), self.draw.randrange(1, v.rank)
+        self.add("cumsum", [v.name], [name], {"axis": axis}, **self.lengths(v))
+        return self.squash(replace(v, name=name))
 
     def gram(self, v: Value) -> Value | None:
         """Products of the parts of a frame, by batch_matmul over its last two axes."""

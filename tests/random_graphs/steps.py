@@ -123,11 +123,13 @@ def _looks_around(op: str, attrs: dict[str, Any]) -> bool:
     if op == "pad1d":
         return bool(attrs["left"] or attrs["right"])
     if op in ("conv1d", "depthwise_conv1d"):
-        wide = attrs["padding"] != "causal" and attrs["kernel_size"] > 1
+        past = (attrs["kernel_size"] - 1) * attrs["dilation"]
+        named = isinstance(attrs["padding"], str)
+        wide = attrs["padding"] not in ("causal", [past, 0]) and (past > 0 or not named)
         return bool(attrs["strides"] > 1 or wide)
     if op in ("normalize", "softmax"):
         return bool(attrs.get("groups") or not {1, -2}.isdisjoint(attrs["axes"]))
-    if op in ("repeat", "slice", "expand", "argmax", "topk"):
+    if op in ("repeat", "slice", "expand", "cumsum", "argmax", "topk"):
         return bool(attrs["axis"] == 1)
     if op == "index":
         return bool(attrs["axis"] == 1 and attrs["index"] != -1)

@@ -6,7 +6,7 @@ activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 einsum.py       EinsumDense
-arithmetic.py   Unary, Reduce, Constant
+arithmetic.py   Unary, Power, Reduce, Cumsum, Constant
 logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
@@ -22,7 +22,7 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .arithmetic import Constant, MatMul, Reduce, Unary
+from .arithmetic import Constant, Cumsum, MatMul, Power, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
@@ -74,11 +74,14 @@ from .training import (
     SpatialDropout1D,
 )
 from .windows import (
+    AdaptiveAveragePooling1D,
+    AdaptiveMaxPooling1D,
     AveragePooling1D,
     Cropping1D,
     GlobalAveragePooling1D,
     GlobalMaxPooling1D,
     MaxPooling1D,
+    Padding1D,
     ZeroPadding1D,
 )
 from .wrappers import Bidirectional, TimeDistributed
@@ -91,6 +94,8 @@ __all__ = [
     "Rearrange",
     "Activation",
     "ActivityRegularization",
+    "AdaptiveAveragePooling1D",
+    "AdaptiveMaxPooling1D",
     "Add",
     "AdditiveAttention",
     "AlphaDropout",
@@ -111,6 +116,7 @@ __all__ = [
     "Conv1D",
     "Conv1DTranspose",
     "Cropping1D",
+    "Cumsum",
     "Dense",
     "DepthwiseConv1D",
     "Divide",
@@ -141,8 +147,10 @@ __all__ = [
     "Multiply",
     "Normalization",
     "PReLU",
+    "Padding1D",
     "Permute",
     "Positions",
+    "Power",
     "RMSNormalization",
     "ReLU",
     "Recurrent",

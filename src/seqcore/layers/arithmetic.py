@@ -1,5 +1,5 @@
-"""What exported arithmetic is made of, for importers: Unary, Reduce, MatMul,
-Constant."""
+"""What exported arithmetic is made of, for importers: Unary, Power, MatMul, Reduce, Cumsum, Constant.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError, WeightsError
 from ..graph import GraphBuilder, Site, Value
-from .base import _MAX_RANK, Layer, Shape, choice, flag, whole
+from .base import _MAX_RANK, Layer, Shape, axes_of, choice, flag, real, whole
 
-__all__ = ["Constant", "MatMul", "Reduce", "Unary"]
+__all__ = ["Constant", "Cumsum", "MatMul", "Power", "Reduce", "Unary"]
+
+
+_FUNCTIONS = (
+    "abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log", "exp", "sin", "cos", "floor",
+    "ceil", "round", "trunc", "sign", "erf", "log1p", "expm1",
+)  # fmt: skip
+_SPREADS = ("var", "std")
+_REDUCTIONS = ("mean", "sum", "max", "min", "prod", "norm1", "norm2", "logsumexp", *_SPREADS)
 
 
 class Unary(Layer):
@@ -20,7 +28,10 @@ class Unary(Layer):
 
     Parameters
     ----------
-    function : "abs", "negative", "square", "sqrt", "rsqrt", "reciprocal" or "log"
+    function : str
+        "abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log", "exp", "log1p", "expm1",
+        "sin", "cos", "erf"; "floor", "ceil", "trunc", "round" (halves to even) or "sign" (0 of NaN,
+        as in torch).
     name : str, optional
 
     Raises
@@ -32,11 +43,66 @@ class Unary(Layer):
 
     def __init__(self, function: str, *, name: str | None = None) -> None:
         super().__init__(name)
-        known = ("abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log")
-        self.function = choice(function, self.label, "function", known)
+        self.function = choice(function, self.label, "function", _FUNCTIONS)
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("unary", site, inputs, attrs={"function": self.function})
+
+
+class Power(Layer):
+    """A power of every element alone, of any shape.
+
+    Parameters
+    ----------
+    exponent : float
+        Any number of float32, to which it is rounded. 2 multiplies; 0.5 is the root, as in torch.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    framewise = True
+
+    def __init__(self, exponent: float, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.exponent = real(exponent, self.label, "exponent")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("power", site, inputs, attrs={"exponent": self.exponent})
+
+
+class Cumsum(Layer):
+    """Running sums along one axis, but the batch. Along time it is not stepped.
+
+    Parameters
+    ----------
+    axis : int
+        Negative ones count from the end.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    def __init__(self, axis: int, *, name: str | None = None) -> None:
+        super().__init__(name)
+        (self.axis,) = axes_of([axis], self.label)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        rank, axis = inputs[0].rank, self.axis
+        if axis < 0 and rank is None:
+            raise OptionError(
+                f"{self.label}: the number of axes of its input is not known; count from the start"
+            )
+        axis += 0 if axis > 0 else rank or 0
+        if axis < 1 or axis >= (rank or _MAX_RANK):
+            raise OptionError(
+                f"{self.label}: axis is one of {rank}, not the batch; found {self.axis}"
+            )
+        return graph.node("cumsum", site, inputs, attrs={"axis": axis})
 
 
 class MatMul(Layer):
@@ -49,17 +115,22 @@ class MatMul(Layer):
 
 
 class Reduce(Layer):
-    """The mean, sum, maximum or minimum over one or several axes, but the batch.
+    """What one or several axes, but the batch, make together: their mean, for one.
 
     Along time, of a row's own frames; zeros for a row without any.
 
     Parameters
     ----------
-    function : "mean", "sum", "max" or "min"
+    function : str
+        "mean", "sum", "max", "min", "prod", "norm1" (the sum of absolute values), "norm2" (the root
+        of the sum of squares), "logsumexp", "var" or "std".
     axis : int or tuple of int
         Negative ones count from the end.
     keepdims : bool
         Whether they stay as axes of size 1.
+    correction : 0 or 1
+        Of "var" and "std": how many less than the elements the divisor is. With 1, which is torch's
+        own, of one element they are NaN.
     name : str, optional
 
     Raises
@@ -73,13 +144,17 @@ class Reduce(Layer):
         axis: int | Sequence[int],
         *,
         keepdims: bool = False,
+        correction: int = 1,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self.function = choice(function, self.label, "function", ("mean", "sum", "max", "min"))
+        self.function = choice(function, self.label, "function", _REDUCTIONS)
         axes = axis if isinstance(axis, (tuple, list)) else (axis,)
         self.axis = tuple(whole(a, self.label, "an axis", least=-5) for a in axes)
         self.keepdims = flag(keepdims, self.label, "keepdims")
+        self.correction = whole(correction, self.label, "correction", least=0)
+        if self.correction > 1:
+            raise OptionError(f"{self.label}: correction is 0 or 1; found {self.correction}")
         if not self.axis:
             raise OptionError(f"{self.label}: there is no axis to reduce")
 
@@ -96,6 +171,8 @@ class Reduce(Layer):
                 f"{self.axis}"
             )
         attrs = {"function": self.function, "axes": axes, "keepdims": self.keepdims}
+        if self.function in _SPREADS:
+            attrs["correction"] = self.correction
         return graph.node(
             "reduce", site, inputs, attrs=attrs, time="gone" if axes[0] == 1 else "kept"
         )

@@ -55,6 +55,26 @@ def flag(value: Any, layer: str, option: str) -> bool:
     return bool(value)
 
 
+def pair(value: Any, layer: str, option: str) -> tuple[int, int]:
+    """Return an option that is one count for both ends, or one for each."""
+    counts = tuple(value) if isinstance(value, (tuple, list)) and len(value) == 2 else (value,) * 2
+    first, last = (whole(count, layer, option, least=0) for count in counts)
+    return first, last
+
+
+def padding_of(value: Any, layer: str, names: Sequence[str]) -> str | list[int]:
+    """Return an option that says how windows are padded: a name, or frames at start and end."""
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        return list(pair(value, layer, "padding"))
+    if value in names if isinstance(value, str) else False:
+        return str(value)
+    listed = ", ".join(repr(name) for name in names)
+    raise OptionError(
+        f"{layer}: padding is one of {listed}, or a pair of frames added at the start and the end; "
+        f"found {told(value)}"
+    )
+
+
 def fraction(value: Any, layer: str, option: str) -> float:
     """Return an option that is a number from 0 to 1."""
     number = finite(value)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .. import layouts
 from ..errors import OptionError
 from ..graph import ActivationSpec, GraphBuilder, Site, Value
-from .base import Layer, Shape, Slot, choice, is_size, whole
+from .base import Layer, Shape, Slot, choice, is_size, padding_of, whole
 from .feedforward import ActivationLike, Affine, features
 
 __all__ = ["Conv1D", "Conv1DTranspose", "DepthwiseConv1D", "SeparableConv1D"]
@@ -32,15 +32,14 @@ class _Convolution(Affine):
         self,
         name: str | None,
         strides: int,
-        padding: str,
+        padding: str | Sequence[int],
         dilation_rate: int,
         activation: ActivationLike,
-        paddings: Sequence[str] = _PADDINGS,
     ) -> None:
         super().__init__(name)
         self.strides = whole(strides, self.label, "strides")
         self.dilation_rate = whole(dilation_rate, self.label, "dilation_rate")
-        self.padding = choice(padding, self.label, "padding", paddings)
+        self.padding = padding_of(padding, self.label, _PADDINGS)
         self.activation = ActivationSpec.of(activation, f"{self.label}: activation")
 
     def _attrs(self) -> dict[str, Any]:
@@ -74,7 +73,8 @@ class Conv1D(_Convolution):
     kernel_size : int or array (F,), optional
         With a number of filters: frames in a window. With a kernel: the bias, if there is one.
     strides, dilation_rate, groups : int
-    padding : "valid", "same" or "causal"
+    padding : "valid", "same", "causal" or pair of int
+        A pair: frames of zeros at the start and the end.
     activation : str, ActivationSpec or None
     use_bias : bool
     name : str, optional
@@ -90,7 +90,7 @@ class Conv1D(_Convolution):
         kernel_size: int | ArrayLike | None = None,
         *,
         strides: int = 1,
-        padding: str = "valid",
+        padding: str | Sequence[int] = "valid",
         dilation_rate: int = 1,
         groups: int = 1,
         activation: ActivationLike = None,
@@ -139,8 +139,8 @@ class DepthwiseConv1D(_Convolution):
     bias : array (C*m,), optional
         With a kernel. Left out, there is no bias.
     strides, dilation_rate : int
-    padding : "valid", "same" or "causal"
-        Keras has no causal one here.
+    padding : "valid", "same", "causal" or pair of int
+        As of `Conv1D`. Keras has neither a causal one nor pairs here.
     depth_multiplier : int, optional
         Filters m of each channel: those of channel c are c*m to c*m + m - 1. Left out, it is 1 or
         what the kernel says.
@@ -159,7 +159,7 @@ class DepthwiseConv1D(_Convolution):
         bias: ArrayLike | None = None,
         *,
         strides: int = 1,
-        padding: str = "valid",
+        padding: str | Sequence[int] = "valid",
         depth_multiplier: int | None = None,
         dilation_rate: int = 1,
         activation: ActivationLike = None,
@@ -217,8 +217,8 @@ class SeparableConv1D(Layer):
         With kernels. Left out, there is no bias.
     strides, dilation_rate : int
         Of the first convolution.
-    padding : "valid", "same" or "causal"
-        Of the first convolution. Keras 3 has no causal one here.
+    padding : "valid", "same", "causal" or pair of int
+        Of the first convolution, as of `Conv1D`. Keras 3 has no causal one here.
     depth_multiplier : int, optional
         Filters m of each channel. Left out, it is 1 or what the kernel says.
     activation : str, ActivationSpec or None
@@ -237,7 +237,7 @@ class SeparableConv1D(Layer):
         bias: ArrayLike | None = None,
         *,
         strides: int = 1,
-        padding: str = "valid",
+        padding: str | Sequence[int] = "valid",
         depth_multiplier: int | None = None,
         dilation_rate: int = 1,
         activation: ActivationLike = None,
@@ -348,7 +348,8 @@ class Conv1DTranspose(_Convolution):
         use_bias: bool = True,
         name: str | None = None,
     ) -> None:
-        super().__init__(name, strides, padding, dilation_rate, activation, ("valid", "same"))
+        choice(padding, name or self.kind, "padding", ("valid", "same"))
+        super().__init__(name, strides, padding, dilation_rate, activation)
         self.output_padding = output_padding
         if output_padding is not None:
             self.output_padding = whole(output_padding, self.label, "output_padding", least=0)

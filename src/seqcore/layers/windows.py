@@ -1,18 +1,26 @@
-"""Pooling over time, and frames added or cut at its ends."""
+"""Pooling over time, and frames added or cut at its ends.
+
+The adaptive poolings and Padding1D are for importers.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ..graph import GraphBuilder, Site, Value
-from .base import Layer, choice, flag, whole
+from ..errors import OptionError
+from ..graph import GraphBuilder, Site, Value, told
+from .base import Layer, choice, flag, padding_of, pair, real, whole
 
 __all__ = [
+    "AdaptiveAveragePooling1D",
+    "AdaptiveMaxPooling1D",
     "AveragePooling1D",
     "Cropping1D",
     "GlobalAveragePooling1D",
     "GlobalMaxPooling1D",
     "MaxPooling1D",
+    "Padding1D",
     "ZeroPadding1D",
 ]
 
@@ -25,20 +33,36 @@ class _Pooling(Layer):
 
     def __init__(
         self,
-        pool_size: int = 2,
-        *,
-        strides: int | None = None,
-        padding: str = "valid",
-        name: str | None = None,
+        pool_size: int,
+        strides: int | None,
+        padding: str | Sequence[int],
+        ceil_mode: bool,
+        dilation: int,
+        name: str | None,
     ) -> None:
         super().__init__(name)
         self.pool_size = whole(pool_size, self.label, "pool_size")
         self.strides = self.pool_size if strides is None else whole(strides, self.label, "strides")
-        self.padding = choice(padding, self.label, "padding", ("valid", "same"))
+        self.padding = padding_of(padding, self.label, ("valid", "same"))
+        self.ceil_mode = flag(ceil_mode, self.label, "ceil_mode")
+        self.dilation = whole(dilation, self.label, "dilation")
+        if self.ceil_mode and self.padding == "same":
+            raise OptionError(f"{self.label}: padding 'same' has no ceil_mode")
+        if self.ceil_mode and self.padding == "valid":
+            self.padding = [0, 0]
+        window = (self.pool_size - 1) * self.dilation + 1
+        if not isinstance(self.padding, str) and max(self.padding) >= window:
+            raise OptionError(
+                f"{self.label}: padding is less than a window of {window} frames at either end; "
+                f"found {told(padding)}"
+            )
+
+    def _attrs(self) -> dict[str, Any]:
+        sizes = {"pool_size": self.pool_size, "strides": self.strides}
+        return sizes | {"padding": self.padding, "ceil_mode": self.ceil_mode}
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        attrs = {"pool_size": self.pool_size, "strides": self.strides, "padding": self.padding}
-        return graph.node(self.op, site, inputs, attrs=attrs, time="mapped")
+        return graph.node(self.op, site, inputs, attrs=self._attrs(), time="mapped")
 
 
 class MaxPooling1D(_Pooling):
@@ -49,16 +73,40 @@ class MaxPooling1D(_Pooling):
     pool_size : int
     strides : int, optional
         Left out: pool_size.
-    padding : "valid" or "same"
-        The frames of "same" padding are no candidates.
+    padding : "valid", "same" or pair of int
+        Frames of padding at the start and the end, which are less than a window, are no candidates.
+    ceil_mode : bool
+        As torch's, not with "same": a last window may end past the padding at the end, if it does
+        not begin in there.
+    dilation : int
+        As torch's: from one frame of a window to the next.
     name : str, optional
 
     Raises
     ------
     OptionError
+
+    Notes
+    -----
+    A window without any frame, as dilation can make them of a short row, is minus infinity.
     """
 
     op = "max_pool1d"
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        *,
+        strides: int | None = None,
+        padding: str | Sequence[int] = "valid",
+        ceil_mode: bool = False,
+        dilation: int = 1,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, ceil_mode, dilation, name)
+
+    def _attrs(self) -> dict[str, Any]:
+        return super()._attrs() | {"dilation": self.dilation}
 
 
 class AveragePooling1D(_Pooling):
@@ -69,8 +117,15 @@ class AveragePooling1D(_Pooling):
     pool_size : int
     strides : int, optional
         Left out: pool_size.
-    padding : "valid" or "same"
-        The frames of "same" padding do not count.
+    padding : "valid", "same" or pair of int
+        The frames of "same" padding do not count. A pair is of frames at the start and the end,
+        less than a window.
+    ceil_mode : bool
+        As torch's, not with "same": a last window may end past the padding at the end, if it does
+        not begin in there.
+    count_include_pad : bool
+        As torch's: whether a pair's frames of padding count, as zeros. What a last window has past
+        them never does.
     name : str, optional
 
     Raises
@@ -79,6 +134,61 @@ class AveragePooling1D(_Pooling):
     """
 
     op = "avg_pool1d"
+
+    def __init__(
+        self,
+        pool_size: int = 2,
+        *,
+        strides: int | None = None,
+        padding: str | Sequence[int] = "valid",
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(pool_size, strides, padding, ceil_mode, 1, name)
+        self.count_include_pad = flag(count_include_pad, self.label, "count_include_pad")
+
+    def _attrs(self) -> dict[str, Any]:
+        counts = self.count_include_pad and not isinstance(self.padding, str)
+        return super()._attrs() | {"count_include_pad": counts}
+
+
+class _AdaptivePooling(Layer):
+    function: str
+
+    def __init__(self, output_size: int, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.output_size = whole(output_size, self.label, "output_size")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"function": self.function, "n": self.output_size}
+        return graph.node("adaptive_pool1d", site, inputs, attrs=attrs, time="gone")
+
+
+class AdaptiveAveragePooling1D(_AdaptivePooling):
+    """The means of n windows that divide a sequence, (B, T, C) to (B, n, C). A mask is dropped.
+
+    Frame i is made of those from floor(i*T/n) to ceil((i+1)*T/n). With lengths, T is a row's own; a
+    row of no frames is 0.
+
+    Parameters
+    ----------
+    output_size : int
+        n.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+    """
+
+    function = "mean"
+
+
+class AdaptiveMaxPooling1D(_AdaptivePooling):
+    """The maxima of n windows that divide a sequence, as `AdaptiveAveragePooling1D` their means."""
+
+    function = "max"
 
 
 class _GlobalPooling(Layer):
@@ -145,11 +255,18 @@ class GlobalMaxPooling1D(_GlobalPooling):
 # ---- Ends ---------------------------------------------------------------------------------------
 
 
-def _pair(value: int | Sequence[int], layer: str, option: str) -> tuple[int, int]:
-    """Return an option that is one count for both ends, or one for each."""
-    counts = tuple(value) if isinstance(value, (tuple, list)) and len(value) == 2 else (value,) * 2
-    first, last = (whole(count, layer, option, least=0) for count in counts)
-    return first, last
+def _padded(
+    graph: GraphBuilder,
+    site: Site,
+    inputs: Sequence[Value],
+    left: int,
+    right: int,
+    mode: str = "zero",
+    value: float | str = 0.0,
+) -> list[Value]:
+    attrs = {"left": left, "right": right, "mode": mode}
+    attrs |= {"value": value} if mode == "constant" else {}
+    return graph.node("pad1d", site, inputs, attrs=attrs, time="mapped")
 
 
 class Cropping1D(Layer):
@@ -171,11 +288,11 @@ class Cropping1D(Layer):
 
     def __init__(self, cropping: int | Sequence[int] = (1, 1), *, name: str | None = None) -> None:
         super().__init__(name)
-        self.cropping = _pair(cropping, self.label, "cropping")
+        self.cropping = pair(cropping, self.label, "cropping")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        attrs = {"left": -self.cropping[0], "right": -self.cropping[1]}
-        return graph.node("pad1d", site, inputs, attrs=attrs, time="mapped")
+        left, right = self.cropping
+        return _padded(graph, site, inputs, -left, -right)
 
 
 class ZeroPadding1D(Layer):
@@ -196,8 +313,57 @@ class ZeroPadding1D(Layer):
 
     def __init__(self, padding: int | Sequence[int] = 1, *, name: str | None = None) -> None:
         super().__init__(name)
-        self.padding = _pair(padding, self.label, "padding")
+        self.padding = pair(padding, self.label, "padding")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        attrs = {"left": self.padding[0], "right": self.padding[1]}
-        return graph.node("pad1d", site, inputs, attrs=attrs, time="mapped")
+        return _padded(graph, site, inputs, *self.padding)
+
+
+class Padding1D(Layer):
+    """A sequence with frames added at its ends, (B, T, C) to (B, T', C). A mask is dropped.
+
+    With lengths, a row's ends are its own.
+
+    Parameters
+    ----------
+    left, right : int
+        Frames added; negative ones are cut, with "zero" and "constant" alone.
+    mode : "zero", "constant", "reflect", "replicate" or "circular"
+        What stands there, as torch's: zeros; `value`; the row turned round at its first and last
+        frame; that frame again; the row from its other end on.
+    value : float
+        Of "constant"; any number of float32.
+    name : str, optional
+
+    Raises
+    ------
+    OptionError
+
+    Notes
+    -----
+    A batch is refused whose sequences have fewer frames than "circular" adds at an end, or no more
+    than "reflect" does. A row of a batch may be shorter: it goes on being turned round, or begins
+    once more. Of a row of no frames those two and "replicate" make none.
+    """
+
+    def __init__(
+        self,
+        left: int,
+        right: int,
+        *,
+        mode: str = "zero",
+        value: float = 0.0,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(name)
+        modes = ("zero", "constant", "reflect", "replicate", "circular")
+        self.mode = choice(mode, self.label, "mode", modes)
+        least = -(2**24) if mode in modes[:2] else 0
+        self.left = whole(left, self.label, "left", least=least)
+        self.right = whole(right, self.label, "right", least=least)
+        self.value = real(value, self.label, "value")
+        if mode != "constant" and self.value != 0:
+            raise OptionError(f"{self.label}: mode {mode!r} has no value; found {told(value)}")
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return _padded(graph, site, inputs, self.left, self.right, self.mode, self.value)

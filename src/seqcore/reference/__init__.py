@@ -25,11 +25,13 @@ from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
 from .merges import (
     add,
     average,
+    cumsum,
     divide,
     masked_merge,
     maximum,
     minimum,
     multiply,
+    power,
     reduce,
     subtract,
     unary,
@@ -56,6 +58,7 @@ from .shapes import (
     unfold,
 )
 from .windows import (
+    adaptive_pool1d,
     avg_pool1d,
     conv1d,
     conv1d_length,
@@ -85,6 +88,7 @@ OPS: dict[str, Callable[..., Any]] = {
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
         batch_first, batch_second, argmax, topk, cast,
+        adaptive_pool1d, power, cumsum, positions,
     )
 }  # fmt: skip
 
@@ -92,7 +96,7 @@ OPS: dict[str, Callable[..., Any]] = {
 WITH_LENGTHS = frozenset((
     "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
-    "global_max_pool1d", "pad1d", "flatten",
+    "global_max_pool1d", "adaptive_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
     "attention",
     "reshape", "slice", "index", "reduce", "argmax",

@@ -87,13 +87,46 @@ UNARY: dict[str, Callable[[Array], Array]] = {
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "reciprocal": np.reciprocal,
     "log": np.log,
+    "exp": np.exp,
+    "sin": np.sin,
+    "cos": np.cos,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "trunc": np.trunc,
+    "sign": lambda x: np.sign(np.where(np.isnan(x), 0, x)),
+    "erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "log1p": np.log1p,
+    "expm1": np.expm1,
+}
+REDUCTIONS: dict[str, Callable[..., Array]] = {
+    "mean": np.mean,
+    "sum": np.sum,
+    "max": np.max,
+    "min": np.min,
+    "prod": np.prod,
+    "norm1": lambda x, **over: np.sum(np.abs(x), **over),
+    "norm2": lambda x, **over: np.sqrt(np.sum(np.square(x), **over)),
+    "logsumexp": lambda x, axis, keepdims: np.logaddexp.reduce(x, axis=axis, keepdims=keepdims),
 }
 
 
 def unary(x: ArrayLike, *, function: str) -> Array:
     """A function of every element."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return np.asarray(UNARY[function](np.asarray(x, np.float64)))
+
+
+def power(x: ArrayLike, *, exponent: float | str) -> Array:
+    """A power of every element, of an exponent of float32; 0.5 is the root."""
+    x, e = np.asarray(x, np.float64), np.float64(np.float32(exponent))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return np.asarray(np.sqrt(x) if e == 0.5 else np.power(x, e))
+
+
+def cumsum(x: ArrayLike, *, axis: int) -> Array:
+    """Running sums along one axis."""
+    return np.cumsum(np.asarray(x, np.float64), axis)
 
 
 def reduce(
@@ -102,9 +135,10 @@ def reduce(
     function: str,
     axes: Sequence[int],
     keepdims: bool,
+    correction: int = 0,
     lengths: ArrayLike | None = None,
 ) -> Array:
-    """Reduce over `axes` ("mean", "sum", "max", "min"); zeros of nothing.
+    """Reduce over `axes` by one of `REDUCTIONS`, or "var" or "std"; zeros of nothing.
 
     Over axis 1, of each row's first `lengths` frames.
     """
@@ -117,6 +151,12 @@ def reduce(
     for i, n in enumerate(ends):
         row = x[i, :n]
         if math.prod(row.shape[axis] for axis in over):
-            y[i] = getattr(np, function)(row, axis=over, keepdims=True)
+            if function in ("var", "std"):
+                spread = np.var if function == "var" else np.std
+                count = math.prod(row.shape[axis] for axis in over)
+                enough = count > correction  # else 0/0
+                y[i] = spread(row, axis=over, keepdims=True, ddof=correction) if enough else np.nan
+            else:
+                y[i] = REDUCTIONS[function](row, axis=over, keepdims=True)
     kept = [n for axis, n in enumerate(x.shape) if axis not in axes]
     return y if keepdims else y.reshape(kept)
