@@ -1,11 +1,12 @@
 /* Packed weights, outside the plan that made them: as a tensor of a model file, from which other plans of the same instruction
  * set use them where they lie. It holds
  *
- *     64 bytes: "SCPACK01" | u64 floats behind them | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats | 0
+ *     64 bytes: "SCPACK02" | u64 floats behind them | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats | 0
  *     the packed matrices, tables and biases in the order in which a plan asks for them, each from a multiple of 64 bytes on
  *
  * The fingerprint is worked out anew from the graph and the tensors: weights that were changed without the packed ones are
  * packed again. */
+#include "modelfile.h"
 #include "packed.h"
 #include "state.h"
 
@@ -14,7 +15,7 @@
 #define LINE 16 /* floats of 64 bytes */
 
 /* Changes with every layout that kernels pack, and with the order in which plans ask. */
-static const char magic[8] = {'S', 'C', 'P', 'A', 'C', 'K', '0', '1'};
+static const char magic[8] = {'S', 'C', 'P', 'A', 'C', 'K', '0', '2'};
 
 typedef struct header {
     char magic[8];
@@ -56,35 +57,94 @@ void sc_packed_find(sc_builder *builder)
     }
 }
 
-/* A list that doubles: a piece's number is a power of two when it is full. */
-static bool note_piece(sc_plan *plan, const float *data, size_t floats)
+static bool same_packing(const sc_packing *a, const sc_packing *b)
 {
-    if ((plan->n_packed & (plan->n_packed - 1)) == 0) {
-        const size_t room = plan->n_packed > 0 ? 2 * plan->n_packed : 1;
-        sc_piece *grown = sc_plan_alloc(plan, room, sizeof *grown);
-        if (grown == NULL) {
-            return false;
-        }
-        if (plan->n_packed > 0) {
-            memcpy(grown, plan->packed, plan->n_packed * sizeof *grown);
-        }
-        plan->packed = grown;
+    return a->source == b->source && a->ld == b->ld && a->rows == b->rows && a->units == b->units && a->gates == b->gates &&
+           a->paired == b->paired;
+}
+
+/* Where a packing stands in the table, or the empty place where it belongs: FNV-1a, open addressing. */
+static size_t *place_of(const sc_builder *builder, const sc_packing *packing)
+{
+    const size_t parts[] = {(uintptr_t)packing->source, packing->ld, packing->rows, packing->units, packing->gates};
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        hash = (hash ^ parts[i]) * 1099511628211u;
     }
-    plan->packed[plan->n_packed++] = (sc_piece){.data = data, .floats = floats};
+    size_t place = (size_t)(hash ^ hash >> 32) & builder->place_mask;
+    while (builder->places[place] != 0 &&
+           !same_packing(&builder->plan->packed[builder->places[place] - 1].packing, packing)) {
+        place = (place + 1) & builder->place_mask;
+    }
+    return &builder->places[place];
+}
+
+/* Room for twice as many pieces, where a power of two fills it, in the list and in the table, of which half stays empty. */
+static bool grow(sc_builder *builder)
+{
+    sc_plan *plan = builder->plan;
+    const size_t room = plan->n_packed > 0 ? 2 * plan->n_packed : 1;
+    sc_piece *grown = sc_plan_alloc(plan, room, sizeof *grown);
+    builder->places = sc_plan_alloc(plan, 2 * room, sizeof *builder->places);
+    builder->place_mask = 2 * room - 1;
+    if (grown == NULL || builder->places == NULL) {
+        return false;
+    }
+    if (plan->n_packed > 0) {
+        memcpy(grown, plan->packed, plan->n_packed * sizeof *grown);
+    }
+    plan->packed = grown;
+    for (size_t i = 0; i < plan->n_packed; i++) {
+        if (grown[i].packing.source != NULL) {
+            *place_of(builder, &grown[i].packing) = i + 1;
+        }
+    }
     return true;
 }
 
-float *sc_packed_room(sc_builder *builder, size_t floats, bool *fresh)
+/* Whether a source is a part of a tensor that the node read: what an op puts together for a while may lie where something else lay. */
+static bool lasts(const sc_builder *builder, const float *source)
+{
+    for (size_t i = 0; i < builder->n_read; i++) {
+        const sc_tensor *t = builder->read[i];
+        size_t bytes = 0;
+        if (sc_tensor_bytes(t->shape, t->rank, sizeof(float), &bytes) && (uintptr_t)source - (uintptr_t)t->data < bytes) {
+            return true;
+        }
+    }
+    return false;
+}
+
+float *sc_packed_room(sc_builder *builder, const sc_packing *packing, size_t floats, bool *fresh)
 {
     sc_plan *plan = builder->plan;
+    const bool shared = packing != NULL && lasts(builder, packing->source);
+    const size_t known = shared && plan->n_packed > 0 ? *place_of(builder, packing) : 0;
+    *fresh = false;
+    if (known > 0) {
+        return (float *)plan->packed[known - 1].data;
+    }
+    if ((plan->n_packed & (plan->n_packed - 1)) == 0 && !grow(builder)) {
+        return NULL;
+    }
     const size_t left = builder->floats_in_place - builder->used_in_place, lines = lines_of(floats);
     *fresh = builder->in_place == NULL || lines > left;
     float *data = *fresh ? sc_plan_alloc(plan, floats, sizeof(float)) : (float *)builder->in_place + builder->used_in_place;
+    if (data == NULL) {
+        return NULL;
+    }
     if (!*fresh) {
         builder->used_in_place += lines;
         plan->bytes_in_place += floats * sizeof(float);
     }
-    return data != NULL && note_piece(plan, data, floats) ? data : NULL;
+    plan->bytes += floats * sizeof(float);
+    sc_piece *piece = &plan->packed[plan->n_packed++];
+    *piece = (sc_piece){.data = data, .floats = floats};
+    if (shared) {
+        piece->packing = *packing;
+        *place_of(builder, packing) = plan->n_packed;
+    }
+    return data;
 }
 
 size_t sc_plan_bytes_in_place(const sc_plan *plan)

@@ -9,6 +9,7 @@
 typedef struct sc_piece {
     const float *data;
     size_t floats;
+    sc_packing packing; /* of a source that lasts as long as the plan is made; else nothing */
 } sc_piece;
 
 /* Whether a tensor holds packed weights: it is none of the graph's. */
