@@ -17,6 +17,7 @@ import pytest
 
 import seqcore as sc
 from seqcore._binding import Plan
+from seqcore.graph import Graph
 
 MIB = 1 << 20
 
@@ -186,7 +187,6 @@ def test_processes_share_one_copy(tmp_path: Path) -> None:
 import sys
 import numpy as np
 import seqcore as sc
-from seqcore._binding import Plan
 x = np.ones((1, 2, {units}), np.float32)
 def private():
     lines = open("/proc/self/smaps_rollup").read().splitlines()
@@ -284,6 +284,25 @@ def test_layers_that_are_called_twice_are_packed_once() -> None:
     # but for a transposed convolution's filters, which are put together for a moment and packed
     transposed = sc.Sequential([layers[1]]).plan["bytes"]
     assert chain.plan["bytes"] < twice.plan["bytes"] < chain.plan["bytes"] + transposed
+
+
+def test_tensors_of_one_memory_are_apart_in_a_file(tmp_path: Path) -> None:
+    """Packed as one, because they are; the file has them twice, and its plan mixes nothing up."""
+    rng = np.random.default_rng(12)
+    drawn = [rng.normal(scale=0.3, size=(20, 80)).astype(np.float32) for _ in range(2)]
+    layers = [sc.LSTM(drawn[0], a, return_sequences=True) for a in drawn]
+    graph = sc.Sequential(layers)._graph
+    values = {array.tobytes(): array for array in graph.tensors.values()}
+    tensors = {name: values[array.tobytes()] for name, array in graph.tensors.items()}
+    assert len(values) == 3 < len(tensors) == 6
+    model = object.__new__(sc.Model)
+    model._set_up(Plan(graph.to_json(), tensors), Graph(graph.document, tensors), {}, None, 0)
+    model.save(tmp_path / "m", packed=True)
+    loaded = sc.load(tmp_path / "m", mmap=True)
+    x = rng.normal(size=(3, 5, 20)).astype(np.float32)
+    assert loaded(x).tobytes() == model(x).tobytes() == sc.Sequential(layers)(x).tobytes()
+    assert loaded.plan["bytes_in_place"] == 0
+    assert model.plan["bytes"] < loaded.plan["bytes"]
 
 
 @pytest.mark.parametrize("isa", sc.cpu_info()["isas"])

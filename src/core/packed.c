@@ -1,7 +1,8 @@
 /* Packed weights, outside the plan that made them: as a tensor of a model file, from which other plans of the same instruction
  * set use them where they lie. It holds
  *
- *     64 bytes: "SCPACK02" | u64 floats behind them | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats | 0
+ *     64 bytes: "SCPACK02" | u64 floats behind them | 16 of the fingerprint of graph and tensors | 16 of a hash of the floats |
+ *               8 of a hash of which piece each node gets | 0
  *     the packed matrices, tables and biases in the order in which a plan asks for them, each from a multiple of 64 bytes on
  *
  * The fingerprint is worked out anew from the graph and the tensors: weights that were changed without the packed ones are
@@ -19,7 +20,7 @@ static const char magic[8] = {'S', 'C', 'P', 'A', 'C', 'K', '0', '2'};
 
 typedef struct header {
     char magic[8];
-    uint64_t floats, fingerprint[2], hash[2], unused[2];
+    uint64_t floats, fingerprint[2], hash[2], order, unused;
 } header;
 
 static size_t lines_of(size_t floats)
@@ -32,9 +33,9 @@ bool sc_is_packed_name(const char *name)
     return strncmp(name, SC_PACKED_PREFIX, sizeof SC_PACKED_PREFIX - 1) == 0;
 }
 
-static header header_of(const sc_plan *plan, const float *packed, size_t floats)
+static header header_of(const sc_plan *plan, const float *packed, size_t floats, uint64_t order)
 {
-    header h = {.floats = floats, .fingerprint = {plan->fingerprint[0], plan->fingerprint[1]}};
+    header h = {.floats = floats, .fingerprint = {plan->fingerprint[0], plan->fingerprint[1]}, .order = order};
     memcpy(h.magic, magic, sizeof magic);
     sc_hash(h.hash, packed, floats * sizeof(float));
     return h;
@@ -49,12 +50,19 @@ void sc_packed_find(sc_builder *builder)
             continue;
         }
         const float *packed = (const float *)t->data + LINE;
-        const header expected = header_of(builder->plan, packed, t->shape[0] - LINE);
+        const uint64_t order = ((const header *)t->data)->order; /* is known when all nodes are packed: sc_packed_fits */
+        const header expected = header_of(builder->plan, packed, t->shape[0] - LINE, order);
         if (memcmp(t->data, &expected, sizeof expected) == 0) {
             builder->in_place = packed;
+            builder->order_in_place = order;
             builder->floats_in_place = t->shape[0] - LINE;
         }
     }
+}
+
+bool sc_packed_fits(const sc_builder *builder)
+{
+    return builder->in_place == NULL || builder->order_in_place == builder->plan->packed_order;
 }
 
 static bool same_packing(const sc_packing *a, const sc_packing *b)
@@ -63,15 +71,21 @@ static bool same_packing(const sc_packing *a, const sc_packing *b)
            a->paired == b->paired;
 }
 
-/* Where a packing stands in the table, or the empty place where it belongs: FNV-1a, open addressing. */
+static uint64_t mixed(uint64_t hash, uint64_t part) /* FNV-1a of words, whose high bits reach the low ones */
+{
+    hash = (hash ^ part) * 1099511628211u;
+    return hash ^ hash >> 32;
+}
+
+/* Where a packing stands in the table, or the empty place where it belongs: open addressing. */
 static size_t *place_of(const sc_builder *builder, const sc_packing *packing)
 {
     const size_t parts[] = {(uintptr_t)packing->source, packing->ld, packing->rows, packing->units, packing->gates};
     uint64_t hash = 14695981039346656037u;
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        hash = (hash ^ parts[i]) * 1099511628211u;
+        hash = mixed(hash, parts[i]);
     }
-    size_t place = (size_t)(hash ^ hash >> 32) & builder->place_mask;
+    size_t place = (size_t)hash & builder->place_mask;
     while (builder->places[place] != 0 &&
            !same_packing(&builder->plan->packed[builder->places[place] - 1].packing, packing)) {
         place = (place + 1) & builder->place_mask;
@@ -121,6 +135,7 @@ float *sc_packed_room(sc_builder *builder, const sc_packing *packing, size_t flo
     const bool shared = packing != NULL && lasts(builder, packing->source);
     const size_t known = shared && plan->n_packed > 0 ? *place_of(builder, packing) : 0;
     *fresh = false;
+    plan->packed_order = mixed(mixed(plan->packed_order, known > 0 ? known : plan->n_packed + 1), floats);
     if (known > 0) {
         return (float *)plan->packed[known - 1].data;
     }
@@ -182,7 +197,7 @@ sc_status sc_plan_copy_packed(const sc_plan *plan, float *to, size_t floats, sc_
         memset(at + count, 0, (lines - count) * sizeof(float));
         at += lines;
     }
-    const header h = header_of(plan, to + LINE, floats - LINE);
+    const header h = header_of(plan, to + LINE, floats - LINE, plan->packed_order);
     memcpy(to, &h, sizeof h);
     return SC_OK;
 }

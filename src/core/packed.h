@@ -17,5 +17,8 @@ bool sc_is_packed_name(const char *name);
 
 /* Finds packed weights among the tensors that fit the plan, whose fingerprint is known. */
 void sc_packed_find(sc_builder *builder);
+/* Whether every node got the piece that it had when they were packed: not where the caller's tensors share memory, which those of
+ * a file do not. */
+bool sc_packed_fits(const sc_builder *builder);
 
 #endif

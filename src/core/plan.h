@@ -166,6 +166,7 @@ struct sc_plan {
     struct sc_piece *packed;    /* all packed weights, in the order in which they were packed (packed.c) */
     size_t n_packed;
     char packed_name[32];       /* what a table packs, only it can read */
+    uint64_t packed_order;      /* of which piece each node got of them */
     size_t bytes_in_place;
     sc_file *file;              /* mapped, where the packed weights lie in it */
     uint64_t fingerprint[2];    /* of the graph's text and all tensors */
@@ -180,6 +181,7 @@ struct sc_builder {
     size_t n_tensors;
     const float *in_place; /* packed weights that need not be made; NULL: none */
     size_t floats_in_place, used_in_place;
+    uint64_t order_in_place; /* what packed_order must become */
     const sc_node *reads; /* the node that is being packed, */
     const sc_tensor *read[SC_NODE_TENSORS]; /* ... and tensors that it read */
     size_t n_read;
