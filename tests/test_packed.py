@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 
 import seqcore as sc
+from seqcore._binding import Plan
+from seqcore.graph import Graph
 
 MIB = 1 << 20
 
@@ -225,3 +227,120 @@ def test_a_mapping_is_given_back(path: Path) -> None:
     del loaded
     assert mapped() == 0
     assert mmap.PAGESIZE > 64  # alignment within the file is alignment in memory
+
+
+# ---- Weights that several nodes read -------------------------------------------------------------
+
+
+def unrolled(cell: sc.LSTMCell, frames: int, features: int, units: int) -> sc.Model:
+    """A cell called once for every frame, as a loop that somebody wrote out."""
+    inputs = [sc.Input((features,)) for _ in range(frames)]
+    h, c = initial = [sc.Input((units,)) for _ in range(2)]
+    outputs = []
+    for frame in inputs:
+        y, h, c = cell(frame, initial_state=[h, c])
+        outputs.append(y)
+    return sc.Model([*inputs, *initial], [*outputs, h, c])
+
+
+def test_an_unrolled_cell_is_packed_once(tmp_path: Path) -> None:
+    """Its plan has the weights of one layer, and computes what that layer does."""
+    rng = np.random.default_rng(9)
+    W, U, b = (rng.normal(scale=0.3, size=s).astype(np.float32) for s in ((6, 80), (20, 80), (80,)))
+    x = rng.normal(size=(3, 11, 6)).astype(np.float32)
+    zeros = np.zeros((3, 20), np.float32)
+    layer = sc.Sequential([sc.LSTM(W, U, b, return_sequences=True, return_state=True)])
+    model = unrolled(sc.LSTMCell(W, U, b), 11, 6, 20)
+    assert model.plan["bytes"] == layer.plan["bytes"]
+    model.save(tmp_path / "m", packed=True)
+    loaded = sc.load(tmp_path / "m", mmap=True)
+    assert loaded.plan["bytes_in_place"] == loaded.plan["bytes"] == layer.plan["bytes"]
+    expected, *states = layer(x)
+    for made in (model, loaded):
+        found = made(*np.ascontiguousarray(x.swapaxes(0, 1)), zeros, zeros)
+        for t in range(11):
+            assert found[t].tobytes() == np.ascontiguousarray(expected[:, t]).tobytes()
+        assert [s.tobytes() for s in found[11:]] == [s.tobytes() for s in states]
+
+
+def test_layers_that_are_called_twice_are_packed_once() -> None:
+    rng = np.random.default_rng(10)
+    table = rng.normal(size=(11, 6)).astype(np.float32)
+    kernel = rng.normal(scale=0.3, size=(5, 6, 6)).astype(np.float32)
+    layers = [
+        sc.Embedding(table),
+        sc.Conv1DTranspose(kernel, np.ones(6, np.float32), strides=2),
+        sc.Dense(kernel[0], np.ones(6, np.float32)),
+    ]
+    ids = [sc.Input((None,), dtype="int64") for _ in range(2)]
+    a, b = (layers[0](x) for x in ids)
+    for layer in layers[1:]:
+        a, b = layer(a), layer(b)
+    twice = sc.Model(ids, [a, b])
+    chain = sc.Sequential(layers)
+    given = [rng.integers(0, 11, (3, 7)) for _ in range(2)]
+    for y, x in zip(twice(*given), given, strict=True):
+        assert y.tobytes() == chain(x).tobytes()
+    # but for a transposed convolution's filters, which are put together for a moment and packed
+    transposed = sc.Sequential([layers[1]]).plan["bytes"]
+    assert chain.plan["bytes"] < twice.plan["bytes"] < chain.plan["bytes"] + transposed
+
+
+def test_tensors_of_one_memory_are_apart_in_a_file(tmp_path: Path) -> None:
+    """Packed as one, because they are; the file has them twice, and its plan mixes nothing up."""
+    rng = np.random.default_rng(12)
+    drawn = [rng.normal(scale=0.3, size=(20, 80)).astype(np.float32) for _ in range(2)]
+    layers = [sc.LSTM(drawn[0], a, return_sequences=True) for a in drawn]
+    graph = sc.Sequential(layers)._graph
+    values = {array.tobytes(): array for array in graph.tensors.values()}
+    tensors = {name: values[array.tobytes()] for name, array in graph.tensors.items()}
+    assert len(values) == 3 < len(tensors) == 6
+    model = object.__new__(sc.Model)
+    model._set_up(Plan(graph.to_json(), tensors), Graph(graph.document, tensors), {}, None, 0)
+    model.save(tmp_path / "m", packed=True)
+    loaded = sc.load(tmp_path / "m", mmap=True)
+    x = rng.normal(size=(3, 5, 20)).astype(np.float32)
+    assert loaded(x).tobytes() == model(x).tobytes() == sc.Sequential(layers)(x).tobytes()
+    assert loaded.plan["bytes_in_place"] == 0
+    assert model.plan["bytes"] < loaded.plan["bytes"]
+
+
+@pytest.mark.parametrize("isa", sc.cpu_info()["isas"])
+@pytest.mark.parametrize("units", [4, 20, 130])
+def test_one_tensor_in_several_roles(isa: str, units: int) -> None:
+    """The same numbers as of tensors of their own, also where the roles lie differently."""
+    rng = np.random.default_rng(11)
+    tensors = {
+        name: (rng.normal(size=shape) * 0.5 / units**0.5).astype(np.float32)
+        for name, shape in {"t": (units, 4 * units), "b": (4 * units,), "p": (units, units)}.items()
+    }
+    apart = tensors | {"u": tensors["t"].copy(), "q": tensors["p"].copy(), "d": tensors["p"].copy()}
+    x = rng.normal(size=(5, 6, units)).astype(np.float32)
+    results = []
+    for given, names in ((tensors, "ttbppp"), (apart, "tubpqd")):
+        W, U, b, P, R, D = names
+        bias = {"b": "z"}
+        common = {"reverse": False, "realign": False, "return_sequences": True}
+        cell = {"units": units, "activation": ["tanh", 0, 0], **common}
+        gates = {"recurrent_activation": ["sigmoid", 0, 0], "projection": units}
+        dense = {"units": units, "activation": ["linear", 0, 0]}
+        document = {
+            "format": "seqcore", "version": 1,
+            "inputs": [{
+                "name": "x", "kind": "data", "dtype": "float32", "shape": [None, units],
+            }],
+            "nodes": [
+                {"op": "lstm", "layer": "l", "inputs": ["x"], "outputs": ["l"],
+                 "attrs": cell | gates, "weights": {"W": W, "U": U, "b": b, "P": P}},
+                {"op": "simple_rnn", "layer": "r", "inputs": ["l"], "outputs": ["r"],
+                 "attrs": cell, "weights": {"W": P, "U": R, **bias}},
+                {"op": "dense", "layer": "d", "inputs": ["r"], "outputs": ["d"],
+                 "attrs": dense, "weights": {"W": D, **bias}},
+            ],
+            "outputs": [{"name": "d", "value": "d"}],
+        }  # fmt: skip
+        given = given | {"z": np.zeros(units, np.float32)}
+        plan = Plan(json.dumps(document).encode(), given, isa=isa)
+        results.append((plan.run([x])[0].tobytes(), plan.nbytes))
+    assert results[0][0] == results[1][0]
+    assert results[0][1] < results[1][1]

@@ -207,6 +207,16 @@ static sc_status weight_error(sc_builder *builder, const sc_node *node, const ch
                    found->dtype == SC_F32 ? "" : "int64 ", sc_shape_text(found->rank, found->shape).text);
 }
 
+/* A node that reads more has pieces of its own of the rest. */
+static void note_read(sc_builder *builder, const sc_node *node, const sc_tensor *found)
+{
+    builder->n_read = builder->reads == node ? builder->n_read : 0;
+    builder->reads = node;
+    if (builder->n_read < SC_NODE_TENSORS) {
+        builder->read[builder->n_read++] = found;
+    }
+}
+
 sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, size_t rank, const size_t *shape,
                     const float **data)
 {
@@ -224,6 +234,7 @@ sc_status sc_weight(sc_builder *builder, const sc_node *node, const char *role, 
         return weight_error(builder, node, role, rank, shape, found, "");
     }
     *data = found->data;
+    note_read(builder, node, found);
     return SC_OK;
 }
 
@@ -245,7 +256,7 @@ static bool join_shapes(const sc_axes *axes, const sc_shape *in, const sc_tensor
 static const float *spread_out(sc_builder *builder, const sc_axes *axes, const sc_tensor *from, const sc_spread *spread)
 {
     bool fresh = true;
-    float *to = sc_packed_room(builder, spread->count, &fresh);
+    float *to = sc_packed_room(builder, NULL, spread->count, &fresh);
     const float *data = from->data;
     for (size_t i = 0; to != NULL && fresh && i < spread->count; i++) {
         size_t at = 0, left = i, step = 1;
@@ -257,7 +268,6 @@ static const float *spread_out(sc_builder *builder, const sc_axes *axes, const s
         }
         to[i] = data[at];
     }
-    builder->plan->bytes += spread->count * sizeof(float);
     return to;
 }
 
@@ -327,7 +337,8 @@ static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld
     }
     const size_t floats = kernels->packed_floats(rows, units, gates);
     bool fresh = true;
-    float *data = sc_packed_room(builder, floats, &fresh);
+    const sc_packing packing = {.source = source, .ld = ld, .rows = rows, .units = units, .gates = gates, .paired = paired};
+    float *data = sc_packed_room(builder, &packing, floats, &fresh);
     if (data == NULL) {
         return sc_no_memory(builder);
     }
@@ -335,7 +346,6 @@ static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld
         kernels->pack(data, source, ld, rows, units, gates, paired);
     }
     *matrix = (sc_matrix){.data = data, .rows = rows, .units = units, .gates = gates, .paired = paired};
-    builder->plan->bytes += floats * sizeof(float);
     builder->plan->work += (double)rows * (double)units * (double)gates;
     return SC_OK;
 }

@@ -48,7 +48,8 @@ static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_sha
         return status;
     }
     bool fresh = true;
-    float *table = sc_packed_room(builder, p->rows * p->units, &fresh);
+    const sc_packing packing = {.source = source, .ld = p->units, .rows = p->rows};
+    float *table = sc_packed_room(builder, &packing, p->rows * p->units, &fresh);
     if (table == NULL) {
         return sc_no_memory(builder);
     }
@@ -56,7 +57,6 @@ static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_sha
         memcpy(table, source, p->rows * p->units * sizeof(float));
     }
     p->table = table;
-    builder->plan->bytes += p->rows * p->units * sizeof(float);
     return SC_OK;
 }
 

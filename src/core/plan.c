@@ -150,6 +150,12 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
         }
         status = sc_graph_read(&builder, sc_json_root(plan->document));
     }
+    if (status == SC_OK && !sc_packed_fits(&builder)) {
+        sc_options again = *o;
+        again.in_place = 0;
+        sc_plan_free(plan);
+        return sc_plan_create(graph, graph_bytes, tensors, count, &again, result, error);
+    }
     if (status == SC_OK) {
         status = sc_step_plan_make(plan, error);
     }

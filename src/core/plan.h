@@ -116,7 +116,8 @@ struct sc_node {
     double work;         /* multiply-adds of one row, */
     bool per_frame;      /* ... for each frame of it */
     size_t swept;        /* bytes of weights that every time step reads anew, */
-    size_t panels;       /* ... in so many parts that go to one worker each */
+    size_t panels;       /* ... in so many parts that go to one worker each, */
+    size_t meetings;     /* ... which then meet so often */
     void *params;        /* the op's own */
     const sc_json *weights;
 };
@@ -172,10 +173,13 @@ struct sc_plan {
     struct sc_piece *packed;    /* all packed weights, in the order in which they were packed (packed.c) */
     size_t n_packed;
     char packed_name[32];       /* what a table packs, only it can read */
+    uint64_t packed_order;      /* of which piece each node got of them */
     size_t bytes_in_place;
     sc_file *file;              /* mapped, where the packed weights lie in it */
     uint64_t fingerprint[2];    /* of the graph's text and all tensors */
 };
+
+#define SC_NODE_TENSORS 8
 
 /* What parse and pack work with. */
 struct sc_builder {
@@ -184,8 +188,20 @@ struct sc_builder {
     size_t n_tensors;
     const float *in_place; /* packed weights that need not be made; NULL: none */
     size_t floats_in_place, used_in_place;
+    uint64_t order_in_place; /* what packed_order must become */
+    const sc_node *reads; /* the node that is being packed, */
+    const sc_tensor *read[SC_NODE_TENSORS]; /* ... and tensors that it read */
+    size_t n_read;
+    size_t *places, place_mask; /* hash table of the plan's packed pieces: number + 1, or 0 (packed.c) */
     sc_error *error;
 };
+
+/* What of a source is packed, and how: matrices of sc_kernels.pack, or with no gates rows of `ld` floats as they are. */
+typedef struct sc_packing {
+    const float *source;
+    size_t ld, rows, units, gates;
+    bool paired;
+} sc_packing;
 
 /* Zeroed memory that lives as long as the plan, 64-byte aligned; NULL when there is none. */
 void *sc_plan_alloc(sc_plan *plan, size_t count, size_t size);
@@ -237,8 +253,9 @@ sc_status sc_spread_weights(sc_builder *, const sc_node *, const sc_axes *axes, 
                             const float **data, sc_spread *spread);
 /* Whether an input has the axes that such weights have; before they are known, nothing is wrong. */
 sc_status sc_spread_fits(const sc_node *, const sc_spread *spread, const sc_shape *in, sc_error *);
-/* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. */
-float *sc_packed_room(sc_builder *, size_t floats, bool *fresh);
+/* packed.c: room for so many floats of packed weights, of which *fresh tells whether they must be made; NULL without memory. What
+ * another node has packed of the same tensor in the same way is not made again. `packing` NULL: made for this node alone. */
+float *sc_packed_room(sc_builder *, const sc_packing *packing, size_t floats, bool *fresh);
 
 /* Packs columns [column, column + gates*units) of a rows x ld matrix into plan memory. */
 sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,

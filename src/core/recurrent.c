@@ -200,6 +200,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     const sc_kernels *kernels = builder->plan->kernels;
     const size_t panel = sc_rnn_panel(p, kernels);
     node->panels = (H + panel - 1) / panel;
+    node->meetings = p->projects || (p->cell == SC_GRU && !p->reset_after) ? 2 : 1;
     p->padded = kernels->packed_floats(1, H, 1);
     p->padded_out = kernels->packed_floats(1, p->outputs, 1);
     if (p->cell == SC_GRU && !p->reset_after) {

@@ -56,7 +56,7 @@ static double node_ns(const sc_plan *plan, const sc_node *node, double rows, dou
     const double bytes = (double)node->swept / share;
     const double recurrent = rows * bytes / sizeof(float) / tile_rate(plan);
     const double step = work - recurrent + max_double(recurrent, sweep_ns(bytes)) + CELL_NS;
-    return frames * (step + (share > 1.0 ? MEET_NS : 0.0));
+    return frames * (step + (share > 1.0 ? MEET_NS * (double)node->meetings : 0.0));
 }
 
 /* ns of a call in which each team has so many rows. The nodes of a stage are dealt out to the members. */

@@ -85,15 +85,17 @@ static void in_callers(void *(*work)(void *), void *argument)
     " \"attrs\": {\"value\": 0.5}},"
 #define MASKED(input) input "\", null, null, \"m"
 #define FILLED ", \"zero_output_for_mask\": false"
+#define PROJECTED ", \"projection\": 16"
+#define WITH_P(bias) bias "\", \"P\": \"P"
 
-/* Two directions side by side, one masked, then a layer that divides its units and meets twice a step */
+/* Two directions side by side, one masked, then a layer that divides its units and meets twice a step; so does one that projects */
 static const char branches[] = GRAPH(
-    MASK RNN("lstm", "f", "x", "W", "U", "b", FORWARD) ","
+    MASK RNN("lstm", "f", "x", "W", "U", WITH_P("b"), FORWARD PROJECTED) ","
     RNN("lstm", "r", MASKED("x"), "W", "U", "b", BACKWARD FILLED) ","
     "{\"op\": \"add\", \"layer\": \"s\", \"inputs\": [\"f\", \"r\"], \"outputs\": [\"s\"]},"
     RNN("gru", "g", "s\", null, \"m", "V", "V", "e", FORWARD FILLED ", \"reset_after\": false"), "g");
 static const char chain[] = GRAPH(
-    MASK RNN("lstm", "f", MASKED("x"), "W", "U", "b", FORWARD FILLED) ","
+    MASK RNN("lstm", "f", MASKED("x"), "W", "U", WITH_P("b"), FORWARD FILLED PROJECTED) ","
     RNN("gru", "g", "f", "V", "V", "e", FORWARD ", \"reset_after\": false"), "g");
 
 static sc_plan *make(const char *graph, int threads, int team)
@@ -105,14 +107,15 @@ static sc_plan *make(const char *graph, int threads, int team)
     const sc_tensor tensors[] = {
         {.name = "W", .rank = 2, .shape = {I, 4 * H}, .data = weights},
         {.name = "U", .rank = 2, .shape = {H, 4 * H}, .data = weights},
+        {.name = "P", .rank = 2, .shape = {H, H}, .data = weights},
         {.name = "V", .rank = 2, .shape = {H, 3 * H}, .data = weights},
         {.name = "b", .rank = 1, .shape = {4 * H}, .data = weights},
         {.name = "e", .rank = 1, .shape = {3 * H}, .data = weights},
     };
-    const sc_options options = {.threads = threads, .team = team};
+    const sc_options options = {.threads = threads, .team = team, .isa = "scalar"}; /* narrow panels: every layer has several */
     sc_plan *plan = NULL;
     sc_error error;
-    CHECK(sc_plan_create(graph, strlen(graph), tensors, 5, &options, &plan, &error) == SC_OK, "%s", error.message);
+    CHECK(sc_plan_create(graph, strlen(graph), tensors, 6, &options, &plan, &error) == SC_OK, "%s", error.message);
     return plan;
 }
 

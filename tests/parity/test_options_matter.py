@@ -272,6 +272,24 @@ def test_the_recurrent_bias_of_n_stays_apart(rng):
     differ(sc.Sequential([sc.GRU.from_torch(weights)])(x), expected, FLOAT32[1])
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # slower, says torch
+def test_projection(rng):
+    """Of other columns or other units; and left out, where that is possible by the shapes."""
+    module = torch_module("LSTM", FEATURES, UNITS, proj_size=5)
+    x = floats(rng, 3, TIME, FEATURES)
+    weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
+    expected = run_torch(module, x)[:1]
+    close(sc.Sequential([sc.LSTM.from_torch(weights)])(x), expected[0], FLOAT32[1])
+    P = weights["weight_hr_l0"]
+    for wrong in (P[::-1], P[:, ::-1], P * np.float32(1.001)):
+        changed = sc.LSTM.from_torch(weights | {"weight_hr_l0": wrong})
+        differ(sc.Sequential([changed])(x), expected, FLOAT32[1])
+    W, U, b = floats(rng, 4, 12), floats(rng, 3, 12), floats(rng, 12)
+    plain, one = sc.LSTM(W, U, b), sc.LSTM(W, U, b, projection=floats(rng, 3, 3))
+    x = floats(rng, 3, TIME, 4)
+    differ(sc.Sequential([one])(x), [sc.Sequential([plain])(x)], FLOAT32[1])
+
+
 def test_nonlinearity(rng):
     module = torch_module("relu", FEATURES, UNITS)
     weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
@@ -302,7 +320,7 @@ def test_a_dilated_kernel_of_torch(rng):
 TURNED = {
     "activation", "recurrent_activation", "use_bias", "return_sequences", "go_backwards",
     "reset_after", "merge_mode", "strides", "padding", "dilation_rate", "groups", "pool_size",
-    "axis", "output_padding", "keepdims", "cropping",
+    "axis", "output_padding", "keepdims", "cropping", "projection",
 }  # fmt: skip
 NOT_NUMBERS = {
     "name", "units", "U", "b", "bias", "input_dim", "output_dim", "filters", "kernel_size", "layer",
@@ -326,5 +344,6 @@ def test_every_option_of_every_layer_is_turned():
     assert options <= TURNED | NOT_NUMBERS | by_keras | OF_KERAS_2
     assert options >= TURNED | NOT_NUMBERS | OF_KERAS_2
     turned = {option for case in CASES for option in case.wrong}
-    apart = {"merge_mode", "use_bias", "groups", "pool_size"}  # tests of their own, above
+    # these have tests of their own, above
+    apart = {"merge_mode", "use_bias", "groups", "pool_size", "projection"}
     assert turned | apart == TURNED
