@@ -81,10 +81,8 @@ def load(
         if kind := foreign_kind(name):
             raise ModelFileError(f"{name}: {kind}") from None
         if _lacks_graph(name, head):
-            raise ModelFileError(
-                f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
-                "read_weights and, for example, LSTM.from_torch(weights, prefix)"
-            ) from None
+            what = "a safetensors file without '__graph__'"
+            raise ModelFileError(f"{name}: {_weights_alone(name, what)}") from None
         raise
 
 
@@ -136,6 +134,16 @@ def _is_archive(name: str, head: bytes) -> bool:
         return False
 
 
+def _weights_alone(name: str, what: str) -> str:
+    """Tell what a file holds that is weights without a network, and how to make layers of them."""
+    from .formats import read_weights  # imported on first use
+    from .importers.torch.described import describe_weights
+
+    parts = describe_weights(read_weights(name))
+    how = f"weights = seqcore.read_weights({name!r}), then layers, LSTM.from_torch(weights, prefix)"
+    return "\n  ".join([f"{what} holds weights and no network; use {how} ...", *parts])
+
+
 def _refuse_foreign(name: str, head: bytes) -> None:
     """Tell the user of a known kind of file what to do with it instead."""
     if head.startswith(b"PK"):
@@ -153,9 +161,6 @@ def _refuse_foreign(name: str, head: bytes) -> None:
                 f"{name}: a zip archive that holds no model (read_weights reads .npz)"
             )
     if head.startswith(b"\x80"):
-        raise ModelFileError(
-            f"{name}: a torch checkpoint holds weights and no network; use read_weights and, for "
-            "example, LSTM.from_torch(weights, prefix)"
-        )
+        raise ModelFileError(f"{name}: {_weights_alone(name, 'a torch checkpoint')}")
     if head.startswith(b"\x93NUMPY"):
         raise ModelFileError(f"{name}: a NumPy array, not a model")
