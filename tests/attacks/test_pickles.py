@@ -80,7 +80,7 @@ def test_a_stub_keeps_what_it_was_given_and_does_nothing():
 
 def test_every_opcode_is_known_or_refused_by_name():
     refused = {
-        "POP", "POP_MARK", "DUP", "FLOAT", "INT", "LONG", "STRING", "UNICODE", "PERSID", "DICT",
+        "POP", "POP_MARK", "DUP", "FLOAT", "LONG", "STRING", "UNICODE", "PERSID", "DICT",
         "LIST", "GET", "PUT", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "LONG4",
         "NEWOBJ_EX", "NEXT_BUFFER", "READONLY_BUFFER",
     }  # fmt: skip
@@ -94,6 +94,20 @@ def test_every_opcode_is_known_or_refused_by_name():
             assert f"opcode {codes[code]} is not allowed" in str(caught.value)
         else:
             assert "not allowed" not in str(caught.value)
+
+
+def test_numbers_of_python_2():
+    for line, value in [(b"0", 0), (b"-7", -7), (b"140710192841344", 140710192841344)]:
+        assert bare(b"\x80\x02I" + line + b"\n.") == value
+        assert type(bare(b"\x80\x02I" + line + b"\n.")) is int
+    for line, flag in [(b"00", False), (b"01", True)]:
+        assert bare(b"\x80\x02I" + line + b"\n.") is flag
+        assert pickle.loads(b"\x80\x02I" + line + b"\n.") is flag
+    for line in (b"", b"-", b"1.5", b"0x1", b" 1", b"1_0", b"9" * 21, b"9" * 10_000, b"\xd9\xa1"):
+        with pytest.raises(ModelFileError, match=r"INT|a line is truncated"):
+            bare(b"\x80\x02I" + line + b"\n.")
+    with pytest.raises(ModelFileError, match="a line is truncated"):
+        bare(b"\x80\x02I1")
 
 
 # The stack
