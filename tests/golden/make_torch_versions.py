@@ -13,7 +13,6 @@ Each .npz holds the state_dict of the files of its version, the input ids `x` an
 """
 
 import os
-import sys
 
 import numpy as np
 import torch
@@ -25,7 +24,7 @@ VERSION = {"1.13.0a0": "1.13.1"}.get(torch.__version__, torch.__version__)  # as
 
 class Tagger(nn.Module):
     def __init__(self):
-        super().__init__()
+        nn.Module.__init__(self)  # as Python 2 has it
         self.embed = nn.Embedding(7, 3, padding_idx=0)
         self.rnn = nn.LSTM(3, 2, num_layers=2, bidirectional=True, batch_first=True)
         self.norm = nn.LayerNorm(4)
@@ -40,8 +39,8 @@ class Tagger(nn.Module):
         return y * self.scale
 
 
-def path(name):
-    return os.path.join(FOLDER, f"torch{VERSION}_{name}.pt")
+def path(name):  # in the language of Python 2 too
+    return os.path.join(FOLDER, "torch" + VERSION + "_" + name + ".pt")
 
 
 def main():
@@ -77,5 +76,4 @@ def main():
 
 
 if __name__ == "__main__":
-    print(VERSION, sys.version.split()[0])
     main()
