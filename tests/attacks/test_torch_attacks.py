@@ -405,6 +405,12 @@ def test_options_may_be_nonsense(read):
         (named("__torch__", "M") + b")\x81", CODE, "not made of its attributes"),
         (named("__torch__", "M"), CODE, "arrays by name"),
         (object_of(), CODE.replace("Module", "object"), "arrays by name"),
+        (
+            object_of(),
+            CODE.replace('"w"', r'"\"w"'),
+            "parameters of __torch__.M are not understood",
+        ),
+        (object_of(), CODE.replace('"w", ', '"w"'), "are not understood"),
         (named("__torch__.torch.classes.q", "P") + b")\x81", CODE, "is not supported"),
     ],
 )
