@@ -78,7 +78,7 @@ def layer(case: Case) -> seqcore.Layer:
             return_sequences=True,
         )
     kind: Any = {"LSTM": seqcore.LSTM, "GRU": seqcore.GRU, "RNN": seqcore.SimpleRNN}[case.cell]
-    return kind.from_torch(weights)
+    return kind.from_torch(weights, activation="tanh")
 
 
 @contextmanager

@@ -13,6 +13,8 @@ import seqcore as sc
 
 FEATURES, H = 5, 7
 KINDS = {"RNN": sc.SimpleRNN, "LSTM": sc.LSTM, "GRU": sc.GRU}
+# What named weights do not tell
+SAID = {"RNN": {"activation": "tanh"}, "LSTM": {}, "GRU": {}}
 
 
 def module_of(kind, seed=0, **options):
@@ -114,8 +116,12 @@ def test_relu_comes_from_the_module_and_must_be_said_for_weights():
     weights = module.state_dict()
     layer = sc.SimpleRNN.from_torch(weights, activation="relu")
     same([sc.Sequential([layer])(x)], expected, 2)
-    tanh = sc.Sequential([sc.SimpleRNN.from_torch(weights)])(x)
+    tanh = sc.Sequential([sc.SimpleRNN.from_torch(weights, activation="tanh")])(x)
     assert np.abs(tanh - expected[0]).max() > 0.1
+    with pytest.raises(sc.OptionError, match=r"the weights at '' do not say .*'tanh'.*'relu'"):
+        sc.SimpleRNN.from_torch(weights)
+    with pytest.raises(sc.OptionError, match=r"rnn: the weights at 'a\.b' do not say"):
+        sc.SimpleRNN.from_torch({"a.b." + k: v for k, v in weights.items()}, "a.b", name="rnn")
 
 
 def test_a_model_is_batch_first_whatever_the_module_is():
@@ -226,7 +232,9 @@ def test_layer_from_named_weights(kind, both):
     weights = {f"encoder.rnn.{name}": value for name, value in module.state_dict().items()}
     x = features(4, 6, FEATURES)
     out, *final = run_torch(module, x)
-    layer = KINDS[kind].from_torch(weights, "encoder.rnn", return_state=True, name="rnn")
+    layer = KINDS[kind].from_torch(
+        weights, "encoder.rnn", return_state=True, name="rnn", **SAID[kind]
+    )
     symbol = sc.Input((None, FEATURES))
     ours = sc.Model(symbol, list(layer(symbol)))(x)
     # one (B, H) for each cell, an LSTM's h before its c
@@ -241,7 +249,7 @@ def test_without_sequences_it_is_the_last_layers_final_state(kind, both):
     x, lengths = features(4, 6, FEATURES), np.array([6, 2, 1, 4])
     h_n = run_torch(module, x)[1]
     directions = 1 + both
-    layer = KINDS[kind].from_torch(module.state_dict(), return_sequences=False)
+    layer = KINDS[kind].from_torch(module.state_dict(), return_sequences=False, **SAID[kind])
     model = sc.Sequential([layer])
     same([model(x)], [np.concatenate(list(h_n[-directions:]), axis=-1)], 2)
     for k, n in enumerate(lengths):

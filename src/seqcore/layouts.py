@@ -30,7 +30,9 @@ __all__ = [
     "keras_affine",
     "keras_arrays",
     "keras_recurrent",
+    "torch_conv1d",
     "torch_dense",
+    "torch_norm",
     "torch_recurrent",
     "weight",
 ]
@@ -355,7 +357,72 @@ def _below(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> dict[st
     if not found:
         some = ", ".join(repr(name) for name in list(weights)[:8])
         raise WeightsError(f"layer {layer!r}: no weight begins with {prefix!r}; there are {some}")
+    return _unparametrised(found, layer)
+
+
+# Of both forms: weight_g and weight_v, parametrizations.weight.original0 and .original1.
+_PARAMETRISED = re.compile(
+    r"((?:weight|bias)[^.]*)_(?P<old>g|v|orig)|parametrizations\.([^.]+)\.(?P<new>.*)", re.DOTALL
+)
+_NORM_PARTS = {"g": 0, "v": 1, "original0": 0, "original1": 1}
+
+
+def _unparametrised(own: Mapping[str, ArrayLike], layer: str) -> dict[str, ArrayLike]:
+    """Return a module's weights with those that weight_norm took apart put together again.
+
+    Raises
+    ------
+    WeightsError
+        A part is missing, or its shape is not one.
+    UnsupportedLayerError
+        A weight is computed in another way, as spectral_norm and pruning do.
+    """
+    found: dict[str, ArrayLike] = {}
+    parts: dict[str, dict[int, str]] = {}  # of each weight: the names of g and v
+    for name, value in own.items():
+        match = _PARAMETRISED.fullmatch(name)
+        if match is None:
+            found[name] = value
+            continue
+        stem, part = match[1] or match[3], _NORM_PARTS.get(match["old"] or match["new"])
+        if part is None:
+            raise UnsupportedLayerError([(layer, f"{stem} is computed from {name}; {_REMOVE}")])
+        if part in parts.setdefault(stem, {}):
+            raise WeightsError(f"layer {layer!r}: {name} and {parts[stem][part]} are both there")
+        parts[stem][part] = name
+    for stem, names in parts.items():
+        if len(names) < 2 or stem in found:
+            there = ", ".join([*names.values(), *[stem] * (stem in found)])
+            raise WeightsError(
+                f"layer {layer!r}: weight_norm has two parts of {stem}, and no {stem}; found "
+                f"{there}"
+            )
+        g, v = (as_array(own[names[part]], layer, names[part]) for part in (0, 1))
+        found[stem] = _normed(g, v, layer, stem)
     return found
+
+
+_REMOVE = (
+    "only weight_norm is supported: call torch.nn.utils.parametrize.remove_parametrizations, "
+    "remove_spectral_norm or prune.remove before the state_dict is taken"
+)
+
+
+def _normed(g: Array, v: Array, layer: str, name: str) -> Array:
+    """Return ``g * v / ||v||`` in float64, the norm over all axes on which g has size 1."""
+    wide = [axis for axis, size in enumerate(g.shape) if size != 1]
+    fits = g.ndim in (0, v.ndim) and len(wide) <= 1 and all(g.shape[k] == v.shape[k] for k in wide)
+    for part, array in (("g", g), ("v", v)):
+        if array.dtype.kind not in "fiu" or not fits:
+            raise WeightsError(
+                f"layer {layer!r}, {name}: weight_norm's g {g.shape} and v {v.shape} of floats do "
+                f"not belong together ({part} is {array.dtype})"
+            )
+    v = v.astype(np.float64)
+    axes = tuple(axis for axis in range(v.ndim) if axis not in wide)
+    with np.errstate(all="ignore"):  # as torch: a v of zeros makes NaN
+        made: Array = g.astype(np.float64) * v / np.sqrt(np.sum(v * v, axis=axes, keepdims=True))
+    return made
 
 
 def torch_dense(
@@ -369,6 +436,38 @@ def torch_dense(
     if "bias" not in own:
         return matrix.T, None
     return matrix.T, weight(own["bias"], layer, "bias", (len(matrix),), "(out,)")
+
+
+def torch_conv1d(
+    weights: Mapping[str, ArrayLike], prefix: str, layer: str
+) -> tuple[Array, Array | None]:
+    """Return the kernel (k, C/groups, F) and the bias (F,) or None of the nn.Conv1d at `prefix`."""
+    own = _below(weights, prefix, layer)
+    if "weight" not in own:
+        raise WeightsError(f"layer {layer!r}: {prefix!r} has no weight; it has {sorted(own)}")
+    kernel = weight(own["weight"], layer, "weight", (None,) * 3, "(out, in/groups, kernel_size)")
+    if "bias" not in own:
+        return kernel.transpose(2, 1, 0), None
+    return kernel.transpose(2, 1, 0), weight(own["bias"], layer, "bias", (len(kernel),), "(out,)")
+
+
+def torch_norm(
+    weights: Mapping[str, ArrayLike], prefix: str, layer: str, needed: Sequence[str]
+) -> dict[str, Array]:
+    """Return what there is of weight, bias and running statistics of the norm at `prefix`.
+
+    Raises
+    ------
+    WeightsError
+        One of the `needed` is missing.
+    """
+    own = _below(weights, prefix, layer)
+    names = ("weight", "bias", "running_mean", "running_var")
+    found = {name: as_array(own[name], layer, name) for name in names if name in own}
+    for name in needed:
+        if name not in found:
+            raise WeightsError(f"layer {layer!r}: {prefix!r} has no {name}; it has {sorted(own)}")
+    return found
 
 
 def torch_embedding(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> ArrayLike:

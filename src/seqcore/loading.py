@@ -86,10 +86,8 @@ def load(
         if kind := foreign_kind(name):
             raise ModelFileError(f"{name}: {kind}") from None
         if _lacks_graph(name, head):
-            raise ModelFileError(
-                f"{name}: a safetensors file without '__graph__' holds weights and no network; use "
-                "read_weights and, for example, LSTM.from_torch(weights, prefix)"
-            ) from None
+            what = "a safetensors file without '__graph__'"
+            raise ModelFileError(f"{name}: {_weights_alone(name, what)}") from None
         raise
 
 
@@ -171,12 +169,15 @@ def _members(name: str) -> list[str]:
         raise ModelFileError(f"{name}: a damaged zip archive ({error})") from None
 
 
+def _weights_alone(name: str, what: str) -> str:
+    from .importers.torch import weights_alone  # imported on first use
+
+    return weights_alone(name, what)
+
+
 def _refuse_foreign(name: str, head: bytes) -> None:
     """Tell the user of a known kind of file what to do with it instead."""
     if head.startswith(b"\x80"):
-        raise ModelFileError(
-            f"{name}: a pickle, which may hold weights and holds no network; use read_weights and, "
-            "for example, LSTM.from_torch(weights, prefix)"
-        )
+        raise ModelFileError(f"{name}: {_weights_alone(name, 'a pickle')}")
     if head.startswith(b"\x93NUMPY"):
         raise ModelFileError(f"{name}: a NumPy array, not a model")

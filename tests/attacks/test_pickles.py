@@ -15,6 +15,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from canaries import SING, canary, named, stacked, text  # noqa: F401 (a fixture that all tests use)
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -28,19 +29,6 @@ from seqcore.formats.values import settle
 MIB = 1 << 20
 
 
-def text(value: str) -> bytes:
-    raw = value.encode()
-    return b"X" + struct.pack("<I", len(raw)) + raw
-
-
-def named(module: str, name: str) -> bytes:
-    return f"c{module}\n{name}\n".encode()
-
-
-def stacked(module: str, name: str) -> bytes:
-    return text(module) + text(name) + b"\x93"
-
-
 def bare(data: bytes, limits: Limits = Limits()) -> object:  # noqa: B008
     return loads(data, find_global=lambda *_: None, limits=limits)
 
@@ -49,66 +37,7 @@ def plain(data: bytes, total: int = 256 * MIB) -> object:
     return settle(load_pickle(data, Budget(total)), keep_stubs=False)
 
 
-@pytest.fixture(autouse=True)
-def canary(tmp_path, monkeypatch):
-    """A module that tells on whoever imports it or calls into it."""
-    folder = tmp_path / "canary"
-    folder.mkdir()
-    sung = folder / "sung"
-    (folder / "seqcore_canary.py").write_text(
-        f"def sing(*arguments):\n    open({str(sung)!r}, 'a').write('x')\n"
-        "class Bird:\n"
-        "    def __init__(self, *a): sing()\n"
-        "    def __setstate__(self, s): sing()\n"
-        "    def __setitem__(self, k, v): sing()\n"
-        "    def append(self, v): sing()\n"
-        "sing()\n"
-    )
-    monkeypatch.syspath_prepend(folder)
-    yield sung
-    imported = sys.modules.pop("seqcore_canary", None)
-    assert imported is None
-    assert not sung.exists()
-
-
-SING = {
-    "reduce": named("seqcore_canary", "sing") + b")R",
-    "stack_global": stacked("seqcore_canary", "sing") + b")R",
-    "import alone": named("seqcore_canary", "sing"),
-    "newobj": named("seqcore_canary", "Bird") + b")\x81",
-    "newobj_ex": named("seqcore_canary", "Bird") + b")}\x92",
-    "build": named("seqcore_canary", "Bird") + b")\x81}" + text("a") + b"K\x01sb",
-    "build class": named("seqcore_canary", "Bird") + b"}" + text("a") + b"K\x01sb",
-    "build slots": named("seqcore_canary", "Bird") + b")\x81N}" + text("a") + b"K\x01s\x86b",
-    "inst": b"(iseqcore_canary\nsing\n",
-    "obj": b"(" + named("seqcore_canary", "Bird") + b"o",
-    "setitem": named("seqcore_canary", "Bird") + b")\x81K\x01K\x02s",
-    "setitems": named("seqcore_canary", "Bird") + b")\x81(K\x01K\x02u",
-    "append": named("seqcore_canary", "Bird") + b")\x81K\x01a",
-    "appends": named("seqcore_canary", "Bird") + b")\x81(K\x01e",
-    "additems": named("seqcore_canary", "Bird") + b")\x81(K\x01\x90",
-    "dotted": stacked("seqcore_canary", "Bird.__init__") + b")R",
-    "import by name": named("importlib", "import_module") + text("seqcore_canary") + b"\x85R",
-    "eval": named("builtins", "eval") + text("__import__('seqcore_canary')") + b"\x85R",
-    "getattr": named("builtins", "getattr") + named("os", "x") + text("system") + b"\x86R)R",
-    "defaultdict factory": named("collections", "defaultdict")
-    + named("seqcore_canary", "sing") + b"\x85R",
-    "codec": named("_codecs", "encode") + text("a") + text("seqcore_canary") + b"\x86R",
-    "ndarray subclass": named("numpy._core.multiarray", "_reconstruct")
-    + named("seqcore_canary", "Bird") + b"K\x00\x85C\x01b\x87R",
-    "dtype of a class": named("numpy", "dtype") + named("seqcore_canary", "Bird") + b"\x85R",
-    "numpy loads": named("numpy", "loads") + b"C\x00\x85R",
-    "persid": b"Pseqcore_canary.sing\n",
-    "binpersid": text("seqcore_canary.sing") + b"Q",
-    "ext1": b"\x82\x01",
-    "ext4": b"\x84\x01\x00\x00\x00",
-    "call a call": named("seqcore_canary", "sing") + b")R)R",
-    "call an array": named("numpy", "ndarray") + b")R",
-    "call a string": text("seqcore_canary") + b")R",
-}  # fmt: skip
-
-
-def test_the_canary_sings_for_pickle(canary):
+def test_the_canary_sings_for_pickle(canary):  # noqa: F811
     pickle.loads(b"\x80\x02" + SING["reduce"] + b".")
     assert canary.read_text() == "xx"
     canary.unlink()
@@ -151,9 +80,9 @@ def test_a_stub_keeps_what_it_was_given_and_does_nothing():
 
 def test_every_opcode_is_known_or_refused_by_name():
     refused = {
-        "POP", "POP_MARK", "DUP", "FLOAT", "INT", "LONG", "STRING", "UNICODE", "PERSID", "DICT",
-        "LIST", "GET", "PUT", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "LONG4", "EMPTY_SET",
-        "ADDITEMS", "FROZENSET", "NEWOBJ_EX", "NEXT_BUFFER", "READONLY_BUFFER",
+        "POP", "POP_MARK", "DUP", "FLOAT", "LONG", "STRING", "UNICODE", "PERSID", "DICT",
+        "LIST", "GET", "PUT", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "LONG4",
+        "NEWOBJ_EX", "NEXT_BUFFER", "READONLY_BUFFER",
     }  # fmt: skip
     codes = {ord(op.code): op.name for op in pickletools.opcodes}
     for code in range(256):
@@ -165,6 +94,20 @@ def test_every_opcode_is_known_or_refused_by_name():
             assert f"opcode {codes[code]} is not allowed" in str(caught.value)
         else:
             assert "not allowed" not in str(caught.value)
+
+
+def test_numbers_of_python_2():
+    for line, value in [(b"0", 0), (b"-7", -7), (b"140710192841344", 140710192841344)]:
+        assert bare(b"\x80\x02I" + line + b"\n.") == value
+        assert type(bare(b"\x80\x02I" + line + b"\n.")) is int
+    for line, flag in [(b"00", False), (b"01", True)]:
+        assert bare(b"\x80\x02I" + line + b"\n.") is flag
+        assert pickle.loads(b"\x80\x02I" + line + b"\n.") is flag
+    for line in (b"", b"-", b"1.5", b"0x1", b" 1", b"1_0", b"9" * 21, b"9" * 10_000, b"\xd9\xa1"):
+        with pytest.raises(ModelFileError, match=r"INT|a line is truncated"):
+            bare(b"\x80\x02I" + line + b"\n.")
+    with pytest.raises(ModelFileError, match="a line is truncated"):
+        bare(b"\x80\x02I1")
 
 
 # The stack

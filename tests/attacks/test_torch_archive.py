@@ -203,7 +203,7 @@ def test_one_storage_behind_many_tensors_is_charged(read):
         (Storage(tag="module"), "names no storage"),
         (Storage(pid="storage"), "names no storage"),
         (Storage(pid=("storage",)), "names no storage"),
-        (Storage(pid=("storage", torch.FloatStorage, "0", "cpu", 24, None)), "names no storage"),
+        (Storage(pid=("storage", torch.FloatStorage, "0", "cpu", 24, 0)), "names no storage"),
         ("0", "storage or dtype"),
         ([1.0] * 24, "storage or dtype"),
         (Call(collections.OrderedDict), "storage or dtype"),

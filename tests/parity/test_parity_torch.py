@@ -127,6 +127,8 @@ class Tagger(torch.nn.Module):
 
 
 CLASSES = {"RNN": sc.SimpleRNN, "LSTM": sc.LSTM, "GRU": sc.GRU}
+# What named weights do not tell
+SAID = {"RNN": {"activation": "tanh"}, "LSTM": {}, "GRU": {}}
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -136,7 +138,7 @@ def test_layers_from_a_state_dict(rng, isa, kind):
     weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
     model = sc.Sequential([
         sc.Embedding.from_torch(weights, "embed"),
-        CLASSES[kind].from_torch(weights, "encoder"),
+        CLASSES[kind].from_torch(weights, "encoder", **SAID[kind]),
         sc.Dense.from_torch(weights, "head.", activation="softmax"),
     ]).with_options(isa=isa)  # fmt: skip
     ids = rng.integers(0, 41, (6, 19))
@@ -149,7 +151,9 @@ def test_return_sequences_false_is_the_final_state(rng, isa, kind):
     torch.manual_seed(2)
     module = getattr(torch.nn, kind)(6, 17, 2, batch_first=True, bidirectional=True)
     weights = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    layer = CLASSES[kind].from_torch(weights, return_sequences=False, return_state=True)
+    layer = CLASSES[kind].from_torch(
+        weights, return_sequences=False, return_state=True, **SAID[kind]
+    )
     model = sc.Sequential([layer]).with_options(isa=isa)
     x, lengths = floats(rng, 9, 11, 6), lengths_of(rng, 9, 11)
     for ends in (None, lengths):

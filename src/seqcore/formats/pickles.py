@@ -3,7 +3,7 @@
 Nothing is imported and nothing of a file is called. A global is looked up in the caller's table of
 constructors, which are functions of this package; one that is not there becomes a Stub, which holds
 its arguments and does nothing. Only the opcodes that protocols 2 to 5 write for plain data, arrays
-and objects are known; the rest (text opcodes, the extension registry, buffers kept elsewhere) is
+and objects are known; the rest (opcodes of text, the extension registry, buffers elsewhere) is
 refused by name.
 
 A stream has no loops, so time is linear in its length; every list of the interpreter has a cap, and
@@ -13,6 +13,7 @@ back may still contain itself or be shared many times over: `values.settle` deal
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -166,6 +167,7 @@ def load_first(
 # What an object, an empty container or a memo entry costs in CPython, roughly: charged so that a
 # stream of "]" does not become a hundred times its size.
 _OBJECT_BYTES = 64
+_DECIMAL = re.compile(r"-?[0-9]{1,20}", re.ASCII)
 _KEYS = (str, bytes)
 _RARE_KEYS = (int, bool, float, type(None))
 
@@ -241,7 +243,7 @@ class _Machine:
     def take_line(self) -> str:
         end = self.data.find(b"\n", self.position, self.position + self.limits.name + 1)
         if end < 0:
-            self.fail(f"a global's name is truncated or longer than {self.limits.name}")
+            self.fail(f"a line is truncated or longer than {self.limits.name}")
         line = self.take(end - self.position)
         self.position = end + 1
         return self.decode(line)
@@ -303,6 +305,14 @@ class _Machine:
 
     def bin_int(self) -> None:
         self.push(int.from_bytes(self.take(4), "little", signed=True))
+
+    def decimal(self) -> None:
+        # The one opcode of text that protocol 2 writes: an int of Python 2 past 32 bits. (Of
+        # protocol 0, I00 and I01 are False and True.)
+        text = self.take_line()
+        if not _DECIMAL.fullmatch(text):
+            self.fail(f"INT {shorten(text)}, expected a number of 64 bits")
+        self.push({"00": False, "01": True}.get(text, int(text)))
 
     def long1(self) -> None:
         self.push(int.from_bytes(self.take(self.take_size(1)), "little", signed=True))
@@ -445,6 +455,7 @@ _KNOWN: dict[int, Callable[[_Machine], object]] = {
     0x88: lambda m: m.push(True),
     0x89: lambda m: m.push(False),
     ord("J"): _Machine.bin_int,
+    ord("I"): _Machine.decimal,
     ord("K"): lambda m: m.push(m.take_size(1)),
     ord("M"): lambda m: m.push(m.take_size(2)),
     0x8A: _Machine.long1,
@@ -489,7 +500,7 @@ _OPERATIONS = [_KNOWN.get(code) for code in range(256)]
 
 # For messages only.
 _REFUSED = {
-    ord("0"): "POP", ord("1"): "POP_MARK", ord("2"): "DUP", ord("F"): "FLOAT", ord("I"): "INT",
+    ord("0"): "POP", ord("1"): "POP_MARK", ord("2"): "DUP", ord("F"): "FLOAT",
     ord("L"): "LONG", ord("S"): "STRING", ord("V"): "UNICODE", ord("P"): "PERSID",
     ord("d"): "DICT", ord("l"): "LIST", ord("g"): "GET", ord("p"): "PUT", ord("i"): "INST",
     ord("o"): "OBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x8B: "LONG4",

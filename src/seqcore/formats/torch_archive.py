@@ -1,7 +1,7 @@
 """Reads what torch.save writes since torch 1.6: a zip archive of one pickle and raw storages.
 
     <root>/data.pkl     the pickle; a storage stands in it as a persistent id
-    <root>/data/<key>   the bytes of one storage
+    <root>/data/<key>   the bytes of one storage; torch 1.4 and 1.5, if asked to, <root>/tensors/
     <root>/byteorder    "little" or "big"; absent before torch 2.1, when it was little
 
 TorchScript keeps its tensors in the same way; what its objects are is in torch_script.
@@ -55,11 +55,12 @@ def _order(archive: Archive, root: str) -> str:
 
 def archive_tensors(archive: Archive, root: str, budget: Budget) -> Tensors:
     """The constructors of tensors whose storages are members below `root`."""
-    return Tensors(
-        _order(archive, root),
-        budget,
-        lambda name, nbytes: Member(archive, f"{root}/data/{name}", nbytes),
-    )
+
+    def member(name: str, nbytes: int) -> Storage:
+        old = f"{root}/tensors/{name}"
+        return Member(archive, old if old in archive else f"{root}/data/{name}", nbytes)
+
+    return Tensors(_order(archive, root), budget, member)
 
 
 def load_torch(archive: Archive, root: str, budget: Budget) -> object:
@@ -81,9 +82,11 @@ def load_torch(archive: Archive, root: str, budget: Budget) -> object:
     tensors = archive_tensors(archive, root, budget)
 
     def persistent_load(key: object) -> object:
-        if not isinstance(key, tuple) or len(key) != 5 or key[0] != "storage":
+        # TorchScript of torch 1.4 has None behind it, where streams have views of storages.
+        known = isinstance(key, tuple) and (len(key) == 5 or (len(key) == 6 and key[5] is None))
+        if not isinstance(key, tuple) or not known or key[0] != "storage":
             raise ModelFileError(f"persistent id of type {type(key).__name__} names no storage")
-        return tensors.storage(*key[1:])
+        return tensors.storage(*key[1:5])
 
     return loads(
         archive.read(f"{root}/data.pkl"),

@@ -27,13 +27,20 @@ _CLASS = re.compile(
     r"(?:  __parameters__ = \[(.*)\]\n)?(?:  __buffers__ = \[(.*)\]\n)?",
     re.MULTILINE,
 )
-_NAME = re.compile(r'"([^"\\]*)"')
+_NAME = re.compile(r'"([^"\\]*)", ')
 
 
 def is_script(archive: Archive, root: str) -> bool:
     """Whether an archive is TorchScript's."""
     code = f"{root}/code/"
     return f"{root}/constants.pkl" in archive or any(n.startswith(code) for n in archive.names)
+
+
+def _names(text: str, kind: str) -> list[str]:
+    """The names of a line of a class: quoted, each with a comma behind it."""
+    if _NAME.sub("", text):
+        raise ModelFileError(f"the parameters of {kind:.250} are not understood: {shorten(text)}")
+    return _NAME.findall(text)
 
 
 class _Classes:
@@ -68,9 +75,9 @@ class _Classes:
         state = value.states[0] if len(value.states) == 1 else None
         if not isinstance(state, dict):
             raise ModelFileError(f"an object of {value.name:.250} is not made of its attributes")
-        parameters = _NAME.findall(found[3] or "")
+        parameters = _names(found[3] or "", value.name)
         if found[4] is not None:
-            buffers = _NAME.findall(found[4])
+            buffers = _names(found[4], value.name)
         else:
             rest = (name for name, part in state.items() if isinstance(part, Pending))
             buffers = [name for name in rest if name not in parameters]

@@ -53,7 +53,7 @@ def read_weights(
     Parameters
     ----------
     path : str or path-like
-        A torch ``.pt``, ``.pth`` or ``.ckpt`` of any version since 0.2 (a state_dict, nested dicts,
+        A torch ``.pt``, ``.pth`` or ``.ckpt`` of any version since 0.4 (a state_dict, nested dicts,
         whole modules or TorchScript), ``.safetensors``, an index of files in shards
         (``model.safetensors.index.json``, ``pytorch_model.bin.index.json``) beside them, ``.npz``,
         ``.npy``, a pickle of NumPy arrays, HDF5, or a ``.keras`` archive. The kind is found by

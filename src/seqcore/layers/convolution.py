@@ -5,7 +5,7 @@ As in Keras kernels are not flipped, channels stand last, and a mask of the inpu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -63,6 +63,25 @@ class _Convolution(Affine):
         return graph.node(op, site, inputs, weights=weights, attrs=attrs, time="mapped")
 
 
+def _torch_padding(padding: int | str, size: int, strides: int, dilation: int, label: str) -> str:
+    """Return torch's padding, frames of zeros at each end or a name, as the layer's."""
+    span = (size - 1) * whole(dilation, label, "dilation_rate")
+    if isinstance(padding, str):
+        name: str = choice(padding, label, "padding", ("valid", "same"))
+        if name == "same" and whole(strides, label, "strides") != 1:
+            raise OptionError(f"{label}: torch has padding='same' with strides=1 only")
+        return name
+    frames = whole(padding, label, "padding", 0)
+    if frames == 0:
+        return "valid"
+    if whole(strides, label, "strides") == 1 and 2 * frames == span:
+        return "same"
+    raise OptionError(
+        f"{label}: padding={frames} is a layer of its own: ZeroPadding1D({frames}) in front of "
+        "this one with padding=0"
+    )
+
+
 class Conv1D(_Convolution):
     """Convolution over time as in Keras (the kernel is not flipped), (B, T, C) to (B, T', F).
 
@@ -110,6 +129,53 @@ class Conv1D(_Convolution):
             raise OptionError(
                 f"{self.label}: {self.filters} filters do not divide into {self.groups} groups"
             )
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        strides: int = 1,
+        padding: int | str = 0,
+        dilation_rate: int = 1,
+        groups: int = 1,
+        activation: ActivationLike = None,
+        name: str | None = None,
+    ) -> Conv1D:
+        """Make the layer from an nn.Conv1d's ``<prefix>.weight`` and ``<prefix>.bias``.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            A state_dict, or what `seqcore.read_weights` returns.
+        prefix : str
+            Of the module within `weights`, with or without the trailing dot; "" for the root.
+        strides, padding, dilation_rate, groups
+            The module's ``stride``, ``padding`` (of zeros), ``dilation`` and ``groups``, which
+            named weights do not tell; by default torch's own. Wrong groups do not fit to the
+            number of channels of the input; the others are not found out.
+        activation : str, ActivationSpec or None
+        name : str, optional
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+            Also for a padding that neither is 0 nor keeps the number of frames, which is a
+            ZeroPadding1D in front of the layer.
+        """
+        label = name or cls.__name__
+        kernel, bias = layouts.torch_conv1d(weights, prefix, label)
+        return cls(
+            kernel,
+            bias,
+            strides=strides,
+            padding=_torch_padding(padding, len(kernel), strides, dilation_rate, label),
+            dilation_rate=dilation_rate,
+            groups=groups,
+            activation=activation,
+            name=name,
+        )
 
     def input_spec(self) -> tuple[Shape, str] | None:
         return None if self.W is None else ((None, self.W.shape[1] * self.groups), "float32")

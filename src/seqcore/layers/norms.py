@@ -200,6 +200,47 @@ class BatchNormalization(Normalized):
         )
         return made
 
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        epsilon: float = 1e-5,
+        axis: int = -1,
+        name: str | None = None,
+    ) -> BatchNormalization:
+        """Make the layer from an nn.BatchNorm1d's running statistics, weight and bias.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            A state_dict, or what `seqcore.read_weights` returns.
+        prefix : str
+            Of the module within `weights`, with or without the trailing dot; "" for the root.
+        epsilon : float
+            The module's ``eps``, which named weights do not tell; by default torch's own.
+        axis : int
+            That of the channels, which are last here and second in torch.
+        name : str, optional
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+            Also for a module without running statistics, which needs a batch.
+        """
+        needed = ("running_mean", "running_var")
+        found = layouts.torch_norm(weights, prefix, name or cls.__name__, needed)
+        return cls(
+            axis,
+            epsilon,
+            gamma=found.get("weight"),
+            beta=found.get("bias"),
+            moving_mean=found["running_mean"],
+            moving_variance=found["running_var"],
+            name=name,
+        )
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         weights = {"c": self.c, "W": self.W, "b": self.b}
         attrs = {"axes": list(self.axes)}
@@ -278,6 +319,35 @@ class LayerNormalization(StatisticsOfInput):
         names = ["gamma"] if options.get("rms_scaling") else _gamma_beta(options)
         made: LayerNormalization = cls._from_keras(arrays, names, options)
         return made
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        epsilon: float = 1e-5,
+        name: str | None = None,
+    ) -> LayerNormalization:
+        """Make the layer from an nn.LayerNorm's weight and bias, over as many axes as these have.
+
+        Parameters
+        ----------
+        weights : mapping of str to array
+            A state_dict, or what `seqcore.read_weights` returns.
+        prefix : str
+            Of the module within `weights`, with or without the trailing dot; "" for the root.
+        epsilon : float
+            The module's ``eps``, which named weights do not tell; by default torch's own.
+        name : str, optional
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+        """
+        found = layouts.torch_norm(weights, prefix, name or cls.__name__, ("weight",))
+        axes = tuple(range(-found["weight"].ndim, 0)) or -1
+        return cls(axes, epsilon, gamma=found["weight"], beta=found.get("bias"), name=name)
 
 
 class RMSNormalization(StatisticsOfInput):

@@ -7,6 +7,7 @@ several (stacks.py, wrappers.py) calls it too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -213,7 +214,7 @@ class Recurrent(Sequencer):
         *,
         return_sequences: bool = True,
         return_state: bool = False,
-        activation: ActivationLike = "tanh",
+        activation: ActivationLike | EllipsisType = ...,
         name: str | None = None,
     ) -> RecurrentStack:
         """Make all layers and directions of an nn.RNN, nn.LSTM or nn.GRU from its named weights.
@@ -230,7 +231,8 @@ class Recurrent(Sequencer):
             Appends the final states, (B, H) each, by layer and direction; LSTM's h before its c.
             With ``proj_size`` an h is (B, proj_size).
         activation : str, ActivationSpec or None
-            "relu" for an nn.RNN with that nonlinearity, which named weights cannot tell.
+            The ``nonlinearity`` of an nn.RNN, "tanh" or "relu", which named weights do not tell: it
+            must be given. Left out, an LSTM or GRU has tanh, as torch's always have.
         name : str, optional
 
         Raises
@@ -239,7 +241,15 @@ class Recurrent(Sequencer):
         """
         from .stacks import RecurrentStack  # which is made of this module's classes
 
-        found = layouts.torch_recurrent(cls.__name__, weights, prefix, name or cls.__name__)
+        label = name or cls.__name__
+        found = layouts.torch_recurrent(cls.__name__, weights, prefix, label)
+        if activation is ...:
+            if cls is SimpleRNN:
+                raise OptionError(
+                    f"{label}: the weights at {prefix!r} do not say their nonlinearity: "
+                    "activation='tanh' (torch's default) or 'relu'"
+                )
+            activation = "tanh"
         rows = [[cls.from_cell(cell, activation=activation) for cell in row] for row in found]
         return RecurrentStack(
             rows, return_sequences=return_sequences, return_state=return_state, name=name

@@ -27,7 +27,7 @@ from .graph import model_of
 from .modules import from_tree
 from .trees import module_tree
 
-__all__ = ["from_torch", "load_module", "load_pt2"]
+__all__ = ["from_torch", "load_module", "load_pt2", "weights_alone"]
 
 
 def from_torch(module: Any, example_input: Any = None, *, return_state: bool = False) -> Model:
@@ -160,18 +160,29 @@ def load_module(path: str | os.PathLike[str]) -> Model:
     try:
         tree = read_module(path)
     except ModelFileError as error:
-        raise ModelFileError(_instead(path, error)) from None
+        what = weights_alone(path, str(error).removeprefix(f"{name}: "))
+        raise ModelFileError(f"{name}: {what}") from None
     return from_tree(tree, name)
 
 
-def _instead(path: str | os.PathLike[str], error: ModelFileError) -> str:
-    """Return what to do with a file of torch that holds no whole module."""
-    from ...formats.weights import read_weights
+def weights_alone(path: str | os.PathLike[str], what: str) -> str:
+    """Tell what a file holds that is weights without a network, and how to make layers of them.
+
+    Parameters
+    ----------
+    path : path-like
+    what : str
+        What the file is.
+
+    Raises
+    ------
+    ModelFileError
+        It cannot be read, or holds no weights either.
+    """
+    from ...formats import read_weights
     from .described import describe_weights
 
-    weights = read_weights(path)  # a file that cannot be read says so itself
-    parts = "; ".join(describe_weights(weights))
-    return (
-        f"{os.fsdecode(path)}: weights and no network ({error}). Make the layers of what is in it, "
-        f"with weights = read_weights(path): {parts}"
-    )
+    name = os.fsdecode(path)
+    parts = describe_weights(read_weights(path))
+    how = f"weights = seqcore.read_weights({name!r}), then layers, LSTM.from_torch(weights, prefix)"
+    return "\n  ".join([f"{what}: it holds weights and no network; use {how} ...", *parts])
