@@ -43,6 +43,8 @@ def from_torch(module, suffix, kind):
     if module.bias:
         b_ih, b_hh = weight("bias_ih"), weight("bias_hh")
     arguments = {"W": w_ih.T, "U": w_hh.T, "b": b_ih + b_hh, "activation": TANH}
+    if module.proj_size:
+        arguments["P"] = weight("weight_hr").T
     if kind == "GRU":
         units = module.hidden_size
         shared = np.where(np.arange(3 * units) < 2 * units, b_hh, 0)  # n keeps its b_hh apart

@@ -23,8 +23,8 @@ from seqcore._binding import Plan
 
 Array = NDArray[Any]
 
-KINDS = ("SimpleRNN", "LSTM", "GRU-after", "GRU-before")
-GATES = {"SimpleRNN": 1, "LSTM": 4, "GRU-after": 3, "GRU-before": 3}
+KINDS = ("SimpleRNN", "LSTM", "LSTM-projected", "GRU-after", "GRU-before")
+GATES = {"SimpleRNN": 1, "LSTM": 4, "LSTM-projected": 4, "GRU-after": 3, "GRU-before": 3}
 VOCABULARY = 11
 
 
@@ -34,10 +34,13 @@ def floats(rng: np.random.Generator, *shape: int) -> Array:
 
 def cell(rng: np.random.Generator, kind: str, features: int, units: int, **options: Any) -> Any:
     """Return a recurrent layer with random weights, large enough to saturate some gates."""
-    width = GATES[kind] * units
+    width, state = GATES[kind] * units, units
+    if kind == "LSTM-projected":
+        state = max(1, units * 5 // 8)
+        options["projection"] = floats(rng, units, state) * 1.5 / units**0.5
     weights = (
         floats(rng, features, width) / features**0.5,
-        floats(rng, units, width) * 1.5 / units**0.5,
+        floats(rng, state, width) * 1.5 / state**0.5,
         floats(rng, *((2, width) if kind == "GRU-after" else (width,))),
     )
     return getattr(sc, kind.split("-")[0])(*weights, **{"return_sequences": True} | options)
@@ -79,6 +82,12 @@ def arguments(rng: np.random.Generator, model: sc.Model, batch: int, time: int) 
 
 
 # ---- What a step must give -----------------------------------------------------------------------
+
+
+def initial_states(rng: np.random.Generator, model: sc.Model, batch: int) -> list[Array]:
+    """Draw a call's initial states."""
+    specs = [spec for spec in model._graph.document["inputs"] if spec["kind"] == "state"]
+    return [floats(rng, batch, *spec["shape"]) for spec in specs]
 
 
 def listed(result: Any) -> list[Array]:

@@ -149,6 +149,73 @@ def test_dropout_between_layers_is_left_out():
     same([model(x)], run_torch(module.eval(), x)[:1], 2)
 
 
+# ---- Projections --------------------------------------------------------------------------------
+
+P = 3
+projections = pytest.mark.filterwarnings("ignore:LSTM with projections")  # slower, says torch
+
+
+@projections
+@pytest.mark.parametrize(
+    ("layers", "both", "bias"), list(itertools.product([1, 3], [False, True], [False, True]))
+)
+def test_a_module_with_proj_size(layers, both, bias, tmp_path):
+    module = module_of("LSTM", num_layers=layers, bidirectional=both, bias=bias, proj_size=P)
+    x, count = features(4, 6, FEATURES), layers * (1 + both)
+    state = [features(count, 4, P), features(count, 4, H) + 1]
+    model = sc.from_torch(module, return_state=True)
+    model.save(tmp_path / "m")
+    model.save(tmp_path / "packed", packed=True)
+    loaded = [sc.load(tmp_path / "m"), sc.load(tmp_path / "packed", mmap=True)]
+    for given in (state, None):
+        expected = run_torch(module, x, given)
+        found = model(x, initial_state=given)
+        same(found, expected, layers)
+        for other in loaded:
+            for a, b in zip(other(x, initial_state=given), found, strict=True):
+                assert np.array_equal(a, b)
+    assert loaded[1].plan["bytes_in_place"] == loaded[1].plan["bytes"]
+    counted = sum(layer.parameters for layer in model.layers)
+    assert counted == sum(parameter.numel() for parameter in module.parameters())
+    for wrong in ([features(count, 4, H), state[1]], [state[0], features(count, 4, P)]):
+        with pytest.raises(sc.ShapeError):
+            model(x, initial_state=wrong)
+
+
+@projections
+@pytest.mark.parametrize("both", [False, True])
+def test_named_weights_with_proj_size(both):
+    module = module_of("LSTM", num_layers=2, bidirectional=both, proj_size=P)
+    weights = {f"rnn.{name}": value for name, value in module.state_dict().items()}
+    x, lengths = features(4, 6, FEATURES), [6, 1, 3, 5]
+    out, *final = run_torch(module, x)
+    each = [value for states in zip(*final, strict=True) for value in states]
+    layer = sc.LSTM.from_torch(weights, "rnn", return_state=True)
+    same(sc.Sequential([layer])(x), [out, *each], 2)
+    last = sc.Sequential([sc.LSTM.from_torch(weights, "rnn", return_sequences=False)])
+    same([last(x)], [np.concatenate(list(final[0][-1 - both :]), axis=-1)], 2)
+    cut = last(x, lengths=lengths)
+    for k, n in enumerate(lengths):
+        assert np.array_equal(cut[k], last(x[k : k + 1, :n])[0])
+
+
+@projections
+def test_streams_with_proj_size():
+    module = module_of("LSTM", num_layers=2, proj_size=P)
+    model = sc.Sequential([sc.LSTM.from_torch(module.state_dict(), name="rnn")])
+    assert model.states == ("rnn:l0:h0", "rnn:l0:c0", "rnn:h0", "rnn:c0")
+    x = features(3, 6, FEATURES)
+    whole, stream = model(x), model.stream(3)
+    assert [state.shape for state in stream.state] == [(3, P), (3, H), (3, P), (3, H)]
+    for t in range(6):
+        assert np.array_equal(stream.step(x[:, t]), whole[:, t])
+        other = model.stream(3)
+        other.load_state(stream.save_state())
+        stream = other
+    _, h_n, c_n = run_torch(module, x)
+    same(stream.state, [h_n[0], c_n[0], h_n[1], c_n[1]], 2)
+
+
 # ---- Named weights ------------------------------------------------------------------------------
 
 
@@ -229,7 +296,6 @@ class Own(torch.nn.LSTM):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.nn.LSTM(4, 6, proj_size=3), "proj_size"),
         (lambda: torch.nn.Linear(4, 6), "Linear"),
         (lambda: torch.nn.LSTMCell(4, 6), "LSTMCell"),
         (lambda: Own(4, 6), "Own"),

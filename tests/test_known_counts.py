@@ -42,6 +42,10 @@ def test_bidirectional_lstm():
         (sc.GRU(7), 3 * 7 * (5 + 7) + 2 * 3 * 7),  # Keras's default: reset_after, two biases
         (sc.GRU(7, reset_after=False), 3 * 7 * (5 + 7 + 1)),
         (sc.LSTM(7, use_bias=False), 4 * 7 * (5 + 7)),
+        (
+            sc.LSTM(np.ones((5, 28)), np.ones((3, 28)), np.ones(28), projection=np.ones((7, 3))),
+            4 * 7 * (5 + 3 + 1) + 3 * 7,
+        ),
         (sc.Conv1D(6, 3), 3 * 5 * 6 + 6),
         (sc.TimeDistributed(sc.Dense(4, use_bias=False)), 20),
         (sc.MaxPooling1D(2), 0),

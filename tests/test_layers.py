@@ -16,6 +16,7 @@ import pytest
 from tolerances import FLOAT32, close
 
 import seqcore as sc
+from seqcore import reference as ref
 
 KINDS = ["SimpleRNN", "LSTM", "GRU"]
 
@@ -117,6 +118,127 @@ def test_canonical_arrays_are_the_layer(kind):
         "GRU": lambda: (1 - sigmoid(a[1])) * np.tanh(a[2]),
     }[kind]()
     close(sc.Sequential([layer])([[[0.5]]]), [[expected]], FLOAT32[1])
+
+
+def projected_weights(rng, units, size, features=5):
+    """W, U and b by name, and P."""
+    shapes = {"W": (features, 4 * units), "U": (size, 4 * units), "b": (4 * units,)}
+    drawn = [rng.normal(0, 0.5, s).astype(np.float32) for s in (*shapes.values(), (units, size))]
+    return dict(zip(shapes, drawn, strict=False)), drawn[-1]
+
+
+GATED = {"activation": ["tanh", 0, 0], "recurrent_activation": ["sigmoid", 0, 0]}
+
+
+@pytest.mark.parametrize(
+    ("options", "meaning"),
+    [
+        ({"return_sequences": True}, {}),
+        ({"go_backwards": True, "return_sequences": True}, {"reverse": True}),
+        ({"go_backwards": True}, {"reverse": True, "return_sequences": False}),
+        (
+            {"activation": "relu", "recurrent_activation": "softmax", "return_sequences": True},
+            {"activation": ["relu", 0, 0], "recurrent_activation": ["softmax", 0, 0]},
+        ),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("units", "size"), [(7, 3), (7, 7), (3, 20), (1, 1)])
+def test_projection(units, size, options, meaning, rng):
+    weights, P = projected_weights(rng, units, size)
+    x = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    layer = sc.LSTM(*weights.values(), projection=P, return_state=True, **options)
+    expected = ref.lstm(x, **weights, P=P, **GATED | meaning)
+    for mine, other in zip(model_of(layer, x)(x), expected, strict=True):
+        close(mine, other, FLOAT32[1])
+    assert layer.parameters(()) == sum(w.size for w in weights.values()) + P.size
+    assert (layer.units, layer.out_features) == (units, size)
+
+
+@pytest.mark.parametrize("merge_mode", ["concat", "sum"])
+def test_projection_in_both_directions(merge_mode, rng):
+    (one, P), (two, Q) = (projected_weights(rng, 7, 3) for _ in range(2))
+    x = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    options = {"return_sequences": True}
+    forward = sc.LSTM(*one.values(), projection=P, **options)
+    backward = sc.LSTM(*two.values(), projection=Q, go_backwards=True, **options)
+    both = sc.Bidirectional(forward, backward, merge_mode=merge_mode)
+    ahead = ref.lstm(x, **one, P=P, **GATED)[0]
+    back = ref.lstm(x, **two, P=Q, **GATED, reverse=True, realign=True)[0]
+    joined = ahead + back if merge_mode == "sum" else np.concatenate([ahead, back], axis=-1)
+    close(model_of(both, x)(x), joined, FLOAT32[1])
+
+
+def test_projection_of_masked_frames(rng):
+    weights, P = projected_weights(rng, 7, 3)
+    x = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    mask = np.array([[1, 0, 1, 1, 0, 1], [0, 0, 0, 0, 0, 0], [0, 1, 1, 0, 0, 0]], np.float32)
+    for zeros in (False, True):
+        for sequences in (False, True):
+            kinds = {"return_sequences": sequences, "zero_output_for_mask": zeros}
+            layer = sc.LSTM(*weights.values(), projection=P, **kinds)
+            expected = ref.lstm(x, mask=mask, **weights, P=P, **GATED, **kinds)[0]
+            close(model_of(layer, x)(x, mask=mask), expected, FLOAT32[1])
+
+
+def test_projecting_cells(rng):
+    (one, P), (two, Q) = projected_weights(rng, 7, 3), projected_weights(rng, 4, 6, features=3)
+    cells = [sc.LSTMCell(*one.values(), projection=P), sc.LSTMCell(*two.values(), projection=Q)]
+    x = rng.normal(size=(3, 6, 5)).astype(np.float32)
+    y, h, c = ref.lstm(x, **one, P=P, **GATED)
+    z, g, d = ref.lstm(y, **two, P=Q, **GATED)
+    rnn = sc.RNN(cells, return_sequences=True, return_state=True)
+    for mine, other in zip(model_of(rnn, x)(x), (z, h, c, g, d), strict=True):
+        close(mine, other, FLOAT32[2])
+    counted = sum(w.size for w in (*one.values(), P, *two.values(), Q))
+    assert rnn.parameters((None, None, 5)) == counted
+    frame = sc.Input((5,))
+    made = sc.Model(frame, list(cells[0](frame)))(x[:, 0])
+    _, *states = ref.lstm(x[:, :1], **one, P=P, **GATED)
+    for mine, other in zip(made, (y[:, 0], *states), strict=True):
+        close(mine, other, FLOAT32[1])
+
+
+def test_wrong_projections_name_layer_weight_and_shapes(rng):
+    weights, P = projected_weights(rng, 7, 3)
+    W, U, b = weights.values()
+
+    def made(W=W, U=U, b=b, P=P):
+        return sc.LSTM(W, U, b, projection=P, name="encoder")
+
+    for change, message in (
+        (
+            {"P": P.T},
+            r"weight U: expected shape \(7, 12\).*\(projection, 4\*units\), found \(3, 28\)",
+        ),
+        ({"P": P[0]}, r"weight projection: .*\(units, projection\), found \(3,\)"),
+        ({"P": P[:, :0]}, r"weight projection: .*found \(7, 0\)"),
+        ({"U": np.ones((7, 28))}, r"weight U: expected shape \(3, 28\).*found \(7, 28\)"),
+        ({"W": np.ones((5, 12))}, r"weight W: expected shape \(any, 28\).*found \(5, 12\)"),
+        ({"b": np.ones(12)}, r"weight b: expected shape \(28,\)"),
+        ({"P": None}, r"weight U: expected shape \(3, 12\)"),
+    ):
+        with pytest.raises(sc.WeightsError, match=rf"'encoder', (.|\n)*{message}"):
+            made(**change)
+    with pytest.raises(sc.DtypeError, match="'encoder', weight projection"):
+        made(P=np.array([["a"]]))
+    with pytest.raises(sc.OptionError, match="encoder: a projection needs W in place of units"):
+        sc.LSTM(7, projection=P, name="encoder")
+    with pytest.raises(sc.WeightsError, match="'encoder': W is given and U is missing"):
+        made(U=None)
+
+
+def test_keras_has_no_projection(rng):
+    weights, P = projected_weights(rng, 3, 3)
+    for make in (
+        lambda: sc.LSTM.from_keras(list(weights.values()), projection=P, name="encoder"),
+        lambda: sc.LSTM(*weights.values(), projection=P, name="encoder").keras_weights(),
+        lambda: sc.Bidirectional.from_keras(
+            2 * list(weights.values()), sc.LSTM, projection=P, name="encoder"
+        ),
+    ):
+        with pytest.raises(sc.OptionError, match="encoder: Keras's LSTM has no projection"):
+            make()
 
 
 def test_the_recurrent_bias_of_a_gru_goes_through_r(rng):

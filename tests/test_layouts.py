@@ -49,7 +49,7 @@ def torch_module(kind, rng, features=5, units=7, **options):
 
 def run_cell(kind, cell, x, **options):
     """Evaluate canonical weights by their definition."""
-    H = len(cell.U)
+    H = cell.W.shape[1] // layouts.GATES[kind]
     b = np.zeros(layouts.GATES[kind] * H) if cell.b is None else np.float64(cell.b)
     if kind == "SimpleRNN":
         return reference.simple_rnn(x, W=cell.W, U=cell.U, b=b, **ACTIVATIONS, **options)
@@ -184,11 +184,55 @@ def test_a_layer_must_take_what_the_one_before_gives():
         layouts.torch_recurrent("GRU", weights, "", "GRU")
 
 
-def test_projections_are_refused():
-    weights = torch.nn.LSTM(4, 6, proj_size=3).state_dict()
-    with pytest.raises(sc.UnsupportedLayerError, match="proj_size") as caught:
-        layouts.torch_recurrent("LSTM", weights, "", "encoder")
-    assert caught.value.layers[0][0] == "encoder"
+# ---- Projections --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_projections_of_torch(bias):
+    rng = np.random.default_rng(10)
+    module = torch_module("LSTM", rng, num_layers=2, bidirectional=True, bias=bias, proj_size=3)
+    rows = layouts.torch_recurrent("LSTM", module.state_dict(), "", "LSTM")
+    y = x = rng.normal(size=(3, 6, 5))
+    for forward, backward in rows:
+        ahead = run_cell("LSTM", forward, y, P=forward.P)[0]
+        back = run_cell("LSTM", backward, y, P=backward.P, reverse=True, realign=True)[0]
+        y = np.concatenate([ahead, back], axis=-1)
+    close(y, module(torch.from_numpy(x))[0].detach(), FLOAT64)
+    counted = sum(cell.parameters for row in rows for cell in row)
+    assert counted == sum(p.numel() for p in module.parameters())
+
+
+def projected(change):
+    module = torch.nn.LSTM(5, 7, num_layers=2, bidirectional=True, proj_size=3)
+    weights = {name: value.numpy() for name, value in module.state_dict().items()}
+    change(weights)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("weight_hr_l0"), "weight_hr_l0 missing"),
+        (lambda w: w.pop("weight_hr_l1_reverse"), "weight_hr_l1_reverse missing"),
+        (lambda w: w.update(weight_hr_l0=np.zeros(7)), r"weight_hr_l0: .*\(proj_size, units\)"),
+        (lambda w: w.update(weight_hr_l0=np.zeros((3, 8))), r"weight_hh_l0: .*\(32, 3\)"),
+        (lambda w: w.update(weight_hr_l1=np.zeros((4, 7))), r"weight_hh_l1: .*\(28, 4\).*found"),
+        (lambda w: w.update(weight_hh_l1=np.zeros((28, 7))), r"weight_hh_l1: .*found \(28, 7\)"),
+        (lambda w: w.update(weight_ih_l1=np.zeros((28, 14))), r"weight_ih_l1: .*\(28, 6\)"),
+        (lambda w: w.update(bias_ih_l0=np.zeros(12)), r"bias_ih_l0: expected shape \(28,\)"),
+    ],
+)
+def test_wrong_projections_name_what_is_wrong(change, message):
+    with pytest.raises(sc.WeightsError, match=message):
+        layouts.torch_recurrent("LSTM", projected(change), "", "encoder")
+
+
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU"])
+def test_only_an_lstm_has_a_projection(kind):
+    weights = torch_module(kind, np.random.default_rng(11)).state_dict()
+    weights["weight_hr_l0"] = np.zeros((3, 7))
+    with pytest.raises(sc.WeightsError, match=r"'encoder'.*proj_size.*which only nn.LSTM has"):
+        layouts.torch_recurrent(kind, weights, "", "encoder")
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def layers(rng: np.random.Generator) -> list[sc.Layer]:
         sc.Embedding(weights(11, 6)),
         sc.Conv1D(weights(3, 6, 8), weights(8), padding="causal"),
         sc.LSTM(weights(8, 80), weights(20, 80), weights(80), return_sequences=True),
+        sc.LSTM(
+            weights(20, 56),
+            weights(20, 56),
+            weights(56),
+            projection=weights(14, 20),
+            return_sequences=True,
+        ),
         sc.GRU(
             weights(20, 51),
             weights(17, 51),

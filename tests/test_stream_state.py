@@ -28,6 +28,7 @@ from stream_models import (
     floats,
     frame,
     heavy,
+    initial_states,
     listed,
     network,
     same_bits,
@@ -135,7 +136,7 @@ def test_an_initial_state_is_a_streams_state(isa: str, kind: str, rng: np.random
         layer = cell(rng, kind, 5, units, return_state=True, return_sequences=sequences)
         model = sc.Sequential([layer]).with_options(isa=isa)
         (x,) = arguments(rng, model, 4, 8)
-        initial = [floats(rng, 4, units) for _ in model.states]
+        initial = initial_states(rng, model, 4)
         y, *final = model(x, initial_state=initial)
         stream = model.stream(4)
         stream.state = initial

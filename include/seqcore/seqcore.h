@@ -235,7 +235,7 @@ SC_API size_t sc_plan_saved_bytes(const sc_plan *plan, size_t rows);
  * a second one gets SC_BUSY. */
 typedef struct sc_stream sc_stream;
 
-/* Every sequence begins with a state of zeros. */
+/* Every sequence begins with a state of zeros, or with the initial states that the network has of its own. */
 SC_API sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **stream, sc_error *error);
 SC_API void sc_stream_free(sc_stream *stream); /* NULL is allowed; no call may be running */
 SC_API size_t sc_stream_rows(const sc_stream *stream);
@@ -264,7 +264,7 @@ SC_API void sc_pool_free(sc_pool *pool); /* NULL is allowed; no call may be runn
 SC_API size_t sc_pool_capacity(const sc_pool *pool);
 SC_API size_t sc_pool_count(const sc_pool *pool); /* streams that are open */
 
-/* A stream with a state of zeros; SC_FULL when `capacity` are open. */
+/* A stream in that state; SC_FULL when `capacity` are open. */
 SC_API sc_status sc_pool_open(sc_pool *pool, sc_stream_id *id, sc_error *error);
 SC_API sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error);
 /* Row i of inputs and outputs is the next frame of stream ids[i]. */

@@ -3,6 +3,7 @@
 #include "plan.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #define MAX_PACKED_BYTES ((size_t)1 << 46) /* keeps sums and products of sizes far from overflow */
@@ -84,6 +85,25 @@ sc_status sc_attr_number(sc_builder *builder, const sc_node *node, const sc_json
     }
     *value = found->number;
     return SC_OK;
+}
+
+sc_status sc_attr_real(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, bool *given,
+                       double *value)
+{
+    static const char *const names[] = {"inf", "-inf", "nan", NULL};
+    static const double numbers[] = {INFINITY, -INFINITY, NAN};
+    const sc_json *found = sc_json_get(attributes, key);
+    const int name = found != NULL && found->type == SC_JSON_STRING ? sc_index_of(found->string, names) : -1;
+    *given = found != NULL && found->type != SC_JSON_NULL;
+    if (name >= 0) {
+        *value = numbers[name];
+        return SC_OK;
+    }
+    const bool number = *given && found->type == SC_JSON_NUMBER && fabs(found->number) <= FLT_MAX;
+    *value = number ? found->number : 0;
+    return number || (found != NULL && !*given)
+               ? SC_OK
+               : attribute_error(builder, node, key, "a float32 number, \"inf\", \"-inf\", \"nan\", or null where there is none");
 }
 
 sc_status sc_attr_axes(sc_builder *builder, const sc_node *node, const sc_json *attributes, sc_axes *axes)

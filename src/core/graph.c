@@ -201,7 +201,7 @@ static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_j
         const bool state = node->op->states && !mask && (i > 0 || batch_axis == 1);
         const bool needs = value != NULL && value->kind == SC_STATE && !state;
         if (value != NULL && (value->kind == SC_LENGTHS || needs || (value->kind == SC_MASK && !mask) ||
-                              value->batch_axis != batch_axis || (!moves && (value->dtype == SC_I64) != node->op->ids))) {
+                              value->batch_axis != batch_axis || (!moves && !node->op->any_dtype && (value->dtype == SC_I64) != node->op->ids))) {
             return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' is %s", node->layer, node->op->name,
                            value->name, value->dtype == SC_I64 ? "integers" : "of a kind that it cannot take");
         }

@@ -3,7 +3,7 @@
  * A kernel reads row pointers, packed matrices and nothing else; it knows no graph, no thread and no allocation.
  * Every output element is the same few chains of fused multiply-adds in ascending k, whatever tile computes it: that is why
  * a row has the same bits in every batch. From a bias it is one chain; a recurrent sum is two, the halves of k, added
- * together and then to what the input gave. Kernels only assume what is stated here; they cannot fail.
+ * together and then to what the input gave, if it gave any. Kernels only assume what is stated here; they cannot fail.
  *
  * A packed matrix holds K rows of G gates times N units, in vectors of `width` lanes (V):
  *
@@ -35,13 +35,13 @@ typedef struct sc_activation_spec {
     float alpha, beta;
 } sc_activation_spec;
 
-/* out[m] = bias + a[m] . w in one chain, or init[m] + (a[m] . w in two halves), for m < rows, in packed order. */
+/* out[m] = bias + a[m] . w in one chain, or, without a bias, [init[m] +] (a[m] . w in two halves), for m < rows, in packed order. */
 typedef struct sc_matmul {
     size_t rows;              /* M */
     const float *const *a;    /* M pointers to K values */
     const sc_matrix *w;
-    const float *bias;        /* init of every row, packed order with padding; when init is NULL */
-    const float *const *init; /* M pointers to rows in packed order with padding, or NULL */
+    const float *bias;        /* of every row, packed order with padding, or NULL */
+    const float *const *init; /* without a bias: M pointers to rows in packed order with padding, or NULL */
     float *const *out;        /* M pointers; may be the rows of init */
     bool backward;            /* from the last panel to the first: the same sums */
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */

@@ -305,7 +305,7 @@ static void matmul_tile(const void *call, const tile *t)
     const sc_matmul *s = call;
     _Alignas(64) float sums[2 * SC_TILE * SC_SUMS];
     float *second = sums + SC_TILE * SC_SUMS;
-    if (s->init == NULL) {
+    if (s->bias != NULL) {
         tile_chain(t, sums, s->a, s->w, s->bias);
     } else {
         tile_halves(t, sums, SC_TILE * SC_SUMS, s->a, s->w);
@@ -315,10 +315,10 @@ static void matmul_tile(const void *call, const tile *t)
         for (size_t v = 0; v < t->vectors; v++) {
             const size_t column = first + v * SC_V;
             vf sum = vf_load(sums + n * SC_SUMS + v * SC_V);
+            if (s->bias == NULL && t->rows > 1) {
+                sum = vf_add(sum, vf_load(second + n * SC_SUMS + v * SC_V));
+            }
             if (s->init != NULL) {
-                if (t->rows > 1) {
-                    sum = vf_add(sum, vf_load(second + n * SC_SUMS + v * SC_V));
-                }
                 sum = vf_add(vf_load(s->init[m] + column), sum);
             }
             if (s->exact && column + SC_V > s->w->units) {

@@ -1,5 +1,5 @@
-/* The layers that look up or multiply every frame alone: Embedding, and Dense, which is the kernels' matmul over row
- * pointers. */
+/* What has weights and treats every frame alone: Embedding, Dense, which is the kernels' matmul over row pointers, and
+ * constants. */
 #include "plan.h"
 
 #include <string.h>
@@ -170,3 +170,97 @@ static void dense_run(const sc_node *node, sc_frame *frame)
 const sc_op sc_op_dense = {.name = "dense", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
                            .infer = dense_infer, .pack = dense_pack, .run = dense_run,
                            .moves = sc_moves_along, .divides = true};
+
+/* ---- Constant ----------------------------------------------------------------------------------------- */
+
+/* W, of these axes, for every row of the input; of which nothing is read but how many they are. */
+typedef struct constant_params {
+    size_t rank, dim[SC_MAX_RANK]; /* without the batch */
+    size_t size;
+    const float *data; /* NULL in a plan of shapes only */
+} constant_params;
+
+static sc_status constant_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    constant_params *p = sc_new_params(builder, node, sizeof *p);
+    if (p == NULL) {
+        return sc_no_memory(builder);
+    }
+    const sc_json *shape = sc_json_get(attributes, "shape");
+    bool fits = shape != NULL && shape->type == SC_JSON_ARRAY && shape->count >= 1 && shape->count < SC_MAX_RANK;
+    p->size = 1;
+    for (const sc_json *size = fits ? shape->child : NULL; fits && size != NULL; size = size->next) {
+        size_t *dim = &p->dim[p->rank++];
+        fits = sc_json_size(size, dim) && *dim >= 1 && *dim <= (size_t)1 << 24 && sc_mul(p->size, *dim, &p->size) &&
+               p->size <= (size_t)1 << 40;
+    }
+    return fits ? SC_OK
+                : sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (constant): shape must be a list of 1 to %d sizes from 1, "
+                          "without the batch", node->layer, SC_MAX_RANK - 1);
+}
+
+static sc_status constant_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+{
+    (void)error;
+    const constant_params *p = node->params;
+    out[0] = (sc_shape){.rank = 1 + p->rank, .dim = {in[0].dim[0]}};
+    memcpy(out[0].dim + 1, p->dim, p->rank * sizeof *p->dim);
+    return SC_OK;
+}
+
+static sc_status constant_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
+{
+    (void)in;
+    constant_params *p = node->params;
+    const float *source = NULL;
+    const sc_status status = sc_weight(builder, node, "W", p->rank, p->dim, &source);
+    if (status != SC_OK || source == NULL) {
+        return status;
+    }
+    bool fresh = true;
+    float *data = sc_packed_room(builder, p->size, &fresh);
+    if (data == NULL) {
+        return sc_no_memory(builder);
+    }
+    if (fresh) {
+        memcpy(data, source, p->size * sizeof(float));
+    }
+    p->data = data;
+    builder->plan->bytes += p->size * sizeof(float);
+    return SC_OK;
+}
+
+static void constant_run(const sc_node *node, sc_frame *frame)
+{
+    const constant_params *p = node->params;
+    const size_t rows = frame->rows * sc_in_shape(node, frame, 0)->dim[0];
+    float *y = sc_out(node, frame, 0);
+    for (size_t m = 0; m < rows; m++) {
+        memcpy(y + m * p->size, p->data, p->size * sizeof(float));
+    }
+}
+
+/* Whatever comes, it is the same; of folded frames there is one for each. */
+static const char *constant_moves(const sc_plan *plan, const sc_node *node, const sc_motion *in, sc_motion out[3])
+{
+    (void)plan;
+    (void)node;
+    out[0] = in[0] == SC_FOLDED ? SC_FOLDED : SC_WHOLE;
+    return NULL;
+}
+
+bool sc_is_constant(const sc_plan *plan, size_t value)
+{
+    const size_t producer = value != SC_NONE ? plan->values[value].producer : SC_NONE;
+    return producer != SC_NONE && plan->nodes[producer].op == &sc_op_constant;
+}
+
+const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count)
+{
+    const constant_params *p = sc_is_constant(plan, value) ? plan->nodes[plan->values[value].producer].params : NULL;
+    return p != NULL && p->size == count ? p->data : NULL;
+}
+
+const sc_op sc_op_constant = {.name = "constant", .any_dtype = true, .counts_rows = true, .min_inputs = 1, .max_inputs = 1,
+                              .outputs = 1, .parse = constant_parse, .infer = constant_infer, .pack = constant_pack,
+                              .run = constant_run, .moves = constant_moves};

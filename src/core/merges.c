@@ -1,29 +1,22 @@
 /* Several values become one, element by element: add, multiply, average, subtract, divide, maximum, minimum. Axes of size 1
  * repeat, but the batch; a value of fewer axes gets some of size 1 after its batch, as in Keras. */
-#include "plan.h"
+#include "merges.h"
 
 #include <string.h>
 
-/* The size of a value's axis d as one of `rank` axes */
-static size_t aligned(const sc_shape *shape, size_t rank, size_t d)
-{
-    const size_t missing = rank - shape->rank;
-    return d == 0 ? shape->dim[0] : d <= missing ? 1 : shape->dim[d - missing];
-}
-
-static sc_status merge_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+sc_status sc_merge_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     out[0] = (sc_shape){0};
     for (size_t i = 0; i < node->n_inputs; i++) {
         out[0].rank = in[i].rank > out[0].rank ? in[i].rank : out[0].rank;
     }
     for (size_t d = 0; d < out[0].rank; d++) {
-        out[0].dim[d] = aligned(&in[0], out[0].rank, d);
+        out[0].dim[d] = sc_aligned(&in[0], out[0].rank, d);
     }
     for (size_t i = 1; i < node->n_inputs; i++) {
         bool fits = in[i].rank > 0; /* it is there */
         for (size_t d = 0; d < out[0].rank; d++) {
-            const size_t a = out[0].dim[d], b = aligned(&in[i], out[0].rank, d);
+            const size_t a = out[0].dim[d], b = sc_aligned(&in[i], out[0].rank, d);
             fits = fits && (a == b || a == SC_UNKNOWN || b == SC_UNKNOWN || (d > 0 && (a == 1 || b == 1)));
             out[0].dim[d] = a == 1 && d > 0 ? b : a == SC_UNKNOWN && b != 1 ? b : a;
         }
@@ -35,34 +28,12 @@ static sc_status merge_infer(const sc_node *node, const sc_shape *in, sc_shape *
     return SC_OK;
 }
 
-/* y = y op x for n elements; step is 1, or 0 for an x that repeats */
-typedef void merge_function(float *y, const float *x, size_t n, size_t step);
-
-#define SC_MERGE(name, expression) \
-    static void name(float *y, const float *x, size_t n, size_t step) \
-    { \
-        if (step == 0) { \
-            const float b = n > 0 ? x[0] : 0; \
-            for (size_t i = 0; i < n; i++) { \
-                const float a = y[i]; \
-                y[i] = (expression); \
-            } \
-            return; \
-        } \
-        for (size_t i = 0; i < n; i++) { \
-            const float a = y[i], b = x[i]; \
-            y[i] = (expression); \
-        } \
-    }
-
 SC_MERGE(sum, a + b)
 SC_MERGE(difference, a - b)
 SC_MERGE(product, a * b)
 SC_MERGE(quotient, a / b)
 SC_MERGE(larger, b > a || b != b ? b : a) /* a NaN of either stays */
 SC_MERGE(smaller, b < a || b != b ? b : a)
-
-#undef SC_MERGE
 
 /* y = x: the first value */
 static void first(float *y, const float *x, size_t n, size_t step)
@@ -72,16 +43,23 @@ static void first(float *y, const float *x, size_t n, size_t step)
     }
 }
 
-/* Merges x into all of y, repeating it along the axes where its size is 1. */
-static void merge_into(float *y, const sc_shape *whole, size_t rows, const float *x, const sc_shape *shape,
-                       merge_function *function)
+size_t sc_merge_strides(const sc_shape *whole, const sc_shape *shape, size_t *stride)
 {
-    size_t stride[SC_MAX_RANK + 1] = {0}, size = 1, runs = rows;
+    size_t size = 1;
     for (size_t d = whole->rank; d-- > 0;) {
-        const size_t own = aligned(shape, whole->rank, d);
+        const size_t own = sc_aligned(shape, whole->rank, d);
         stride[d] = own == 1 && d > 0 ? 0 : size;
         size *= own;
     }
+    return size;
+}
+
+/* Merges x into all of y, repeating it along the axes where its size is 1. */
+static void merge_into(float *y, const sc_shape *whole, size_t rows, const float *x, const sc_shape *shape,
+                       sc_merge_function *function)
+{
+    size_t stride[SC_MAX_RANK] = {0}, runs = rows;
+    const size_t size = sc_merge_strides(whole, shape, stride);
     if (size == sc_shape_size(whole, 0)) {
         function(y, x, rows * size, 1);
         return;
@@ -95,7 +73,7 @@ static void merge_into(float *y, const sc_shape *whole, size_t rows, const float
     }
 }
 
-static void merge(const sc_node *node, sc_frame *frame, merge_function *function)
+void sc_merge(const sc_node *node, sc_frame *frame, sc_merge_function *function)
 {
     const sc_shape *whole = &frame->shapes[node->outputs[0]];
     for (size_t i = 0; i < node->n_inputs; i++) {
@@ -106,39 +84,39 @@ static void merge(const sc_node *node, sc_frame *frame, merge_function *function
 
 static void add_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, sum);
+    sc_merge(node, frame, sum);
 }
 
 static void multiply_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, product);
+    sc_merge(node, frame, product);
 }
 
 static void average_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, sum);
+    sc_merge(node, frame, sum);
     const float count = (float)node->n_inputs;
     quotient(sc_out(node, frame, 0), &count, frame->rows * sc_shape_size(&frame->shapes[node->outputs[0]], 0), 0);
 }
 
 static void subtract_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, difference);
+    sc_merge(node, frame, difference);
 }
 
 static void divide_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, quotient);
+    sc_merge(node, frame, quotient);
 }
 
 static void maximum_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, larger);
+    sc_merge(node, frame, larger);
 }
 
 static void minimum_run(const sc_node *node, sc_frame *frame)
 {
-    merge(node, frame, smaller);
+    sc_merge(node, frame, smaller);
 }
 
 /* ---- With masks ---------------------------------------------------------------------------------------------------- */
@@ -162,7 +140,7 @@ static sc_status masked_infer(const sc_node *node, const sc_shape *in, sc_shape 
 {
     sc_node values = *node;
     values.n_inputs = 2;
-    const sc_status status = merge_infer(&values, in, out, error);
+    const sc_status status = sc_merge_infer(&values, in, out, error);
     if (status != SC_OK) {
         return status;
     }
@@ -193,14 +171,14 @@ static sc_shape frame_of(const sc_shape *shape, size_t rank)
 {
     sc_shape one = {.rank = rank};
     for (size_t d = 0; d < rank; d++) {
-        one.dim[d] = d < 2 ? 1 : aligned(shape, rank, d);
+        one.dim[d] = d < 2 ? 1 : sc_aligned(shape, rank, d);
     }
     return one;
 }
 
 static void masked_run(const sc_node *node, sc_frame *frame)
 {
-    static merge_function *const functions[] = {[MULTIPLY] = product, [MAXIMUM] = larger, [MINIMUM] = smaller};
+    static sc_merge_function *const functions[] = {[MULTIPLY] = product, [MAXIMUM] = larger, [MINIMUM] = smaller};
     const enum masked_function function = (enum masked_function)((const masked_params *)node->params)->function;
     const sc_shape *whole = &frame->shapes[node->outputs[0]];
     const float *mask[2] = {sc_in(node, frame, 2), sc_in(node, frame, 3)};
@@ -217,7 +195,7 @@ static void masked_run(const sc_node *node, sc_frame *frame)
     size_t frames[2];
     for (size_t i = 0; i < 2; i++) {
         of[i] = frame_of(sc_in_shape(node, frame, i), rank);
-        frames[i] = aligned(sc_in_shape(node, frame, i), rank, 1);
+        frames[i] = sc_aligned(sc_in_shape(node, frame, i), rank, 1);
     }
     for (size_t i = 0; i < rows * T; i++, y += size) {
         const float *x[2];
@@ -243,19 +221,19 @@ static void masked_run(const sc_node *node, sc_frame *frame)
 /* ---- The ops ------------------------------------------------------------------------------------------------------ */
 
 const sc_op sc_op_add = {.name = "add", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
-                         .infer = merge_infer, .run = add_run, .moves = sc_moves_together};
+                         .infer = sc_merge_infer, .run = add_run, .moves = sc_moves_together};
 const sc_op sc_op_multiply = {.name = "multiply", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
-                              .infer = merge_infer, .run = multiply_run, .moves = sc_moves_together};
+                              .infer = sc_merge_infer, .run = multiply_run, .moves = sc_moves_together};
 const sc_op sc_op_average = {.name = "average", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
-                             .infer = merge_infer, .run = average_run, .moves = sc_moves_together};
+                             .infer = sc_merge_infer, .run = average_run, .moves = sc_moves_together};
 const sc_op sc_op_subtract = {.name = "subtract", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .broadcasts = true,
-                              .infer = merge_infer, .run = subtract_run, .moves = sc_moves_together};
+                              .infer = sc_merge_infer, .run = subtract_run, .moves = sc_moves_together};
 const sc_op sc_op_divide = {.name = "divide", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .broadcasts = true,
-                            .infer = merge_infer, .run = divide_run, .moves = sc_moves_together};
+                            .infer = sc_merge_infer, .run = divide_run, .moves = sc_moves_together};
 const sc_op sc_op_maximum = {.name = "maximum", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
-                             .infer = merge_infer, .run = maximum_run, .moves = sc_moves_together};
+                             .infer = sc_merge_infer, .run = maximum_run, .moves = sc_moves_together};
 const sc_op sc_op_minimum = {.name = "minimum", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
-                             .infer = merge_infer, .run = minimum_run, .moves = sc_moves_together};
+                             .infer = sc_merge_infer, .run = minimum_run, .moves = sc_moves_together};
 const sc_op sc_op_masked_merge = {.name = "masked_merge", .min_inputs = 2, .max_inputs = 4, .outputs = 1, .broadcasts = true,
                                   .masks = 3 << 2, .parse = masked_parse, .infer = masked_infer, .run = masked_run,
                                   .moves = masked_moves};

@@ -95,11 +95,12 @@ const sc_op *sc_op_find(const char *name)
         &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &activation, &unary,
         &sc_op_conv1d, &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose,
         &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d, &sc_op_global_max_pool1d, &sc_op_pad1d,
+        &sc_op_positions, &sc_op_row_lengths,
         &sc_op_mask_ids, &sc_op_mask_frames, &sc_op_masking, &sc_op_mask_merge, &sc_op_mask_concat,
         &sc_op_flatten, &sc_op_fold, &sc_op_unfold, &sc_op_reshape, &sc_op_expand, &sc_op_concat, &sc_op_select, &sc_op_stack,
         &sc_op_permute, &sc_op_repeat, &sc_op_slice, &sc_op_index,
         &sc_op_add, &sc_op_multiply, &sc_op_average, &sc_op_subtract, &sc_op_divide, &sc_op_maximum, &sc_op_minimum,
-        &sc_op_masked_merge, &sc_op_reduce,
+        &sc_op_masked_merge, &sc_op_reduce, &sc_op_compare, &sc_op_logical, &sc_op_where, &sc_op_constant,
         &sc_op_affine, &sc_op_prelu, &sc_op_clipped_relu, &sc_op_normalize, &sc_op_softmax,
         &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot,
     };

@@ -56,7 +56,8 @@ typedef enum sc_motion {
 typedef struct sc_kept {
     const char *name;
     size_t frames, size;
-    size_t room; /* floats that a value of `size` takes in memory */
+    size_t room;  /* floats that a value of `size` takes in memory */
+    size_t first; /* number of the input that it is at first, where a constant is that input; 0: none */
 } sc_kept;
 
 /* What an operation can do. All functions get a node whose earlier stages have succeeded. */
@@ -68,6 +69,8 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool ids;             /* reads int64 */
+    bool any_dtype;       /* reads float32 or int64 */
+    bool counts_rows;     /* reads of input 0 how many rows it has, and no number */
     bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
     uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
                            * and every frame counts */
@@ -211,6 +214,8 @@ sc_status sc_attr_axis(sc_builder *, const sc_node *, const sc_json *attributes,
 sc_status sc_attr_bool(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *value);
 /* A number from `min` to FLT_MAX. */
 sc_status sc_attr_number(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, double min, double *value);
+/* Any number of float32, infinite ones and NaN as the strings "inf", "-inf" and "nan"; or null, which is not `given`. */
+sc_status sc_attr_real(sc_builder *, const sc_node *, const sc_json *attributes, const char *key, bool *given, double *value);
 /* "axes" of input 0, negative from the end, in ascending order; never the batch. */
 sc_status sc_attr_axes(sc_builder *, const sc_node *, const sc_json *attributes, sc_axes *axes);
 /* One of `names` (NULL-terminated): its number. */
@@ -339,10 +344,11 @@ bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, s
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);
 extern const sc_op sc_op_lstm, sc_op_gru, sc_op_simple_rnn; /* recurrent.c */
+extern const sc_op sc_op_positions, sc_op_row_lengths; /* places.c */
 extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
-extern const sc_op sc_op_embedding, sc_op_dense; /* layers.c */
+extern const sc_op sc_op_embedding, sc_op_dense, sc_op_constant; /* layers.c */
 extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
 extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_global_avg_pool1d, sc_op_global_max_pool1d; /* pooling.c */
 extern const sc_op sc_op_pad1d; /* window.c */
@@ -352,6 +358,7 @@ extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* sli
 extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
     sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce; /* reduce.c */
+extern const sc_op sc_op_compare, sc_op_logical, sc_op_where; /* logic.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
@@ -362,6 +369,9 @@ sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, 
 
 /* sc_op_embedding: the number of rows of the node's table. */
 size_t sc_embedding_rows(const sc_node *node);
+/* What a value is in every row, `count` floats, if a constant makes it; else NULL. */
+const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count);
+bool sc_is_constant(const sc_plan *plan, size_t value);
 
 /* workspace.c: frees what a pool holds. */
 void sc_workspaces_free(const sc_plan *plan, sc_workspaces *pool);

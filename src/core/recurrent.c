@@ -13,6 +13,7 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
     p->cell = cell;
     p->mask = cell == SC_LSTM ? 3 : 2;
     sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
+    p->outputs = p->units;
     if (status == SC_OK) {
         status = sc_attr_bool(builder, node, attributes, "reverse", &p->reverse);
     }
@@ -46,7 +47,23 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
 
 static sc_status lstm_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    return rnn_parse(builder, node, attributes, SC_LSTM);
+    const sc_status status = rnn_parse(builder, node, attributes, SC_LSTM);
+    size_t projection = 0;
+    if (status != SC_OK) {
+        return status;
+    }
+    if (sc_json_get(attributes, "projection") != NULL &&
+        sc_attr_size(builder, node, attributes, "projection", 0, &projection) != SC_OK) {
+        return SC_BAD_GRAPH;
+    }
+    if (projection == 0 && sc_json_get(node->weights, "P") != NULL) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight 'P' is named, but there is no attribute 'projection'",
+                       node->layer, node->op->name);
+    }
+    sc_rnn_params *p = node->params;
+    p->projects = projection > 0;
+    p->outputs = p->projects ? projection : p->units;
+    return SC_OK;
 }
 
 static sc_status gru_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
@@ -64,7 +81,8 @@ static bool same_or_unknown(size_t a, size_t b)
     return a == b || a == SC_UNKNOWN || b == SC_UNKNOWN;
 }
 
-/* x (B, T, I), h0 (B, H), [c0 (B, H)], mask (B, T) -> y (B, T, H) or (B, H), h (B, H), [c (B, H)] */
+/* x (B, T, I), h0 (B, H), [c0 (B, H)], mask (B, T) -> y (B, T, H) or (B, H), h (B, H), [c (B, H)]; with a projection y and all
+ * h are as wide as that */
 static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const sc_rnn_params *p = node->params;
@@ -76,15 +94,16 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must have %zu features, found %zu", node->layer,
                        node->op->name, p->inputs, in[0].dim[2]);
     }
-    const sc_shape state = {.rank = 2, .dim = {in[0].dim[0], p->units}};
+    const sc_shape state = {.rank = 2, .dim = {in[0].dim[0], p->outputs}}, cell = {.rank = 2, .dim = {in[0].dim[0], p->units}};
     for (size_t i = 1; i < node->n_inputs; i++) {
         if (i == p->mask) {
             break;
         }
+        const sc_shape *is = i == 1 ? &state : &cell;
         if (node->inputs[i] != SC_NONE &&
-            (in[i].rank != 2 || in[i].dim[1] != p->units || (in[i].dim[0] != state.dim[0] && state.dim[0] != SC_UNKNOWN))) {
+            (in[i].rank != 2 || in[i].dim[1] != is->dim[1] || (in[i].dim[0] != is->dim[0] && is->dim[0] != SC_UNKNOWN))) {
             return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): an initial state must be (batch, %zu)", node->layer,
-                           node->op->name, p->units);
+                           node->op->name, is->dim[1]);
         }
     }
     const sc_shape *mask = p->mask < node->n_inputs && node->inputs[p->mask] != SC_NONE ? &in[p->mask] : NULL;
@@ -95,8 +114,9 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
     if (mask != NULL && in[0].dim[1] > UINT32_MAX && in[0].dim[1] != SC_UNKNOWN) { /* the run numbers steps so */
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): more than 2^32 masked frames", node->layer, node->op->name);
     }
-    out[0] = p->sequences ? (sc_shape){.rank = 3, .dim = {in[0].dim[0], in[0].dim[1], p->units}} : state;
-    out[1] = out[2] = state;
+    out[0] = p->sequences ? (sc_shape){.rank = 3, .dim = {in[0].dim[0], in[0].dim[1], p->outputs}} : state;
+    out[1] = state;
+    out[2] = cell;
     return SC_OK;
 }
 
@@ -135,23 +155,38 @@ static sc_status pack_recurrent_bias(sc_builder *builder, sc_rnn_params *p, cons
     return sc_pack_row(builder, row, H, 3, &p->weights.recurrent_row);
 }
 
+/* The tensors of a layer; `own` is that of its kind alone, bn or P. NULL for those that are missing in a plan of shapes only. */
+typedef struct rnn_tensors {
+    const float *w, *u, *b, *own;
+} rnn_tensors;
+
+static sc_status find_tensors(sc_builder *builder, const sc_node *node, size_t I, size_t G, rnn_tensors *t)
+{
+    const sc_rnn_params *p = node->params;
+    const size_t H = p->units, GH = G * H;
+    sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){I, GH}, &t->w);
+    if (status == SC_OK) {
+        status = sc_weight(builder, node, "U", 2, (size_t[]){p->outputs, GH}, &t->u);
+    }
+    if (status == SC_OK) {
+        status = sc_weight(builder, node, "b", 1, &GH, &t->b);
+    }
+    if (status == SC_OK && p->reset_after) {
+        status = sc_weight(builder, node, "bn", 1, &H, &t->own);
+    }
+    if (status == SC_OK && p->projects) {
+        status = sc_weight(builder, node, "P", 2, (size_t[]){H, p->outputs}, &t->own);
+    }
+    return status;
+}
+
 static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     sc_rnn_params *p = node->params;
     const size_t H = p->units, I = in[0].dim[2], G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
-    const bool reset_after = p->cell == SC_GRU && p->reset_after;
-    const float *w = NULL, *u = NULL, *b = NULL, *bn = NULL;
-    sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){I, GH}, &w);
-    if (status == SC_OK) {
-        status = sc_weight(builder, node, "U", 2, (size_t[]){H, GH}, &u);
-    }
-    if (status == SC_OK) {
-        status = sc_weight(builder, node, "b", 1, &GH, &b);
-    }
-    if (status == SC_OK && reset_after) {
-        status = sc_weight(builder, node, "bn", 1, &H, &bn);
-    }
-    if (status != SC_OK || w == NULL || u == NULL || b == NULL || (reset_after && bn == NULL)) {
+    rnn_tensors t = {NULL, NULL, NULL, NULL};
+    sc_status status = find_tensors(builder, node, I, G, &t);
+    if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL)) {
         return status;
     }
     if (I == SC_UNKNOWN) {
@@ -160,25 +195,30 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     }
     p->inputs = I;
     p->weights.units = H;
-    node->swept = H * G * H * sizeof(float);
+    p->weights.out_units = p->outputs;
+    node->swept = (p->outputs * G * H + (p->projects ? H * p->outputs : 0)) * sizeof(float);
     const sc_kernels *kernels = builder->plan->kernels;
     const size_t panel = sc_rnn_panel(p, kernels);
     node->panels = (H + panel - 1) / panel;
     p->padded = kernels->packed_floats(1, H, 1);
+    p->padded_out = kernels->packed_floats(1, p->outputs, 1);
     if (p->cell == SC_GRU && !p->reset_after) {
         p->weights.row_floats = kernels->packed_floats(1, H, 2);
         p->weights.row_n_floats = p->padded;
-        return pack_reset_before(builder, p, w, u, b);
+        return pack_reset_before(builder, p, t.w, t.u, t.b);
     }
     p->weights.row_floats = kernels->packed_floats(1, H, G);
-    status = sc_pack_matrix(builder, w, GH, I, H, G, &p->weights.w);
+    status = sc_pack_matrix(builder, t.w, GH, I, H, G, &p->weights.w);
     if (status == SC_OK) {
-        status = sc_pack_recurrent(builder, u, GH, H, H, G, &p->weights.u);
+        status = sc_pack_recurrent(builder, t.u, GH, p->outputs, H, G, &p->weights.u);
     }
     if (status == SC_OK) {
-        status = sc_pack_row(builder, b, H, G, &p->weights.bias);
+        status = sc_pack_row(builder, t.b, H, G, &p->weights.bias);
     }
-    return status == SC_OK && reset_after ? pack_recurrent_bias(builder, p, bn) : status;
+    if (status == SC_OK && p->projects) {
+        status = sc_pack_recurrent(builder, t.own, p->outputs, H, p->outputs, 1, &p->weights.p);
+    }
+    return status == SC_OK && p->reset_after ? pack_recurrent_bias(builder, p, t.own) : status;
 }
 
 static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
@@ -188,10 +228,10 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
-/* Whether an initial state is absent, or an input of the graph: then a stream has the state. */
+/* Whether an initial state is absent, an input of the graph, or a constant: then a stream has the state. */
 static bool given_at_the_call(const sc_plan *plan, size_t state)
 {
-    if (state == SC_NONE || plan->values[state].kind == SC_STATE) {
+    if (state == SC_NONE || plan->values[state].kind == SC_STATE || sc_is_constant(plan, state)) {
         return true;
     }
     const size_t producer = plan->values[state].producer;
@@ -230,12 +270,12 @@ static size_t rnn_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
 {
     const sc_rnn_params *p = node->params;
     size_t count = 0;
-    kept[count++] = (sc_kept){.name = "h", .size = p->units, .room = p->padded};
+    kept[count++] = (sc_kept){.name = "h", .size = p->outputs, .room = p->padded_out, .first = 1};
     if (p->cell == SC_LSTM) {
-        kept[count++] = (sc_kept){.name = "c", .size = p->units, .room = p->padded};
+        kept[count++] = (sc_kept){.name = "c", .size = p->units, .room = p->padded, .first = 2};
     }
     if (p->keeps_output) {
-        kept[count++] = (sc_kept){.name = "output", .size = p->units, .room = p->padded};
+        kept[count++] = (sc_kept){.name = "output", .size = p->outputs, .room = p->padded_out};
     }
     return count;
 }

@@ -9,8 +9,10 @@ enum sc_rnn_cell { SC_SIMPLE_RNN, SC_GRU, SC_LSTM };
 /* The weights of a layer, or those of a range of its units, which one worker of several computes. */
 typedef struct sc_rnn_weights {
     size_t first, units;         /* the range */
+    size_t out_first, out_units; /* ... and of h: the same, or a range of the columns of p */
     sc_matrix w, u;              /* all gates; of a reset-before GRU: r and z */
     sc_matrix w_n, u_n;          /* reset-before GRU: n */
+    sc_matrix p;                 /* LSTM with a projection: plain, (H, P) */
     const float *bias, *bias_n;
     const float *recurrent_bias; /* reset-after GRU: n's, plain; */
     const float *recurrent_row;  /* ... and as a row of 3 gates (0, 0, n's), where the step kernel does not finish the cell */
@@ -20,6 +22,8 @@ typedef struct sc_rnn_weights {
 typedef struct sc_rnn_params {
     enum sc_rnn_cell cell;
     size_t inputs, units; /* I, H */
+    size_t outputs;       /* of h: H, or P with a projection */
+    bool projects;        /* h = (o * tanh(c)) . p */
     bool reset_after, reverse, realign, sequences;
     bool zero_output;    /* a masked frame's output is zero, not that of the frame before */
     size_t mask;         /* number of the input that is the mask */
@@ -27,7 +31,7 @@ typedef struct sc_rnn_params {
     bool by_step_kernel; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
     sc_activation_spec activation, recurrent_activation;
     sc_rnn_weights weights; /* of all units */
-    size_t padded;          /* H rounded up to whole vectors */
+    size_t padded, padded_out; /* units and outputs rounded up to whole vectors */
 } sc_rnn_params;
 
 /* Units that only one worker can compute: those of a panel of every matrix. A plain one's is four vectors wide. */
@@ -40,13 +44,13 @@ static inline size_t sc_rnn_panel(const sc_rnn_params *p, const sc_kernels *kern
 /* The c of a row that keeps its state, behind its h: step.c begins every array on a line of its own. */
 static inline float *sc_rnn_kept_c(const sc_rnn_params *p, float *state)
 {
-    return state + (p->padded + 15) / 16 * 16;
+    return state + (p->padded_out + 15) / 16 * 16;
 }
 
 /* The last output of a row that keeps it, behind its h and c. */
 static inline float *sc_rnn_kept_output(const sc_rnn_params *p, float *state)
 {
-    return state + (p->cell == SC_LSTM ? 2 : 1) * ((p->padded + 15) / 16 * 16);
+    return sc_rnn_kept_c(p, state) + (p->cell == SC_LSTM ? (p->padded + 15) / 16 * 16 : 0);
 }
 
 /* Bytes of scratch of one worker for so many rows of so many frames. */

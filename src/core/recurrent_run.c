@@ -10,8 +10,11 @@
  * ("hoisted"), so that one pass over W serves many frames; for many rows each step computes its own ("fused"). Both give
  * the same sums in the same order.
  *
+ * With a projection a cell's o*tanh(c) goes into scratch, and the state is its product with P: two halves of k, as h.U.
+ *
  * A team of workers divides the units: each computes its own range of them for all rows, from its own columns of the
- * weights, and all meet after every step, because the next one needs the whole state. */
+ * weights, and all meet after every step, because the next one needs the whole state; with a projection also before it, which
+ * needs all units. */
 #include "recurrent.h"
 
 #include <string.h>
@@ -26,10 +29,11 @@
 /* Offsets into a worker's scratch. R rows, S frames hoisted at a time (0: fused). */
 typedef struct rnn_layout {
     size_t stretch; /* S */
-    size_t order, lengths, ends, x, h, h_next, c, xw, xw_n, gates, candidate, reset; /* arrays of R */
+    size_t order, lengths, ends, x, h, h_next, c, xw, xw_n, gates, candidate, reset, own_cells, all_cells; /* arrays of R */
     size_t list_a, list_out;             /* arrays of S * R */
     size_t row, zeros, states, cells, sums, sums_n, cell; /* floats */
     size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
+    size_t unprojected;                  /* floats */
     size_t steps;                        /* R * T numbers, with a mask */
     size_t bytes;
 } rnn_layout;
@@ -39,10 +43,10 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
     rnn_layout l = {0};
     const sc_rnn_weights *w = &p->weights;
     const size_t row = w->row_floats + w->row_n_floats;
-    const bool large = (p->inputs + p->units) * row * sizeof(float) > SC_LARGE_WEIGHTS;
+    const bool large = (p->inputs + p->outputs) * row * sizeof(float) > SC_LARGE_WEIGHTS;
     const size_t fuse_rows = large ? FUSE_ROWS_LARGE : FUSE_ROWS;
     if (R > 0 && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
-        const size_t part = p->units * row * sizeof(float) / HOIST_PART;
+        const size_t part = p->outputs * row * sizeof(float) / HOIST_PART;
         const size_t fits = (part > HOIST_BYTES ? part : HOIST_BYTES) / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
     }
@@ -56,8 +60,8 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
     l.c = sc_reserve(bytes, R, sizeof(float *));
     l.xw = sc_reserve(bytes, R, sizeof(float *));
     l.xw_n = sc_reserve(bytes, R, sizeof(float *));
-    l.zeros = sc_reserve(bytes, p->padded, sizeof(float));
-    l.states = sc_reserve(bytes, 2 * R * p->padded, sizeof(float));
+    l.zeros = sc_reserve(bytes, p->padded_out, sizeof(float));
+    l.states = sc_reserve(bytes, 2 * R * p->padded_out, sizeof(float));
     l.cells = sc_reserve(bytes, p->cell == SC_LSTM ? R * p->padded : 0, sizeof(float));
     l.row = sc_reserve(bytes, 8 * p->padded, sizeof(float));
     l.list_a = sc_reserve(bytes, l.stretch * R, sizeof(float *));
@@ -73,6 +77,11 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
         l.z_n = sc_reserve(bytes, R * w->row_n_floats, sizeof(float));
         l.reset_h = sc_reserve(bytes, R * p->padded, sizeof(float));
         l.cell = sc_reserve(bytes, p->padded, sizeof(float));
+    }
+    if (p->projects) {
+        l.own_cells = sc_reserve(bytes, R, sizeof(float *));
+        l.all_cells = sc_reserve(bytes, R, sizeof(float *));
+        l.unprojected = sc_reserve(bytes, R * p->padded, sizeof(float));
     }
     return l;
 }
@@ -93,14 +102,15 @@ typedef struct rnn_run {
     rnn_layout layout;
     size_t rows, T;
     const float *input; /* (rows, T, I) */
-    float *output;      /* (rows, T, H), or NULL when no sequence is wanted */
+    float *output;      /* (rows, T, outputs), or NULL when no sequence is wanted */
     size_t *order;      /* row of the block */
     size_t *lengths;    /* steps of each row; this and all that follows in the order of processing */
     size_t *ends;       /* frames of each row: the same without a mask */
     const float *mask;  /* (rows, T), or NULL */
     uint32_t *steps;    /* with a mask: T numbers a row, of which the first so many say which of its frames they are */
     const float **x, **h, **xw, **xw_n;
-    float **h_next, **c; /* from the worker's first unit on */
+    float **h_next, **c; /* from the worker's first unit (h_next: output) on */
+    float **made;        /* where the cell goes: h_next, or what is then projected */
     const float **list_a;
     float **list_out;
     float *sums, *sums_n, *zeros;
@@ -136,6 +146,14 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
     const size_t panel = sc_rnn_panel(p, kernels), panels = (p->units + panel - 1) / panel;
     const size_t first = sc_part(team, panels, 0) * panel, end = sc_part(team, panels, 1) * panel;
     sc_rnn_weights w = {.first = first, .units = (end < p->units ? end : p->units) - first};
+    w.out_first = w.first;
+    w.out_units = w.units;
+    if (p->projects) {
+        const size_t wide = 4 * kernels->width, wides = (p->outputs + wide - 1) / wide, out_end = sc_part(team, wides, 1) * wide;
+        w.out_first = sc_part(team, wides, 0) * wide;
+        w.out_units = (out_end < p->outputs ? out_end : p->outputs) - w.out_first;
+        w.p = columns(&all->p, w.out_first, w.out_units);
+    }
     w.w = columns(&all->w, first, w.units);
     w.u = columns(&all->u, first, w.units);
     w.bias = columns_of_row(all->bias, all->u.gates, first);
@@ -258,7 +276,7 @@ static void step_by_kernel(rnn_run *r, size_t active)
                           .u = &w->u,
                           .first = w->first,
                           .recurrent_bias = w->recurrent_bias,
-                          .h_next = r->h_next,
+                          .h_next = r->made,
                           .c = r->c,
                           .scratch = at(r, r->layout.row),
                           .backward = r->backward,
@@ -306,7 +324,7 @@ static void step_any(rnn_run *r, size_t active)
                           .z = z,
                           .xw = r->xw,
                           .h = r->h,
-                          .h_next = r->h_next,
+                          .h_next = r->made,
                           .c = r->c,
                           .activation = p->activation,
                           .recurrent_activation = p->recurrent_activation,
@@ -328,9 +346,16 @@ static void point(rnn_run *r, size_t active, size_t s, size_t from)
         } else {
             r->x[m] = x_of(r, m, s);
         }
-        r->h_next[m] = (r->output != NULL ? r->output + (r->order[m] * r->T + frame_out(r, m, s)) * p->units
-                                          : r->states + (m * 2 + s % 2) * p->padded) + r->own.first;
+        r->h_next[m] = (r->output != NULL ? r->output + (r->order[m] * r->T + frame_out(r, m, s)) * p->outputs
+                                          : r->states + (m * 2 + s % 2) * p->padded_out) + r->own.out_first;
     }
+}
+
+/* h = (o*tanh(c)) . P for so many rows, of whole units */
+static void project(const sc_kernels *kernels, const sc_matrix *p, size_t rows, const float *const *cells, float *const *h,
+                    bool backward)
+{
+    kernels->matmul(&(sc_matmul){.rows = rows, .a = cells, .w = p, .out = h, .backward = backward, .exact = true});
 }
 
 static void run_steps(rnn_run *r)
@@ -355,8 +380,12 @@ static void run_steps(rnn_run *r)
         } else {
             step_any(r, active);
         }
+        if (p->projects) {
+            sc_meet(r->team); /* the projection needs all units */
+            project(r->kernels, &r->own.p, active, at(r, r->layout.all_cells), r->h_next, r->backward);
+        }
         for (size_t m = 0; m < active; m++) {
-            r->h[m] = r->h_next[m] - r->own.first;
+            r->h[m] = r->h_next[m] - r->own.out_first;
         }
         if (s + 1 < longest) {
             sc_meet(r->team);
@@ -374,6 +403,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     r->x = at(r, l->x);
     r->h = at(r, l->h);
     r->h_next = at(r, l->h_next);
+    r->made = p->projects ? at(r, l->own_cells) : r->h_next;
     r->c = at(r, l->c);
     r->xw = at(r, l->xw);
     r->xw_n = at(r, l->xw_n);
@@ -389,14 +419,15 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     if (r->mask != NULL) {
         list_steps(r);
     }
-    memset(r->zeros, 0, p->padded * sizeof(float));
+    memset(r->zeros, 0, p->padded_out * sizeof(float));
     const float *h0 = sc_in(node, frame, 1), *c0 = p->cell == SC_LSTM ? sc_in(node, frame, 2) : NULL;
     float *cells = at(r, l->cells), *z = at(r, l->z), *z_n = at(r, l->z_n);
     float *reset_h = (float *)(void *)(frame->team_scratch + l->reset_h);
+    float *unprojected = (float *)(void *)(frame->team_scratch + l->unprojected);
     for (size_t m = 0; m < r->rows; m++) {
         const size_t row = r->order[m];
         float *state = sc_row_state(node, frame, row);
-        r->h[m] = state != NULL ? state : h0 != NULL ? h0 + row * p->units : r->zeros;
+        r->h[m] = state != NULL ? state : h0 != NULL ? h0 + row * p->outputs : r->zeros;
         if (p->cell == SC_LSTM && state != NULL) {
             r->c[m] = sc_rnn_kept_c(p, state) + r->own.first; /* in place */
         } else if (p->cell == SC_LSTM) {
@@ -412,6 +443,10 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
             ((float **)at(r, l->reset))[m] = reset_h + m * p->padded;
             r->xw_n[m] = r->own.recurrent_row; /* of a reset-before GRU: set anew at every step */
         }
+        if (p->projects) {
+            ((float **)at(r, l->all_cells))[m] = unprojected + m * p->padded;
+            r->made[m] = unprojected + m * p->padded + r->own.first;
+        }
     }
 }
 
@@ -419,11 +454,11 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
  * before the first frame, NULL for zeros. */
 static void fill_masked(const rnn_run *r, size_t m, const float *before)
 {
-    const size_t H = r->p->units, first = r->own.first, bytes = r->own.units * sizeof(float), end = r->ends[m];
+    const size_t N = r->p->outputs, first = r->own.out_first, bytes = r->own.out_units * sizeof(float), end = r->ends[m];
     const uint32_t *steps = r->steps + m * r->T;
     for (size_t n = 0, s = 0; n < end; n++) {
         const size_t t = r->p->realign ? frame_of(r, end, n) : n;
-        float *y = r->output + (r->order[m] * r->T + t) * H + first;
+        float *y = r->output + (r->order[m] * r->T + t) * N + first;
         if (s < r->lengths[m] && steps[s] == n) {
             before = y;
             s++;
@@ -435,19 +470,19 @@ static void fill_masked(const rnn_run *r, size_t m, const float *before)
     }
 }
 
-/* What row m puts out last, from the worker's first unit on: NULL for zeros, or `before` when all its frames were masked.
+/* What row m puts out last, from the worker's first output on: NULL for zeros, or `before` when all its frames were masked.
  * A row without any frame puts out its state, as it does without a mask. */
 static const float *last_output(const rnn_run *r, size_t m, const float *before)
 {
     const size_t n = r->lengths[m];
     if (r->mask == NULL || r->ends[m] == 0) {
-        return r->h[m] + r->own.first;
+        return r->h[m] + r->own.out_first;
     }
     const bool ends_masked = n == 0 || r->steps[m * r->T + n - 1] + (size_t)1 < r->ends[m];
     if (ends_masked && r->p->zero_output) {
         return NULL;
     }
-    return n == 0 ? before : r->h[m] + r->own.first;
+    return n == 0 ? before : r->h[m] + r->own.out_first;
 }
 
 static void copy_or_clear(float *to, const float *from, size_t bytes)
@@ -462,7 +497,7 @@ static void copy_or_clear(float *to, const float *from, size_t bytes)
 /* The last states of this worker's units, and zeros past each row's end. */
 static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
 {
-    const size_t H = r->p->units, first = r->own.first, bytes = r->own.units * sizeof(float);
+    const size_t N = r->p->outputs, first = r->own.out_first, bytes = r->own.out_units * sizeof(float);
     float *y = r->p->sequences ? NULL : sc_out(node, frame, 0);
     float *h = sc_out(node, frame, 1), *c = sc_out(node, frame, 2);
     if (sc_row_state(node, frame, 0) != NULL) {
@@ -476,7 +511,7 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
             fill_masked(r, m, kept);
         }
         if (y != NULL) {
-            copy_or_clear(y + row * H + first, last_output(r, m, kept), bytes);
+            copy_or_clear(y + row * N + first, last_output(r, m, kept), bytes);
         }
         if (kept != NULL) {
             copy_or_clear(kept, last_output(r, m, kept), bytes);
@@ -485,13 +520,13 @@ static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
             copy_or_clear(state + first, r->h[m] + first, bytes);
         }
         if (h != NULL) {
-            memcpy(h + row * H + first, r->h[m] + first, bytes);
+            memcpy(h + row * N + first, r->h[m] + first, bytes);
         }
         if (c != NULL) {
-            memcpy(c + row * H + first, r->c[m], bytes);
+            memcpy(c + row * r->p->units + r->own.first, r->c[m], r->own.units * sizeof(float));
         }
         if (r->output != NULL && r->team->member == 0) {
-            memset(r->output + (row * r->T + n) * H, 0, (r->T - n) * H * sizeof(float));
+            memset(r->output + (row * r->T + n) * N, 0, (r->T - n) * N * sizeof(float));
         }
     }
 }
@@ -502,20 +537,28 @@ static void step_one(const sc_node *node, sc_frame *frame)
 {
     const sc_rnn_params *p = node->params;
     const sc_rnn_weights *w = &p->weights;
-    const size_t I = p->inputs, H = p->units, R = frame->capacity, rows = frame->rows;
+    const size_t I = p->inputs, H = p->units, N = p->outputs, R = frame->capacity, rows = frame->rows;
     size_t bytes = 0;
     const float **x = (const float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *x));
     const float **h = (const float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *h));
     float **h_next = (float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *h_next));
     float **c = (float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *c));
+    float **cells = h_next, *unprojected = NULL;
+    if (p->projects) {
+        cells = (float **)(void *)(frame->scratch + sc_reserve(&bytes, R, sizeof *cells));
+        unprojected = (float *)(void *)(frame->scratch + sc_reserve(&bytes, R * p->padded, sizeof(float)));
+    }
     const float *input = sc_in(node, frame, 0);
     float *y = sc_out(node, frame, 0);
     for (size_t m = 0; m < rows; m++) {
         float *state = (float *)(void *)(frame->states[m] + node->state);
         x[m] = input + m * I;
         h[m] = state;
-        h_next[m] = rows == 1 ? state : y + m * H; /* a single row in place: the next step then waits for no copy */
+        h_next[m] = rows == 1 ? state : y + m * N; /* a single row in place: the next step then waits for no copy */
         c[m] = sc_rnn_kept_c(p, state);
+        if (p->projects) {
+            cells[m] = unprojected + m * p->padded;
+        }
     }
     sc_step step; /* field by field: clearing the whole first takes longer than a small step */
     step.rows = rows;
@@ -527,17 +570,20 @@ static void step_one(const sc_node *node, sc_frame *frame)
     step.u = &w->u;
     step.first = 0;
     step.recurrent_bias = w->recurrent_bias;
-    step.h_next = h_next;
+    step.h_next = cells;
     step.c = c;
     step.scratch = (float *)(void *)(frame->scratch + bytes);
     step.backward = frame->turn % 2 == 1;
     step.activation = p->activation;
     run_step_kernel(frame->kernels, p->cell, &step);
+    if (p->projects) {
+        project(frame->kernels, &w->p, rows, (const float *const *)cells, h_next, step.backward);
+    }
     float *last_h = sc_out(node, frame, 1), *last_c = sc_out(node, frame, 2);
     for (size_t m = 0; m < rows; m++) {
-        memcpy(rows == 1 ? y : (float *)h[m], h_next[m], H * sizeof(float));
+        memcpy(rows == 1 ? y : (float *)h[m], h_next[m], N * sizeof(float));
         if (last_h != NULL) {
-            memcpy(last_h + m * H, h_next[m], H * sizeof(float));
+            memcpy(last_h + m * N, h_next[m], N * sizeof(float));
         }
         if (last_c != NULL) {
             memcpy(last_c + m * H, c[m], H * sizeof(float));

@@ -107,6 +107,17 @@ void sc_state_reset(const sc_plan *plan, char *const *rows, size_t count)
 {
     for (size_t m = 0; m < count; m++) {
         memset(rows[m], 0, plan->step->row_bytes);
+        sc_state_begin(plan, rows[m]);
+    }
+}
+
+void sc_state_begin(const sc_plan *plan, char *row)
+{
+    for (size_t i = 0; i < plan->step->n_states; i++) {
+        const sc_state *s = &plan->step->states[i];
+        if (s->first != NULL) {
+            memcpy(row + s->at, s->first, s->size * sizeof(float));
+        }
     }
 }
 

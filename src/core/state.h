@@ -9,6 +9,8 @@ sc_status sc_state_get(const sc_plan *plan, char *const *rows, size_t count, siz
 sc_status sc_state_set(const sc_plan *plan, char *const *rows, size_t count, size_t state, const sc_array *from,
                        sc_error *error);
 void sc_state_reset(const sc_plan *plan, char *const *rows, size_t count);
+/* Gives a row of zeros the initial states that the network has of its own. */
+void sc_state_begin(const sc_plan *plan, char *row);
 sc_status sc_state_save(const sc_plan *plan, char *const *rows, size_t count, void *to, size_t size, sc_error *error);
 /* Checks all bytes before it changes a row. */
 sc_status sc_state_load(const sc_plan *plan, char *const *rows, size_t count, const void *from, size_t size, sc_error *error);

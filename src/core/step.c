@@ -110,7 +110,7 @@ static void survey_node(survey *s, const sc_node *node)
     sc_motion out[3] = {SC_WHOLE, SC_WHOLE, SC_WHOLE};
     const char *why = node->op->moves != NULL ? node->op->moves(s->plan, node, s->in, out) : "steps of it are not known";
     for (size_t i = 0; why == NULL && i < node->n_inputs; i++) {
-        const bool moves = s->in[i] == SC_MOVING || s->in[i] == SC_FOLDED;
+        const bool moves = (s->in[i] == SC_MOVING || s->in[i] == SC_FOLDED) && !node->op->counts_rows;
         why = moves && out[0] == SC_WHOLE ? "it joins a sequence with what is none" : NULL;
     }
     if (why != NULL) {
@@ -170,6 +170,10 @@ static bool place_state(survey *s, sc_node *node)
         node->state = i == 0 ? at : node->state;
         step->states[step->n_states++] = (sc_state){.name = joined(s->plan, name, kept[i].name),
                                                     .frames = kept[i].frames, .size = kept[i].size, .at = at};
+        const size_t first = kept[i].first < node->n_inputs ? kept[i].first : 0;
+        if (first > 0) {
+            step->states[step->n_states - 1].first = sc_constant_of(s->plan, node->inputs[first], kept[i].size);
+        }
         step->state_floats += rows * kept[i].size;
         if (step->row_bytes > MOST_STATE_BYTES) {
             refuse(step, node, "its state is too large");

@@ -11,6 +11,7 @@ typedef struct sc_state {
     const char *name;
     size_t frames, size;
     size_t at;
+    const float *first; /* `size` floats that a new row has there, where it is no zeros: the network's own initial state */
 } sc_state;
 
 /* An input or output as the caller of a step sees it. */

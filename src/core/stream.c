@@ -213,6 +213,7 @@ sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **result,
     stream->space = sc_workspace_take(plan, &stream->rows.workspaces); /* the one that was made ready */
     for (size_t m = 0; m < rows; m++) {
         stream->space->states[m] = row_of(&stream->rows, m);
+        sc_state_begin(plan, stream->space->states[m]);
     }
     atomic_fetch_add(&stream->rows.plan->users, 1);
     *result = stream;

@@ -311,13 +311,17 @@ class Site:
 # input.
 _ELEMENTWISE = frozenset([
     "add", "multiply", "average", "subtract", "divide", "maximum", "minimum", "masked_merge",
+    "compare", "logical", "where",
 ])  # fmt: skip
 _MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it: ids pass through them too.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
+# Ops that read ids as well as numbers.
+_ANY_DTYPE = _VIEWS | {"compare", "constant", "positions", "row_lengths"}
 # How many axes the first result of an op has, and how many more than its first input; the ops that
 # are not here give as many as they take.
-_RANKS = {"flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2, "stack": 3}
+_RANKS = {
+    "positions": 2, "row_lengths": 2, "flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2, "stack": 3}
 _MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
 
 
@@ -333,6 +337,8 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
         return max(2, sum(ranks) - 3) if None not in ranks else None  # type: ignore[arg-type]
     if attrs.get("return_sequences") is False:
         return 2
+    if op == "constant":
+        return 1 + len(attrs["shape"])
     if op == "reshape":
         return int(attrs["keep"]) + len(attrs["shape"])
     gone = len(attrs["axes"]) if op == "reduce" and not attrs["keepdims"] else 0
@@ -460,7 +466,7 @@ class GraphBuilder:
         """
         wanted = "int64" if op == "embedding" else "float32"
         for value in inputs:
-            if value is not None and value.dtype != wanted and op not in _VIEWS:
+            if value is not None and value.dtype != wanted and op not in _ANY_DTYPE:
                 hint = ' (Input(..., dtype="int64"))' if wanted == "int64" else ""
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "

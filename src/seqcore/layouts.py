@@ -1,13 +1,14 @@
 """Gate orders and layouts of the frameworks: named or listed arrays in, canonical arrays out.
 
 Canonical (docs/design.md, "Canonical weights"): LSTM gates i,f,g,o; GRU gates r,z,n; W (I, G*H), U
-(H, G*H), b (G*H,), and (2, 3H) for a reset-after GRU, whose row 1 is the recurrent bias. Pure
-functions; no layers, no files.
+(H, G*H), b (G*H,), and (2, 3H) for a reset-after GRU, whose row 1 is the recurrent bias. An LSTM
+with a projection P (H, P) has U (P, 4H). Pure functions; no layers, no files.
 
     Keras   matrices (in, G*H)   LSTM i f c o   GRU z r h   bias (G*H,); reset_after (2, 3H)
     Keras 1 W, U, b of each gate LSTM i c f o   GRU z r h
     CuDNN   as Keras, each gate's matrices as (H, in)       bias (2*G*H,): input, recurrent
     torch   matrices (G*H, in)   LSTM i f g o   GRU r z n   bias_ih (G*H,) and bias_hh (G*H,)
+            weight_hr (P, H) with proj_size
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DtypeError, OptionError, UnsupportedLayerError, WeightsError
+from .errors import DtypeError, OptionError, WeightsError
 
 __all__ = [
     "Cell",
@@ -52,6 +53,7 @@ class Cell(NamedTuple):
     U: Array
     b: Array | None
     parameters: int
+    P: Array | None = None
 
 
 def as_array(value: Any, layer: str, name: str) -> Array:
@@ -402,8 +404,6 @@ def torch_recurrent(
     ------
     WeightsError
         A weight is missing, left over, or of a shape that another kind of network has.
-    UnsupportedLayerError
-        For a projection (``proj_size``).
     """
     own = _below(weights, prefix, layer)
     slots: dict[tuple[int, bool], dict[str, Array]] = {}
@@ -419,18 +419,22 @@ def torch_recurrent(
             f"layer {layer!r}: {prefix!r} holds no recurrent weights (weight_ih_l0 ...); it has "
             f"{sorted(own)[:8]}"
         )
-    if any("weight_hr" in arrays for arrays in slots.values()):
-        raise UnsupportedLayerError([(layer, "proj_size (weight_hr) is not supported")])
+    projects = any("weight_hr" in arrays for arrays in slots.values())
+    if projects and kind != "LSTM":
+        raise WeightsError(
+            f"layer {layer!r}: weight_hr (proj_size) is there, which only nn.LSTM has, not "
+            f"{_TORCH_NAMES[kind]}"
+        )
     depth = max(index for index, _ in slots) + 1
     directions = 2 if any(backward for _, backward in slots) else 1
     cells: list[list[Cell]] = []
     for index in range(min(depth, len(slots))):
         features = sum(len(cell.U) for cell in cells[-1]) if cells else None
-        row = []
+        row: list[Cell] = []
         for backward in (False, True)[:directions]:
             suffix = f"_l{index}" + "_reverse" * backward
             arrays = slots.get((index, backward), {})
-            row.append(_torch_cell(kind, arrays, suffix, features, layer))
+            row.append(_torch_cell(kind, arrays, suffix, features, projects, layer))
             features = len(row[0].W)
         cells.append(row)
     if len(cells) < depth:
@@ -441,17 +445,25 @@ def torch_recurrent(
 
 
 def _torch_cell(
-    kind: str, arrays: Mapping[str, Array], suffix: str, features: int | None, layer: str
+    kind: str,
+    arrays: Mapping[str, Array],
+    suffix: str,
+    features: int | None,
+    projects: bool,
+    layer: str,
 ) -> Cell:
     """Return one direction of one layer; its input has `features`, where that is known."""
     biases = [name for name in ("bias_ih", "bias_hh") if name in arrays]
-    missing = [name for name in ("weight_ih", "weight_hh") if name not in arrays]
+    needed = ("weight_ih", "weight_hh", "weight_hr")[: 3 if projects else 2]
+    missing = [name for name in needed if name not in arrays]
     if len(biases) == 1:
         missing += {"bias_ih", "bias_hh"} - set(biases)
     if missing:
         raise WeightsError(
             f"layer {layer!r}: {', '.join(name + suffix for name in missing)} missing"
         )
+    if projects:
+        return _torch_projected(arrays, suffix, features, biases, layer)
     gates = GATES[kind]
     shape = arrays["weight_hh"].shape
     if len(shape) != 2 or shape[1] == 0 or shape[0] != gates * shape[1]:
@@ -469,10 +481,41 @@ def _torch_cell(
     width = shape[0]
     W = weight(arrays["weight_ih"], layer, "weight_ih" + suffix, (width, features))
     U = weight(arrays["weight_hh"], layer, "weight_hh" + suffix, shape)
-    b: Array | None = None
-    if biases:
-        both = [weight(arrays[name], layer, name + suffix, (width,)) for name in biases]
-        # Only a GRU's n keeps its recurrent bias apart; the sum of the others is rounded once.
-        b = np.stack(both) if kind == "GRU" else both[0].astype(np.float64) + both[1]
+    b = _torch_bias(kind, arrays, suffix, biases, width, layer)
     parameters = W.size + U.size + len(biases) * width
     return Cell(W.T, U.T, b, parameters)
+
+
+def _torch_projected(
+    arrays: Mapping[str, Array],
+    suffix: str,
+    features: int | None,
+    biases: Sequence[str],
+    layer: str,
+) -> Cell:
+    """Return the same of an nn.LSTM with proj_size, whose sizes weight_hr tells."""
+    hr = weight(
+        arrays["weight_hr"], layer, "weight_hr" + suffix, (None, None), "(proj_size, units)"
+    )
+    size, units = hr.shape
+    width, meaning = 4 * units, "(4*units, proj_size)"
+    U = weight(arrays["weight_hh"], layer, "weight_hh" + suffix, (width, size), meaning)
+    W = weight(arrays["weight_ih"], layer, "weight_ih" + suffix, (width, features))
+    b = _torch_bias("LSTM", arrays, suffix, biases, width, layer)
+    parameters = W.size + U.size + hr.size + len(biases) * width
+    return Cell(W.T, U.T, b, parameters, hr.T)
+
+
+def _torch_bias(
+    kind: str,
+    arrays: Mapping[str, Array],
+    suffix: str,
+    biases: Sequence[str],
+    width: int,
+    layer: str,
+) -> Array | None:
+    if not biases:
+        return None
+    both = [weight(arrays[name], layer, name + suffix, (width,)) for name in biases]
+    # Only a GRU's n keeps its recurrent bias apart; the sum of the others is rounded once.
+    return np.stack(both) if kind == "GRU" else both[0].astype(np.float64) + both[1]

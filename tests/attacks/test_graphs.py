@@ -222,6 +222,68 @@ def test_activations_out_of_range(spec):
         plan_of(graph([data("x", 6)], [node("activation", "x", ["y"], {"activation": spec})], "y"))
 
 
+PROJECTED = CELL | {"projection": 3}
+PROJECTED_TENSORS = CELL_TENSORS | {"U": ones(3, 8), "P": ones(2, 3)}
+
+
+def lstm(attrs, weights, inputs="x"):
+    states = [{"name": name, "kind": "state", "shape": [size]} for name, size in inputs_of(inputs)]
+    nodes = [node("lstm", inputs, ["y", "h", "c"], attrs, {name: name for name in weights})]
+    return graph([data("x", None, 3), *states], nodes, "y", "h", "c")
+
+
+def inputs_of(inputs):
+    """States by names such as "s3", whose number is their size."""
+    return [(name, int(name[1:])) for name in inputs.split()[1:]]
+
+
+@pytest.mark.parametrize(
+    ("attrs", "weights", "change", "message"),
+    [
+        (PROJECTED, "WUb", {}, "weight 'P' is not named"),
+        (PROJECTED, "WUbP", {"P": None}, "'P' is missing"),
+        (PROJECTED, "WUbP", {"P": ones(3, 2)}, r"'P' must be.*\(2, 3\), found \(3, 2\)"),
+        (PROJECTED, "WUbP", {"P": ones(2, 4)}, r"'P' must be.*\(2, 3\), found \(2, 4\)"),
+        (PROJECTED, "WUbP", {"P": ones(6)}, r"'P' must be.*\(2, 3\), found \(6,\)"),
+        (PROJECTED, "WUbP", {"P": np.ones((2, 3), np.int64)}, "'P' must be.*found int64"),
+        (PROJECTED, "WUbP", {"U": ones(2, 8)}, r"'U' must be.*\(3, 8\), found \(2, 8\)"),
+        (CELL | {"projection": 2}, "WUbP", {}, r"'U' must be.*\(2, 8\), found \(3, 8\)"),
+        (CELL | {"projection": 0}, "WUbP", {}, "'P' is named, but there is no attribute"),
+        (CELL, "WUbP", {}, "'P' is named, but there is no attribute"),
+        (CELL, "WUb", {}, r"'U' must be.*\(2, 8\), found \(3, 8\)"),
+        *(
+            (CELL | {"projection": wrong}, "WUbP", {}, "attribute 'projection' must be")
+            for wrong in (-1, 1.5, "3", None, True, [3], 2**25, 1e300)
+        ),
+    ],
+)
+def test_projections_that_contradict_themselves(attrs, weights, change, message):
+    tensors = {name: t for name, t in (PROJECTED_TENSORS | change).items() if t is not None}
+    with pytest.raises((GraphError, WeightsError), match=f"my_lstm.*{message}"):
+        plan_of(lstm(attrs, weights), tensors)
+
+
+@pytest.mark.parametrize("inputs", ["x s2 s2", "x s2", "x s3 s3"])
+def test_states_of_a_projection_have_sizes_of_their_own(inputs):
+    names = {"s3 s3": "s3 t3", "s2 s2": "s2 t2"}
+    renamed = "x " + names.get(inputs[2:], inputs[2:])
+    with pytest.raises(ShapeError, match=r"initial state must be \(batch, [23]\)"):
+        plan_of(lstm(PROJECTED, "WUbP", renamed), PROJECTED_TENSORS)
+    plan = plan_of(lstm(PROJECTED, "WUbP", "x s3 s2"), PROJECTED_TENSORS)
+    y, h, c = plan.run([ones(4, 5, 3), ones(4, 3), ones(4, 2)])
+    assert (y.shape, h.shape, c.shape) == ((4, 5, 3), (4, 3), (4, 2))
+
+
+def test_a_projection_of_0_and_none_are_the_same():
+    """Files from before there were projections have no such attribute."""
+    x = ones(2, 4, 3) / 7
+    plans = [plan_of(lstm(a, "WUb"), CELL_TENSORS) for a in (CELL, CELL | {"projection": 0})]
+    for old, new in zip(*(plan.run([x]) for plan in plans), strict=True):
+        np.testing.assert_array_equal(old, new)
+    shapes = plan_of(lstm(PROJECTED, "WUbP"), shapes_only=True)
+    assert [shapes.value_shape(name)[-1] for name in "yhc"] == [3, 3, 2]
+
+
 # ---- Lengths and ids -----------------------------------------------------------------------------
 
 

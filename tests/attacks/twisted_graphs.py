@@ -39,7 +39,7 @@ ODD_OPS = {
     "masking": 1, "mask_merge": 2, "mask_concat": 2, "masked_merge": 2, "maximum": 2, "divide": 2,
     "lstm": 3, "gru": 2, "simple_rnn": 2, "reduce": 1, "unary": 1, "reshape": 1, "expand": 1,
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
-    "softmax": 1, "dense": 1, "conv1d": 1,
+    "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -124,7 +124,8 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "masking": {"value": 0},
         "mask_merge": {"all": draw.random() < 0.5},
         "masked_merge": {"function": draw.choice(["multiply", "maximum", "minimum"])},
-        "lstm": cell, "gru": cell, "simple_rnn": cell,
+        "lstm": cell | {"projection": draw.choice([0, 1, 2, 2, 3])},
+        "gru": cell, "simple_rnn": cell,
         "reduce": {
             "function": draw.choice(["mean", "max"]), "axes": axes, "keepdims": draw.random() < 0.5,
         },
@@ -138,6 +139,10 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
             "step": draw.choice([1, 2, -1, 2**53, -(2**53)]),
         },
         "index": {"axis": axis, "index": draw.choice([0, -1, 2, 2**31, -(2**53)])},
+        "compare": {"function": "less", "number": draw.choice([None, None, 1.5, "-inf", "nan"])},
+        "logical": {"function": draw.choice(["and", "xor", "not"])},
+        "where": {"a": draw.choice([None, None, 1]), "b": draw.choice([None, None, "inf"])},
+        "constant": {"shape": draw.choice([[2], [2], [3, 2], [1, 2, 1]])},
         "affine": {"axes": axes}, "prelu": {"axes": axes}, "softmax": {"axes": axes},
         "normalize": {
             "kind": draw.choice(["layer", "variance", "rms", "unit"]), "axes": axes,
@@ -160,11 +165,15 @@ def odd_weights(draw: random.Random, graph: RandomGraph, op: str, i: int) -> dic
     features, gates = draw.choice([1, 3]), {"lstm": 8, "gru": 6, "simple_rnn": 2}.get(op, 2)
     if op in ("lstm", "gru", "simple_rnn"):
         shapes = {"W": (features, gates), "U": (2, gates), "b": (gates,)}
+        if op == "lstm" and draw.random() < 0.6:
+            shapes["P"] = (2, 2)
     elif op in ("affine", "prelu", "normalize", "attention"):
         sizes = [draw.choice([1, 1, 3, 5]) for _ in range(draw.choice([1, 1, 1, 2, 0, 3]))]
         shapes = dict.fromkeys(("c", "W", "b", "alpha"), tuple(sizes))
     else:
         shapes = {"W": (2, features, 2) if op == "conv1d" else (features, 2), "b": (2,)}
+    if op == "constant":
+        shapes["W"] = draw.choice([(2,), (2,), (3, 2), (1, 2, 1)])
     if op == "embedding":
         shapes["W"] = (7, 3)
     names = {role: f"odd{i}.{role}" for role in shapes}
@@ -178,6 +187,8 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
     for i in range(draw.choice([1, 3, 6, 10])):
         op, name = draw.choice(list(ODD_OPS)), f"odd{i}"
         inputs: list[str | None] = [draw.choice(graph.values).name for _ in range(ODD_OPS[op])]
+        if op in ("compare", "logical", "where"):  # of several, not all need be there
+            inputs = inputs[: draw.randint(1, ODD_OPS[op])]
         masks = [v.name for v in graph.values if v.kind in ("mask", "maybe")]
         masks += [draw.choice(graph.values).name, "x0:mask"]
         inputs += [draw.choice([*masks, None]) for _ in range(draw.randint(0, MASKS.get(op, 0)))]

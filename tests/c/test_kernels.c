@@ -146,14 +146,17 @@ static void test_matmul(const sc_kernels *k, size_t M, size_t K, size_t N, size_
     rows_of(out, M, exact ? N : packed);
     rows_of(init, M, packed);
     sc_matmul call = {.rows = M, .a = (const float *const *)a, .w = &w.packed, .bias = bias, .out = out, .exact = exact};
-    for (int with_init = 0; with_init < 3; with_init++) {
-        call.w = with_init == 2 ? &w_paired : &w.packed;
+    enum { WITH_BIAS, WITH_INIT, PAIRED_WITH_INIT, ALONE, PAIRED_ALONE, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        const bool with_init = way == WITH_INIT || way == PAIRED_WITH_INIT;
+        call.w = way == PAIRED_WITH_INIT || way == PAIRED_ALONE ? &w_paired : &w.packed;
+        call.bias = way == WITH_BIAS ? bias : NULL;
         call.init = with_init ? (const float *const *)init : NULL;
         k->matmul(&call);
         for (size_t m = 0; m < M; m++) {
             for (size_t c = 0; c < G * N; c++) {
                 const size_t place = packed_place(k, c % N, c / N, G);
-                const double start = (double)(with_init ? init[m][place] : plain[c]);
+                const double start = (double)(with_init ? init[m][place] : way == WITH_BIAS ? plain[c] : 0.0f);
                 near(start + dot(a[m], &w, c), out[m][place], "matmul", k->isa, M, K, N);
             }
         }
@@ -179,19 +182,20 @@ static double sum_of(const sums *s, size_t g, size_t n)
 
 enum cell { LSTM, GRU, RNN };
 
-/* A step, fused from x and again from hoisted sums: both must give the same bits. */
-static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, size_t H)
+/* A step, fused from x and again from hoisted sums: both must give the same bits. The state before has S values: another number
+ * than H where an LSTM's is projected. */
+static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, size_t H, size_t S)
 {
     used = 0;
     const size_t G = cell == LSTM ? 4 : cell == GRU ? 3 : 1;
     const size_t packed = k->packed_floats(1, H, G), padded = k->packed_floats(1, H, 1);
-    const test_matrix w = matrix(k, I, H, G, false), u = matrix(k, H, H, G, false);
+    const test_matrix w = matrix(k, I, H, G, false), u = matrix(k, S, H, G, false);
     const sc_matrix u_paired = paired(k, &u);
     float *b = buffer(G * H), *bn = buffer(H);
     const float *bias = packed_row(k, b, H, G), *recurrent_bias = packed_row(k, bn, H, 1);
     float *x[MAX_ROWS], *h[MAX_ROWS], *next[MAX_ROWS], *again[MAX_ROWS], *c[MAX_ROWS], *xw[MAX_ROWS];
     rows_of(x, M, I);
-    rows_of(h, M, H);
+    rows_of(h, M, S);
     rows_of(next, M, H);
     rows_of(again, M, H);
     rows_of(c, M, padded);
@@ -384,10 +388,12 @@ int main(void)
                 test_matmul(k, M, I, n, 1, true);
                 test_matmul(k, 1, I, n, 1, true);
                 for (int cell = LSTM; cell <= RNN; cell++) {
-                    test_step(k, (enum cell)cell, 1, I, n);
-                    test_step(k, (enum cell)cell, M, I, n);
-                    test_step(k, (enum cell)cell, some_rows[(n + 3) % 7], n, 97 - n + 1);
+                    test_step(k, (enum cell)cell, 1, I, n, n);
+                    test_step(k, (enum cell)cell, M, I, n, n);
+                    test_step(k, (enum cell)cell, some_rows[(n + 3) % 7], n, 97 - n + 1, 97 - n + 1);
                 }
+                test_step(k, LSTM, 1, I, n, n % 19 + 1);
+                test_step(k, LSTM, M, I, n, 97 - n + 1);
                 test_cell(k, LSTM, M, n);
                 test_cell(k, GRU, M, n);
                 test_reset_before(k, M, n);

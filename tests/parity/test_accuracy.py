@@ -19,6 +19,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+import pytest
 from canonical import torch_stack
 from frameworks import TORCH_KINDS, floats, run_torch, torch_module
 from tolerances import ACCURACY_MEDIAN, ACCURACY_WORST
@@ -44,7 +45,8 @@ SHAPES = (
     (97, 97, 2, 20, 2, False),
     (64, 128, 1, 20, 1, False),
 )
-CASES = [(kind, *shape) for kind in TORCH_KINDS for shape in SHAPES]
+CASES = [(kind, *shape, 0) for kind in TORCH_KINDS for shape in SHAPES]
+CASES += [("LSTM", *shape, 2 * shape[1] // 3 + 1) for shape in SHAPES]  # with proj_size
 
 
 def error(actual, truth):
@@ -54,16 +56,21 @@ def error(actual, truth):
 
 
 @cache
-def measured(kind, features, units, batch, time, layers, bidirectional):
+def measured(kind, features, units, batch, time, layers, bidirectional, projection):
     """Return our model, its input, the truth and torch's errors."""
-    module = torch_module(kind, features, units, num_layers=layers, bidirectional=bidirectional)
+    options = {"proj_size": projection} if projection else {}
+    module = torch_module(
+        kind, features, units, num_layers=layers, bidirectional=bidirectional, **options
+    )
     x = floats(np.random.default_rng(units), batch, time, features)
-    zeros = np.zeros((layers * (1 + bidirectional), batch, units))
-    truth, _ = torch_stack(module, kind, x, [zeros] * (2 if kind == "LSTM" else 1))
+    sizes = (projection or units, units)[: 2 if kind == "LSTM" else 1]
+    zeros = [np.zeros((layers * (1 + bidirectional), batch, size)) for size in sizes]
+    truth, _ = torch_stack(module, kind, x, zeros)
     assert truth.size >= 1000
     return sc.from_torch(module), x, truth, error(run_torch(module, x)[0], truth)
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # slower, says torch
 def test_as_exact_as_torch(isa, record_property):
     assert len(CASES) >= 60
     ratios = []

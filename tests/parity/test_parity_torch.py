@@ -1,9 +1,11 @@
-"""seqcore against torch: nn.RNN, nn.LSTM and nn.GRU with everything that they offer but proj_size.
+"""seqcore against torch: nn.RNN, nn.LSTM and nn.GRU with everything that they offer.
 
 Weights come over by `from_torch` and `Layer.from_torch`. On every instruction set.
 """
 
 from __future__ import annotations
+
+from functools import cache
 
 import numpy as np
 import pytest
@@ -62,9 +64,47 @@ def test_lengths_and_states(rng, isa, kind, index):
                 close(a, e, FLOAT32[layers])
 
 
+# units and proj_size, which is below, at and above the vectors' widths and their multiples
+PROJECTED = (
+    (2, 1), (9, 7), (16, 8), (17, 9), (33, 15), (32, 16), (64, 17), (33, 31), (65, 32), (97, 33),
+    (65, 63), (97, 64), (70, 65), (130, 97), (131, 129),
+)  # fmt: skip
+
+
+@cache
+def projected(index):
+    """Return a model, its layers, and calls of it: arguments and what torch gives."""
+    (units, size), rng = PROJECTED[index], np.random.default_rng(index)
+    features, _, batch, time = dealt(index)
+    time = min(time, 20)
+    layers, bidirectional, bias = DEPTHS[index % len(DEPTHS)]
+    module = torch_module(
+        "LSTM", features, units, num_layers=layers, bidirectional=bidirectional, bias=bias,
+        proj_size=size,
+    )  # fmt: skip
+    x, lengths = floats(rng, batch, time, features), lengths_of(rng, batch, time)
+    count = layers * (1 + bidirectional)
+    states = floats(rng, count, batch, size), floats(rng, count, batch, units)
+    ways = [(states, lengths), ((), None), ((), lengths)]
+    calls = [(x, given, ends, run_torch(module, x, given, ends)) for given, ends in ways]
+    return sc.from_torch(module, return_state=True), layers, calls
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # slower, says torch
+@pytest.mark.parametrize("index", range(len(PROJECTED)))
+def test_projection(isa, index):
+    model, layers, calls = projected(index)
+    model = model.with_options(isa=isa)
+    for x, states, lengths, expected in calls:
+        actual = model(x, lengths=lengths, initial_state=states or None)
+        for a, e in zip(actual, expected, strict=True):
+            close(a, e, FLOAT32[layers])
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_it_is_batch_first_whatever_the_module_is(rng, batch_first):
-    module = torch_module("GRU", 5, 7, batch_first=batch_first)
+@pytest.mark.parametrize(("kind", "options"), [("GRU", {}), ("LSTM", {"proj_size": 3})])
+def test_it_is_batch_first_whatever_the_module_is(rng, batch_first, kind, options):
+    module = torch_module(kind, 5, 7, batch_first=batch_first, **options)
     x = floats(rng, 3, 4, 5)
     feed = torch.from_numpy(x if batch_first else x.transpose(1, 0, 2).copy())
     with torch.no_grad():

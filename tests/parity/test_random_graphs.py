@@ -15,6 +15,7 @@ import pytest
 from random_graphs import ACTIVATIONS, Value, random_graph
 from random_graphs.graph import CONSTANTS
 from random_graphs.steps import RECURRENT
+from random_graphs.truth import CHOICES, COMPARISONS, FAR
 from tolerances import FLOAT32, close
 
 import seqcore as sc
@@ -77,6 +78,7 @@ def test_the_seeds_cover_every_op_and_option():
         "realign": [False, True],
         "return_sequences": [False, True],
         "reset_after": [False, True],
+        "projection": [0, 1, 3, 16, 20, 33, 70],
         "score": ["dot", "additive"],
         "masking": ["subtract", "replace", "zero"],
         "heads": [0, 1, 2, 3],
@@ -91,7 +93,11 @@ def test_the_seeds_cover_every_op_and_option():
         "function": {
             *("multiply", "maximum", "minimum"), *("mean", "sum", "max", "min"),
             *("abs", "negative", "square", "sqrt", "rsqrt", "reciprocal", "log"),
+            *COMPARISONS, *("and", "or", "xor", "not"),
         },
+        "number": [None, *CONSTANTS, -0.25, *FAR],
+        "a": CHOICES,
+        "b": CHOICES,
     }.items():  # fmt: skip
         found = {str(node["attrs"][option]) for node in nodes if option in node["attrs"]}
         assert found == set(map(str, expected)), option

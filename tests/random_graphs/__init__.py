@@ -8,8 +8,8 @@ What a float32 result can then be off by is known (tolerances.py). Not here: gra
 (attacks/).
 
 graph.py is what is drawn, parts.py what all readers of values use; elements.py, sequences.py,
-masks.py and shapes.py are the readers, by kind of op; builder.py draws; steps.py tells from a graph
-alone whether it can be stepped.
+masks.py, truth.py and shapes.py are the readers, by kind of op; builder.py draws; steps.py tells
+from a graph alone whether it can be stepped.
 """
 
 from __future__ import annotations

@@ -6,17 +6,21 @@ from .graph import RandomGraph, Value
 from .masks import Masks
 from .sequences import Sequences
 from .shapes import Shapes
+from .truth import Truth
 
 # What may read a value, by its kind; a name that stands twice is drawn more often. A "flat" value
 # is an output only, and a mask that may be absent is read as a mask alone.
-ANY = ["dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary"]
+ANY = [
+    "dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary",
+    "compare", "logical", "where", "constant",
+]  # fmt: skip
 AXES = ["expand", "repeat", "slice", "index", "reduce"]
 READERS = {
-    "ids": ["embedding", "embedding", "mask_ids"],
+    "ids": [*["embedding"] * 4, *["mask_ids"] * 2, "compare", "constant"],
     "sequence": [
-        *ANY, *AXES, *["recurrent"] * 8, "conv1d", "conv1d", "depthwise_conv1d", "conv1d_transpose",
-        "pool1d", "pad1d", *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
-        *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
+        *ANY, *AXES, *["recurrent"] * 11, "conv1d", "conv1d", "depthwise_conv1d",
+        "conv1d_transpose", "pool1d", "pad1d", "pad1d", *["global_pool"] * 2, "fold", "flatten",
+        *["attention"] * 2, "products", *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute",
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",
@@ -25,8 +29,8 @@ READERS = {
     "vector": [*ANY, "stack", "stack", "cosine", *AXES],
     "frames": [*ANY, "unfold", "unfold", "unfold"],
     "stack": ["select"],
-    "line": ["expand", "reduce", "unary"],
-    "mask": ["mask_merge", "mask_merge", "expand", "reduce"],
+    "line": ["expand", "reduce", "unary", "where"],
+    "mask": [*["mask_merge"] * 3, "expand", "reduce", "compare", "logical", "where"],
     "maybe": ["mask_merge"],
 }  # fmt: skip
 
@@ -36,7 +40,7 @@ def random_graph(seed: int) -> RandomGraph:
     return _Builder(seed).build()
 
 
-class _Builder(Sequences, Masks, Shapes):
+class _Builder(Sequences, Masks, Shapes, Truth):
     def build(self) -> RandomGraph:
         self.add_inputs()
         for _ in range(self.draw.randint(1, 11)):

@@ -25,6 +25,7 @@ class Parts:
         self.made = 0
         self.stacked: dict[str, Any] | None = None  # an input of states, as torch has them
         self.members: dict[str, int] = {}  # of each stack
+        self.exact: set[str] = set()  # values that are no sums: truths
 
     def name(self) -> str:
         self.made += 1

@@ -28,11 +28,13 @@ class Sequences(Elements):
         units = self.draw.choice([1, 3, 16, 20, 33, 70])
         if vectors and self.draw.random() < 0.5:
             units = self.draw.choice(vectors)
-        states = [self.initial_state(units) for _ in range(2 if op == "lstm" else 1)]
+        projection = self.draw.choice([0, 0, 0, 1, 3, 16, 20, 33, 70]) if op == "lstm" else 0
+        sizes = {"lstm": [projection or units, units]}.get(op, [units])
+        states = [self.initial_state(size) for size in sizes]
         depth = max([v.depth] + [u.depth for u in self.values if u.name in states]) + 1
         if depth > MAX_DEPTH:
             return None
-        attrs, weights = self.cell(op, v.channels, units)
+        attrs, weights = self.cell(op, v.channels, units, projection)
         outputs = [
             self.name() if self.draw.random() < wanted else None
             for wanted in (0.85, *[0.4] * len(states))
@@ -43,12 +45,14 @@ class Sequences(Elements):
             attrs["zero_output_for_mask"] = self.draw.random() < 0.5
         self.add(op, inputs, outputs, attrs, weights, **self.lengths(v))
         y, *last = outputs
-        self.values.extend(Value(name, "vector", units, depth=depth) for name in last if name)
+        for name, size in zip(last, sizes, strict=True):
+            if name is not None:
+                self.values.append(Value(name, "vector", size, depth=depth))
         if y is None:
             return None
         if not attrs["return_sequences"]:
-            return Value(y, "vector", units, depth=depth)
-        return replace(v, name=y, channels=units, depth=depth)
+            return Value(y, "vector", sizes[0], depth=depth)
+        return replace(v, name=y, channels=sizes[0], depth=depth)
 
     def initial_state(self, units: int) -> str | None:
         """Nothing, an input, a part of the stacked input, or a value of this graph."""
@@ -62,11 +66,13 @@ class Sequences(Elements):
         fitting = [u.name for u in self.values if u.kind == "vector" and u.channels == units]
         return self.draw.choice(fitting) if source == "value" and fitting else None
 
-    def cell(self, op: str, channels: int, units: int) -> tuple[dict[str, Any], dict[str, str]]:
+    def cell(
+        self, op: str, channels: int, units: int, projection: int
+    ) -> tuple[dict[str, Any], dict[str, str]]:
         """Attributes and weights; the recurrent ones are small enough for errors to fade."""
-        width = GATES[op] * units
+        width, state = GATES[op] * units, projection or units
         weights = self.kernel(channels, width)
-        weights["U"] = self.weight(units, width, scale=0.4 * units**-0.5)
+        weights["U"] = self.weight(state, width, scale=0.4 * state**-0.5)
         attrs = {
             "units": units,
             "activation": ["tanh", 0, 0] if self.draw.random() < 0.5 else self.activation_spec(),
@@ -77,6 +83,10 @@ class Sequences(Elements):
         if op != "simple_rnn":
             gates = [["sigmoid", 0, 0]] * 4 + [["hard_sigmoid", 0.2, 0.5], ["softmax", 0, 0]]
             attrs["recurrent_activation"] = self.draw.choice(gates)
+        if op == "lstm" and (projection or self.draw.random() < 0.5):  # old graphs do not say 0
+            attrs["projection"] = projection
+        if projection:
+            weights["P"] = self.weight(units, projection, scale=units**-0.5)
         if op == "gru":
             attrs["reset_after"] = self.draw.random() < 0.6
             if attrs["reset_after"]:
@@ -146,7 +156,7 @@ class Sequences(Elements):
         return self.add_mapped(self.draw.choice(["max_pool1d", "avg_pool1d"]), v, made, attrs)
 
     def pad1d(self, v: Value) -> Value:
-        left, right = (self.draw.randint(-2, 3) for _ in range(2))
+        left, right = (self.draw.choice([-2, -1, 0, 0, 1, 2, 3]) for _ in range(2))
         made = self.mapped(v, replace(v, name=self.name()), lambda n: max(0, n + left + right))
         return self.add_mapped("pad1d", v, made, {"left": left, "right": right})
 

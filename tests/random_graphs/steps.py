@@ -1,8 +1,8 @@
 """Whether a graph can be stepped, read off the graph alone: what a plan must refuse, and only that.
 
-A value of a random graph moves with the frames, is folded, or is neither: then it stands after the
-last frame, because all that does not depend on the frames are states, and the graphs that are
-stepped have no input of one frame beside longer ones.
+A value of a random graph moves with the frames, is folded, whole, or none of these: then it stands
+after the last frame. Whole is what constants alone make: all else that does not depend on the
+frames are states, and the graphs that are stepped have no input of one frame beside longer ones.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ MERGES = (
     "minimum",
     "concat",
     "stack",
+    "compare",
+    "logical",
+    "where",
 )
 
 
@@ -39,13 +42,17 @@ def must_be_refused(graph: RandomGraph) -> bool:
     values = {value.name: value for value in graph.values}
     kinds = {spec["name"]: "moving" for spec in graph.inputs if spec["kind"] in ("data", "mask")}
     states = {spec["name"] for spec in graph.inputs if spec["kind"] == "state"}
-    known = all(spec["shape"][0] is not None for spec in graph.inputs if spec["kind"] == "data")
+    known = any(spec["shape"][0] is not None for spec in graph.inputs if spec["kind"] == "data")
     for node in graph.nodes:
         op, attrs, outputs = node["op"], node["attrs"], node["outputs"]
         read = [None if name is None else kinds.get(name, "") for name in node["inputs"]]
-        if op == "select" and node["inputs"][0] in states:
+        if (op == "select" and node["inputs"][0] in states) or (
+            op == "constant" and read[0] != "folded"
+        ):
             states.update(outputs)
         if _refused(op, attrs, read):
+            return True
+        if op in MERGES and "moving" in read and _differs_by_frame(values, node, read):
             return True
         if op in RECURRENT and read[0] == "moving":
             given = node["inputs"][1 : 3 if op == "lstm" else 2]
@@ -59,7 +66,7 @@ def must_be_refused(graph: RandomGraph) -> bool:
             return True
         made = _made(op, attrs, read)
         for number, name in enumerate(outputs):
-            kinds[name] = "" if op in RECURRENT and number > 0 else made
+            kinds[name] = "" if op in RECURRENT and number > 0 and read[0] == "moving" else made
         if made == "moving" and outputs[0] in values and values[outputs[0]].kind in FRAMELESS:
             return True
     return any(kinds.get(v.name) == "folded" or _has_rows_of_its_own(v) for v in graph.outputs)
@@ -68,9 +75,15 @@ def must_be_refused(graph: RandomGraph) -> bool:
 def _made(op: str, attrs: dict[str, Any], read: list[str | None]) -> str:
     """What becomes of the first output."""
     first = read[0] or ""
-    if op in RECURRENT and not attrs["return_sequences"]:
+    if op == "constant":
+        return "folded" if first == "folded" else "whole"
+    if op in MERGES and "moving" in read:
+        return "moving"
+    if first in ("", "whole"):
+        return "whole" if set(read) <= {"whole", None} else ""
+    if op in RECURRENT and not attrs["return_sequences"] and first == "moving":
         return ""
-    if op == "index" and attrs["axis"] == 1:
+    if op == "index" and attrs["axis"] == 1 and first == "moving":
         return ""
     if op == "fold" and first == "moving":
         return "folded"
@@ -83,7 +96,9 @@ def _refused(op: str, attrs: dict[str, Any], read: list[str | None]) -> bool:
     """Whether the op alone says so, of inputs that move or do not."""
     moving = read[0] == "moving"
     if op in MERGES or op == "mask_merge":
-        mixed = len(set(read)) > 1
+        repeats = "moving" in read and op not in ("concat", "stack", "mask_merge")
+        kinds = {kind for kind in read if kind != "whole"} | ({""} if "whole" in read else set())
+        mixed = len(kinds - {""} if repeats and "" not in read else kinds) > 1
         return mixed or (op == "concat" and moving and attrs["axis"] != -1)
     if op == "masked_merge":
         return len({kind for kind in read if kind is not None}) > 1
@@ -130,3 +145,11 @@ def _joins_frames(values: dict[str, Value], node: dict[str, Any], known: bool) -
 def _has_rows_of_its_own(v: Value) -> bool:
     """Whether a folded value has other rows than the batch, though it does not move."""
     return v.kind == "frames" and set(v.frames) != {1}
+
+
+def _differs_by_frame(
+    values: dict[str, Value], node: dict[str, Any], read: list[str | None]
+) -> bool:
+    """Whether what does not move has frames of its own, and not one for all or none."""
+    whole = [values[n] for n, kind in zip(node["inputs"], read, strict=True) if kind == "whole"]
+    return any(v.kind != "vector" and set(v.frames) != {1} for v in whole)

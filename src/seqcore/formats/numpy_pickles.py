@@ -111,6 +111,13 @@ def _counter(counts: object = None) -> object:
     return {} if counts is None else counts
 
 
+def _set(values: object = ()) -> object:
+    """A set becomes a list, as where it has an opcode of its own."""
+    if not isinstance(values, (list, tuple)):
+        raise ModelFileError(f"a set of {type(values).__name__}, expected a list")
+    return values
+
+
 def constructors(budget: Budget) -> dict[tuple[str, str], object]:
     """The table for `find_global`: NumPy's arrays, dtypes and scalars, and dict's relatives."""
 
@@ -139,6 +146,9 @@ def constructors(budget: Budget) -> dict[tuple[str, str], object]:
         ("collections", "defaultdict"): Constructor("defaultdict", lambda *_: {}, 0, 1),
         ("collections", "Counter"): Constructor("Counter", _counter, 0, 1),
     }
+    for builtins in ("__builtin__", "builtins"):  # protocol 2, and those of Python 3
+        for name in ("set", "frozenset"):
+            table[builtins, name] = Constructor(name, _set, 0, 1)
     for core in ("numpy.core", "numpy._core"):  # before and since NumPy 2
         table[core + ".multiarray", "_reconstruct"] = Constructor("_reconstruct", reconstruct, 3, 3)
         table[core + ".multiarray", "scalar"] = Constructor("scalar", scalar, 2, 2)

@@ -125,15 +125,42 @@ def loads(
     Returns
     -------
     object
-        None, bool, int, float, str, bytes, bytearray, list, tuple, dict, and what `find_global`,
-        its constructors and `persistent_load` gave. Containers may be shared or contain themselves.
+        None, bool, int, float, str, bytes, bytearray, list (of a set too), tuple, dict, and what
+        `find_global`, its constructors and `persistent_load` gave. Containers may be shared or
+        contain themselves.
 
     Raises
     ------
     ModelFileError
         The stream is truncated, malformed, uses an opcode that is not known, or passes a limit.
     """
-    return _Machine(data, find_global, persistent_load, limits).run()
+    value, end = load_first(
+        data, 0, find_global=find_global, persistent_load=persistent_load, limits=limits
+    )
+    if end != len(data):
+        raise ModelFileError(f"pickle, byte {end}: {len(data) - end} bytes follow the end")
+    return value
+
+
+def load_first(
+    data: bytes,
+    start: int,
+    *,
+    find_global: Callable[[str, str], object | None],
+    persistent_load: Callable[[object], object] | None = None,
+    limits: Limits = Limits(),
+) -> tuple[object, int]:
+    """Interprets the pickle stream that begins at `start`; anything may follow its end.
+
+    Returns
+    -------
+    object
+        As of `loads`, whose other parameters and errors these are too.
+    int
+        Where it ends.
+    """
+    machine = _Machine(data, start, find_global, persistent_load, limits)
+    return machine.run(), machine.position
 
 
 # What an object, an empty container or a memo entry costs in CPython, roughly: charged so that a
@@ -149,13 +176,14 @@ class _Machine:
     def __init__(
         self,
         data: bytes,
+        start: int,
         find_global: Callable[[str, str], object | None],
         persistent_load: Callable[[object], object] | None,
         limits: Limits,
     ) -> None:
         self.data, self.limits = data, limits
         self.find_global, self.persistent_load = find_global, persistent_load
-        self.position = 0
+        self.start = self.position = start
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.floor = 0  # the stack's height at the last mark: nothing below it may be popped
@@ -165,7 +193,7 @@ class _Machine:
 
     def run(self) -> object:
         data, left = self.data, self.limits.operations
-        if data[:1] != b"\x80":
+        if data[self.start : self.start + 1] != b"\x80":
             self.fail("expected a protocol from 2 to 5 at the start")
         while True:
             if self.position >= len(data):
@@ -185,8 +213,6 @@ class _Machine:
     def stop(self) -> object:
         if len(self.stack) != 1 or self.marks:
             self.fail(f"{len(self.stack)} values on the stack at the end, expected one")
-        if self.position != len(self.data):
-            self.fail(f"{len(self.data) - self.position} bytes follow the end")
         return self.stack[0]
 
     # Parts of every operation
@@ -261,7 +287,7 @@ class _Machine:
 
     def proto(self) -> None:
         version = self.take_size(1)
-        if self.position != 2 or not 2 <= version <= 5:
+        if self.position != self.start + 2 or not 2 <= version <= 5:
             self.fail(f"protocol {version}; expected 2 to 5, once, at the start")
 
     def frame(self) -> None:
@@ -314,6 +340,11 @@ class _Machine:
             target.entries.extend(values)
         else:
             self.fail(f"APPEND to {type(target).__name__}, expected a list")
+
+    def add_to_set(self, values: Sequence[object]) -> None:
+        if type(self.top()) is not list:
+            self.fail(f"ADDITEMS to {type(self.top()).__name__}, expected a set")
+        self.top().extend(values)
 
     def set_items(self, values: Sequence[object]) -> None:
         target = self.top()
@@ -377,7 +408,9 @@ class _Machine:
         arguments, function = self.pop(), self.pop()
         if type(arguments) is not tuple:
             self.fail(f"a call's arguments are a {type(arguments).__name__}, expected a tuple")
-        self.charge(_OBJECT_BYTES)
+        # Constructors may copy a container that they are given, which the memo can give many times.
+        parts = sum(len(part) for part in arguments if type(part) in (list, tuple))
+        self.charge(_OBJECT_BYTES * (1 + parts))
         if type(function) is Constructor:
             self.push(function(arguments))
         elif type(function) is Stub and function.arguments is None:
@@ -428,6 +461,10 @@ _KNOWN: dict[int, Callable[[_Machine], object]] = {
     ord("]"): lambda m: m.container([]),
     ord("a"): lambda m: m.add_items([m.pop()]),
     ord("e"): lambda m: m.add_items(m.pop_to_mark()),
+    # Sets become lists, so that nothing of a file need be hashed.
+    0x8F: lambda m: m.container([]),
+    0x90: lambda m: m.add_to_set(m.pop_to_mark()),
+    0x91: lambda m: m.container(m.pop_to_mark()),
     ord(")"): lambda m: m.push(()),
     0x85: lambda m: m.last_tuple(1),
     0x86: lambda m: m.last_tuple(2),
@@ -456,6 +493,6 @@ _REFUSED = {
     ord("L"): "LONG", ord("S"): "STRING", ord("V"): "UNICODE", ord("P"): "PERSID",
     ord("d"): "DICT", ord("l"): "LIST", ord("g"): "GET", ord("p"): "PUT", ord("i"): "INST",
     ord("o"): "OBJ", 0x82: "EXT1", 0x83: "EXT2", 0x84: "EXT4", 0x8B: "LONG4",
-    0x8F: "EMPTY_SET", 0x90: "ADDITEMS", 0x91: "FROZENSET", 0x92: "NEWOBJ_EX",
+    0x92: "NEWOBJ_EX",
     0x97: "NEXT_BUFFER", 0x98: "READONLY_BUFFER",
 }  # fmt: skip

@@ -27,15 +27,9 @@ from .json_texts import parse_json
 from .opening import budget_of, reading
 from .pt2_graph import ExportedGraph, Lifted, read_graph
 from .pt2_values import TensorMeta, member, read_meta
-from .torch_archive import (
-    PendingTensor,
-    Storage,
-    TorchDtype,
-    TypedStorage,
-    is_supported,
-    load_torch,
-)
+from .torch_archive import Member, load_torch
 from .torch_programs import Program
+from .torch_tensors import PendingTensor, TorchDtype, TypedStorage, is_supported
 from .values import settle
 from .zips import MAGIC, Archive
 
@@ -296,9 +290,8 @@ class _Payloads(Mapping[str, np.ndarray]):
             raise ModelFileError(f"dtype {meta.dtype} is not supported")
         if name not in self.storages:
             where = f"{self.folder}/{name}"
-            self.storages[name] = TypedStorage(
-                Storage(self.archive, where, self.archive.size(where)), None
-            )
+            size = self.archive.size(where)
+            self.storages[name] = TypedStorage(Member(self.archive, where, size), None, 0, size)
         view = (meta.offset, meta.sizes, meta.strides)
         dtype = TorchDtype(meta.dtype)
         return PendingTensor(self.storages[name], dtype, view, self.order, self.budget).finish()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Dtype", "ModuleTree", "Node", "Program", "ProgramInput", "Ref"]
+__all__ = ["Dtype", "Global", "ModuleTree", "Node", "Program", "ProgramInput", "Ref"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,13 @@ class Ref:
 @dataclass(frozen=True)
 class Dtype:
     """A dtype as an argument: "float32", "int64", "bool" ..."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Global:
+    """A function or class as an option, by its name; nothing of that name was looked for."""
 
     name: str
 
@@ -132,9 +139,13 @@ class ModuleTree:
         Its class as the file names it, "torch.nn.modules.rnn.LSTM"; nothing of that name was looked
         for.
     options : dict of str to object
-        Attributes that are plain data: ``hidden_size``, ``batch_first`` ...
+        Attributes that are plain data: ``hidden_size``, ``batch_first`` ... None, bool, int, float,
+        str, bytes, Dtype, Global, and lists, tuples and dicts of these; a set is a list.
+        ``training`` is left out.
     arrays : dict of str to (array or None)
-        Its own parameters and buffers; None for one that it was made without (``bias=False``).
+        Its own parameters and buffers, also those that a state_dict leaves out; None for one that
+        it was made without (``bias=False``). Weight normalisation stays in parts, ``weight_g`` and
+        ``weight_v`` or a child ``parametrizations``.
     children : dict of str to (ModuleTree or None)
         In the order in which they were added.
     changed : str

@@ -8,6 +8,7 @@ names the arrays of nested dicts. Nothing here reads bytes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,10 @@ def refuse_stub(value: object, expected: str) -> None:
         )
 
 
-def settle(root: object, *, keep_stubs: bool) -> Any:
+Expand = Callable[[Stub], "dict[str, object] | None"]
+
+
+def settle(root: object, *, keep_stubs: bool, expand: Expand | None = None) -> Any:
     """A copy of `root` of plain containers, with every Pending finished.
 
     Parameters
@@ -66,6 +70,8 @@ def settle(root: object, *, keep_stubs: bool) -> Any:
         From `pickles.loads`.
     keep_stubs : bool
         Whether Stubs and other inert objects stay in place, or raise.
+    expand : callable, optional
+        Gives the dict in whose place a Stub stands, such as that of a module's arrays, or None.
 
     Raises
     ------
@@ -73,12 +79,14 @@ def settle(root: object, *, keep_stubs: bool) -> Any:
         A container contains itself, is nested too deeply, or is shared so often that it stands for
         more than MAX_VALUES values.
     """
-    return _Settling(keep_stubs).settle(root, 0)[0]
+    return Settling(keep_stubs, expand).settle(root, 0)[0]
 
 
-class _Settling:
-    def __init__(self, keep_stubs: bool) -> None:
-        self.keep_stubs = keep_stubs
+class Settling:
+    """`settle` for several values that may share parts: what they share is finished once."""
+
+    def __init__(self, keep_stubs: bool, expand: Expand | None = None) -> None:
+        self.keep_stubs, self.expand = keep_stubs, expand
         # By identity: the result, how many values it stands for, and how deep it is. None while
         # its parts are being settled.
         self.done: dict[int, tuple[Any, int, int] | None] = {}
@@ -87,22 +95,32 @@ class _Settling:
         kind = type(value)
         if kind in _SCALARS:
             return value, 1, 0
-        if kind in (list, tuple, dict) or isinstance(value, Pending):
-            if id(value) not in self.done:
-                self.done[id(value)] = None
-                self.done[id(value)] = self.settle_parts(value, depth)
-            known = self.done[id(value)]
-            if known is None:
-                raise ModelFileError(f"a {kind.__name__} that contains itself")
-            if depth + known[2] > MAX_DEPTH:
-                raise ModelFileError(f"values nested more than {MAX_DEPTH} deep")
-            return known
+        if id(value) not in self.done:
+            container = self.container(value)
+            if container is None:
+                self.check_inert(value)
+                return value, 1, 0
+            self.done[id(value)] = None
+            self.done[id(value)] = self.settle_parts(container, depth)
+        known = self.done[id(value)]
+        if known is None:
+            raise ModelFileError(f"a {kind.__name__} that contains itself")
+        if depth + known[2] > MAX_DEPTH:
+            raise ModelFileError(f"values nested more than {MAX_DEPTH} deep")
+        return known
+
+    def container(self, value: Any) -> Any:
+        """What is settled in the place of a value; None for one that has no parts."""
+        if type(value) in (list, tuple, dict) or isinstance(value, Pending):
+            return value
+        return self.expand(value) if type(value) is Stub and self.expand is not None else None
+
+    def check_inert(self, value: Any) -> None:
         if not self.keep_stubs:
             refuse_stub(value, "plain data")
             raise ModelFileError(
-                f"expected plain data, found {getattr(value, 'name', kind.__name__)}"
+                f"expected plain data, found {getattr(value, 'name', type(value).__name__)}"
             )
-        return value, 1, 0
 
     def settle_parts(self, value: Any, depth: int) -> tuple[Any, int, int]:
         if isinstance(value, Pending):

@@ -12,22 +12,23 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import ModelFileError
+from ..errors import ModelFileError, OptionError
 from .arrays import Budget
 from .numpy_files import NPY_MAGIC, parse_npy, read_npz
 from .numpy_pickles import load_pickle
 from .opening import budget_of, reading, whole
 from .safetensors_files import looks_like_safetensors, read_safetensors
+from .sharded import ShardIndex, looks_like_index, parse_index, shard_path
 from .tensorflow_files import foreign_kind
-from .torch_archive import load_torch
+from .torch_archive import load_torch, torch_root
+from .torch_legacy import load_legacy, looks_like_legacy, looks_like_tar
+from .torch_modules import module_arrays
+from .torch_script import is_script, load_script
 from .values import flatten, settle
 from .zips import MAGIC as ZIP_MAGIC
 from .zips import Archive
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-
-# The pickled magic number with which torch.save began before torch 1.6.
-_LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
 _FOREIGN = (
     (ZIP_MAGIC[:2] + b"\x05\x06", "an empty zip archive"),
@@ -45,33 +46,43 @@ _FOREIGN = (
 
 
 def read_weights(
-    path: str | os.PathLike[str], *, max_bytes: int | None = None
+    path: str | os.PathLike[str], *, prefix: str = "", max_bytes: int | None = None
 ) -> dict[str, np.ndarray]:
     """Reads the weights of a file that another framework wrote. Nothing in it is executed.
 
     Parameters
     ----------
     path : str or path-like
-        A torch ``.pt``, ``.pth`` or ``.ckpt`` (a state_dict, or nested dicts, as torch.save writes
-        them since torch 1.6), ``.safetensors``, ``.npz``, ``.npy``, a pickle of NumPy arrays, HDF5,
-        or a ``.keras`` archive. The kind is found by content, not by extension.
+        A torch ``.pt``, ``.pth`` or ``.ckpt`` of any version since 0.2 (a state_dict, nested dicts,
+        whole modules or TorchScript), ``.safetensors``, an index of files in shards
+        (``model.safetensors.index.json``, ``pytorch_model.bin.index.json``) beside them, ``.npz``,
+        ``.npy``, a pickle of NumPy arrays, HDF5, or a ``.keras`` archive. The kind is found by
+        content, not by extension.
+    prefix : str
+        Only what lies below it is returned, and it is taken off the names: "module." of
+        DataParallel, "_orig_mod." of torch.compile, "state_dict.model." of a Lightning checkpoint
+        ... The trailing dot may be left out.
     max_bytes : int, optional
-        The most bytes that the file may unpack to, what is read on the way included. Default:
-        256 MiB and 16 times its size. HDF5 has bounds of its own.
+        The most bytes that the file, or all shards together, may unpack to, what is read on the way
+        included. Default: 256 MiB and 16 times the size. HDF5 has bounds of its own.
 
     Returns
     -------
     dict of str to ndarray
-        Nested dicts are flattened with ``'.'``, nothing is stripped from a name, and what is no
-        tensor is left out. HDF5 names are the file's own paths, in a ``.keras`` archive those of
-        its weights ("layers/dense/vars/0"); a lone array is named by the file's stem. The arrays
-        are C-contiguous, in native byte order, writable, and own their memory.
-        bfloat16 becomes float32; every other dtype stays as it was.
+        Nested dicts are flattened with ``'.'``, and what is no tensor is left out. A whole module
+        and TorchScript give their parameters and buffers as their state_dict names them. HDF5 names
+        are the file's own paths, in a ``.keras`` archive those of its weights
+        ("layers/dense/vars/0"); a lone array is named by the file's stem. The arrays are
+        C-contiguous, in native byte order, writable, and own their memory. bfloat16 becomes
+        float32; every other dtype stays as it was.
 
     Raises
     ------
     ModelFileError
-        The file is truncated, hostile, contradicts itself, or is of a kind that is not supported.
+        The file is truncated, hostile, contradicts itself, or is of a kind that is not supported;
+        or nothing lies below the prefix.
+    OptionError
+        The prefix is no string, or max_bytes no positive integer.
     MissingExtraError
         The kind needs a package that is not installed (safetensors, or h5py for HDF5).
     OSError
@@ -83,14 +94,57 @@ def read_weights(
     >>> weights["encoder.lstm.weight_ih_l0"].shape              # doctest: +SKIP
     (512, 64)
     """
+    if not isinstance(prefix, str):
+        raise OptionError(f"prefix: expected a string, found {prefix!r}")
+    return _below(_read_file(path, max_bytes), prefix, os.fsdecode(path))
+
+
+def _read_file(path: str | os.PathLike[str], max_bytes: int | None) -> dict[str, np.ndarray]:
     with reading(path) as (file, size):
         head = file.read(64)
+        if looks_like_index(head):
+            index = parse_index(file, size)
+            if index is not None:
+                return _read_shards(Path(os.fsdecode(path)).parent, index, size, max_bytes)
         if not head.startswith(_HDF5_MAGIC):
             return _read(Path(os.fsdecode(path)), file, head, size, budget_of(size, max_bytes))
     # Opened again by h5py, and errors name the file already. Imported late: h5py is an extra.
     from .hdf5 import read_h5_arrays
 
     return read_h5_arrays(path)
+
+
+def _read_shards(
+    folder: Path, index: ShardIndex, size: int, max_bytes: int | None
+) -> dict[str, np.ndarray]:
+    """The tensors of an index, each from the file that it names."""
+    paths = {name: shard_path(folder, name) for name in index}
+    sizes = sum(path.stat().st_size for path in paths.values())
+    budget = budget_of(size + sizes, max_bytes)
+    found: dict[str, np.ndarray] = {}
+    for name, tensors in index.items():
+        with reading(paths[name]) as (file, length):
+            arrays = _read(paths[name], file, file.read(64), length, budget)
+            missing = [tensor for tensor in tensors if tensor not in arrays]
+            if missing:
+                raise ModelFileError(f"tensor {missing[0]!r:.250} is missing from this shard")
+            found.update((tensor, arrays[tensor]) for tensor in tensors)
+    return dict(sorted(found.items()))
+
+
+def _below(arrays: dict[str, np.ndarray], prefix: str, file: str) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with a prefix and a dot, without these."""
+    stem = prefix.removesuffix(".")
+    if not stem:
+        return arrays
+    start = stem + "."
+    found = {name[len(start) :]: a for name, a in arrays.items() if name.startswith(start)}
+    if not found:
+        heads = sorted({name.rpartition(".")[0] for name in arrays} - {""})
+        some = ", ".join(f"{head + '.'!r:.100}" for head in heads[:12])
+        there = f"there are {some}" if some else "no name has one"
+        raise ModelFileError(f"{file}: no weight has the prefix {start!r:.100}; {there}")
+    return found
 
 
 def read_pickle(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Any:
@@ -106,7 +160,8 @@ def read_pickle(path: str | os.PathLike[str], *, max_bytes: int | None = None) -
     -------
     object
         None, bool, int, float, str, bytes, list, tuple, dict and NumPy arrays, nested. NumPy
-        scalars become Python numbers; OrderedDict, defaultdict and Counter become dict.
+        scalars become Python numbers; OrderedDict, defaultdict and Counter become dict, a set a
+        list.
 
     Raises
     ------
@@ -132,10 +187,13 @@ def _read(
         return {path.stem: array}
     if looks_like_safetensors(head, size):
         return read_safetensors(whole(file, size, budget), budget)
-    if head.startswith(_LEGACY_TORCH):
+    if looks_like_legacy(head):
+        loaded = load_legacy(whole(file, size, budget), budget)
+        return flatten(settle(loaded, keep_stubs=True, expand=module_arrays), path.stem, budget)
+    if looks_like_tar(head):
         raise ModelFileError(
-            "this was saved by torch before 1.6 (or with the old format asked for), which is not "
-            "supported yet; load it in torch and save the state_dict() again"
+            "this is a tar archive of torch 0.1, which is not supported; load it in torch "
+            "(weights_only=False) and save the state_dict() again"
         )
     if head[:1] == b"\x80" and b"\x02" <= head[1:2] <= b"\x05":
         loaded = load_pickle(whole(file, size, budget), budget)
@@ -155,23 +213,23 @@ def _read_zip(path: Path, archive: Archive, budget: Budget) -> dict[str, np.ndar
         return read_npz(archive, budget)
     if is_keras_archive(archive):
         return archive_arrays(archive, budget)
-    roots = {name.split("/")[0] for name in names if "/" in name}
-    if len(roots) == 1:
-        (root,) = roots
-        if f"{root}/constants.pkl" in archive or any(n.startswith(f"{root}/code/") for n in names):
-            raise ModelFileError(
-                "this is a TorchScript archive, which is not supported yet; "
-                "save the module's state_dict() with torch.save"
-            )
-        if f"{root}/archive_format" in archive or f"{root}/models/model.json" in archive:
-            raise ModelFileError(
-                "this is a torch.export archive (.pt2), which is not supported yet; "
-                "save the module's state_dict() with torch.save"
-            )
-        if f"{root}/data.pkl" in archive:
-            return flatten(
-                settle(load_torch(archive, root, budget), keep_stubs=True), path.stem, budget
-            )
+    root = torch_root(archive)
+    if root is not None:
+        if is_script(archive, root):
+            loaded, expand = load_script(archive, root, budget)
+        else:
+            loaded, expand = load_torch(archive, root, budget), module_arrays
+        return flatten(settle(loaded, keep_stubs=True, expand=expand), path.stem, budget)
+    if any(name.endswith(("/archive_format", "/models/model.json")) for name in names):
+        raise ModelFileError(
+            "this is a torch.export archive (.pt2), which is not supported yet; "
+            "save the module's state_dict() with torch.save"
+        )
+    if any(name.endswith("/model.json") for name in names):
+        raise ModelFileError(
+            "this seems to be TorchScript of torch before 1.4, which is not supported; load it "
+            "in torch and save the state_dict()"
+        )
     some = ", ".join(repr(name[:60]) for name in names[:4])
     raise ModelFileError(f"a zip archive, yet neither of torch.save nor of NumPy; it holds {some}")
 

@@ -6,7 +6,8 @@ activations.py  activations that are layers
 norms.py        normalisation and rescaling
 training.py     what does nothing when a network runs
 einsum.py       EinsumDense
-arithmetic.py   Unary, Reduce
+arithmetic.py   Unary, Reduce, Constant
+logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
 shapes.py       moving values
@@ -20,13 +21,14 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
-from .arithmetic import Reduce, Unary
+from .arithmetic import Constant, MatMul, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
+from .logic import Compare, Logical, Where
 from .masking import Masking
 from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
 from .norms import (
@@ -39,7 +41,8 @@ from .norms import (
     UnitNormalization,
 )
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
-from .shapes import Flatten, GetItem, Permute, RepeatVector, Reshape, UpSampling1D
+from .places import Positions, RowLengths
+from .shapes import Flatten, GetItem, Permute, Rearrange, RepeatVector, Reshape, UpSampling1D
 from .stacks import (
     RNN,
     Cell,
@@ -73,6 +76,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Rearrange",
     "Activation",
     "ActivityRegularization",
     "Add",
@@ -84,8 +88,10 @@ __all__ = [
     "BatchNormalization",
     "Bidirectional",
     "Cell",
+    "Compare",
     "Composite",
     "Concatenate",
+    "Constant",
     "Conv1D",
     "Conv1DTranspose",
     "Cropping1D",
@@ -109,7 +115,9 @@ __all__ = [
     "Layer",
     "LayerNormalization",
     "LeakyReLU",
+    "Logical",
     "Masking",
+    "MatMul",
     "MaxPooling1D",
     "Maximum",
     "Minimum",
@@ -118,12 +126,14 @@ __all__ = [
     "Normalization",
     "PReLU",
     "Permute",
+    "Positions",
     "RMSNormalization",
     "ReLU",
     "Recurrent",
     "RecurrentStack",
     "Reduce",
     "RepeatVector",
+    "RowLengths",
     "Rescaling",
     "Reshape",
     "SeparableConv1D",
@@ -142,6 +152,7 @@ __all__ = [
     "Unary",
     "UnitNormalization",
     "UpSampling1D",
+    "Where",
     "ZeroPadding1D",
     "snake_case",
 ]

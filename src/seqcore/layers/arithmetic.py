@@ -1,14 +1,18 @@
-"""What exported arithmetic is made of, for importers: Unary, Reduce."""
+"""What exported arithmetic is made of, for importers: Unary, Reduce, MatMul,
+Constant."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import OptionError
-from ..graph import GraphBuilder, Site, Value
-from .base import Layer, choice, flag, whole
+from numpy.typing import ArrayLike
 
-__all__ = ["Reduce", "Unary"]
+from .. import layouts
+from ..errors import OptionError, WeightsError
+from ..graph import GraphBuilder, Site, Value
+from .base import _MAX_RANK, Layer, Shape, choice, flag, whole
+
+__all__ = ["Constant", "MatMul", "Reduce", "Unary"]
 
 
 class Unary(Layer):
@@ -33,6 +37,15 @@ class Unary(Layer):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         return graph.node("unary", site, inputs, attrs={"function": self.function})
+
+
+class MatMul(Layer):
+    """Products of matrices, (B, ..., M, K) and (B, ..., K, N) to (B, ..., M, N)."""
+
+    inputs = (2, 2)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return graph.node("batch_matmul", site, inputs)
 
 
 class Reduce(Layer):
@@ -86,3 +99,40 @@ class Reduce(Layer):
         return graph.node(
             "reduce", site, inputs, attrs=attrs, time="gone" if axes[0] == 1 else "kept"
         )
+
+
+class Constant(Layer):
+    """An array that every row gets, whatever the layer is called on: (B, ...) to (B, *shape).
+
+    Parameters
+    ----------
+    array : array
+        Of 1 to 5 axes, none of size 0. Infinite numbers and NaN may stand in it.
+    name : str, optional
+
+    Raises
+    ------
+    WeightsError, DtypeError
+
+    Notes
+    -----
+    Of what it is called on, which may be ids, nothing is read but how many rows it has. As the
+    initial state of a recurrent layer it is the state that every stream begins with.
+    """
+
+    def __init__(self, array: ArrayLike, *, name: str | None = None) -> None:
+        super().__init__(name)
+        rank = layouts.as_array(array, self.label, "array").ndim
+        self.W = layouts.weight(array, self.label, "array", (None,) * rank)
+        if not 1 <= rank < _MAX_RANK or not self.W.size:
+            raise WeightsError(
+                f"layer {self.label!r}, weight array: expected 1 to {_MAX_RANK - 1} axes, none of "
+                f"size 0; found shape {self.W.shape}"
+            )
+
+    def parameters(self, shape: Shape) -> int:  # noqa: ARG002
+        return self.W.size
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        attrs = {"shape": list(self.W.shape)}
+        return graph.node("constant", site, inputs, weights={"W": self.W}, attrs=attrs, time="gone")

@@ -28,6 +28,7 @@ Shape = tuple[int | None, ...]
 
 _MAX_RANK = 6  # SC_MAX_RANK, the batch included
 _MAX_SIZE = 2**31 - 1
+_MAX_FLOAT = float(np.finfo(np.float32).max)
 
 # ---- Options ------------------------------------------------------------------------------------
 
@@ -59,6 +60,23 @@ def fraction(value: Any, layer: str, option: str) -> float:
     number = finite(value)
     if number is None or not 0 <= number <= 1:
         raise OptionError(f"{layer}: {option} is a number from 0 to 1; found {told(value)}")
+    return number
+
+
+def real(value: Any, layer: str, option: str) -> float | str:
+    """Return an option that is any number of float32, as attributes of a graph hold it.
+
+    Infinite ones and NaN, which JSON has not, are "inf", "-inf" and "nan".
+    """
+    number = finite(value)
+    if number is None and isinstance(value, (float, np.floating)):
+        return str(float(value))  # as Python writes them
+    exact = isinstance(value, (float, np.floating)) or (number is not None and int(value) == number)
+    if number is None or not exact or abs(number) > _MAX_FLOAT:
+        raise OptionError(
+            f"{layer}: {option} is a number of float32, infinite ones and NaN too, and a whole one "
+            f"has no more digits than a float64 holds; found {told(value)}"
+        )
     return number
 
 

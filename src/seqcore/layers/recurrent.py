@@ -96,6 +96,8 @@ class Recurrent(Sequencer):
     ----------
     units : int
         H.
+    out_features : int
+        Of h and of the output: H, or P with a projection.
     weights : dict of str to (array or None)
         Canonical, by the names that the graph uses; None before there are any.
     """
@@ -132,7 +134,7 @@ class Recurrent(Sequencer):
         if is_size(units):
             if U is not None or b is not None:
                 raise OptionError(f"{self.label}: U and b need W in place of units")
-            self.units = whole(units, self.label, "units")
+            self.units = self.out_features = whole(units, self.label, "units")
         else:
             self._take(units, U, b)
 
@@ -145,16 +147,22 @@ class Recurrent(Sequencer):
             raise OptionError(f"{self.label}: a bias is given and use_bias is False")
         U = layouts.as_array(U, self.label, "U")
         b = None if b is None else layouts.as_array(b, self.label, "b")
-        self.units = U.shape[0] if U.ndim == 2 else 0
+        self.units = self.out_features = U.shape[0] if U.ndim == 2 else 0
+        projection = self._projections()
         width = gates * self.units
         meaning = f"({{}}, {gates}*units)" if gates > 1 else "({}, units)"
-        U = layouts.weight(
-            U, self.label, "U", (self.units or None, width or None), meaning.format("units")
-        )
+        read = "projection" if projection else "units"
+        shape = (self.out_features or None, width or None)
+        U = layouts.weight(U, self.label, "U", shape, meaning.format(read))
         W = layouts.weight(W, self.label, "W", (None, width), meaning.format("features"))
-        self.weights.update(W=W, U=U, **self._biases(b))
+        self.weights.update(W=W, U=U, **self._biases(b), **projection)
         self.use_bias = b is not None
-        self._parameters = W.size + U.size + (0 if b is None else b.size)
+        kept = [W, U, *projection.values(), *([] if b is None else [b])]
+        self._parameters = sum(array.size for array in kept)
+
+    def _projections(self) -> dict[str, Array]:
+        """Return the weight that makes h of what the units give; a kind without has none."""
+        return {}
 
     def _biases(self, b: ArrayLike | None) -> dict[str, Array]:
         """Return the canonical biases; a layer without has zeros."""
@@ -165,6 +173,8 @@ class Recurrent(Sequencer):
     @classmethod
     def from_cell(cls, cell: layouts.Cell, **options: Any) -> Any:
         """Make the layer from canonical weights whose parameters a framework has counted."""
+        if cell.P is not None:
+            options = {**options, "projection": cell.P}
         layer = cls(cell.W, cell.U, cell.b, **options)
         layer._parameters = cell.parameters
         return layer
@@ -218,6 +228,7 @@ class Recurrent(Sequencer):
             False gives the last layer's final state, forward then backward.
         return_state : bool
             Appends the final states, (B, H) each, by layer and direction; LSTM's h before its c.
+            With ``proj_size`` an h is (B, proj_size).
         activation : str, ActivationSpec or None
             "relu" for an nn.RNN with that nonlinearity, which named weights cannot tell.
         name : str, optional
@@ -225,8 +236,6 @@ class Recurrent(Sequencer):
         Raises
         ------
         WeightsError, OptionError, DtypeError
-        UnsupportedLayerError
-            For ``proj_size``.
         """
         from .stacks import RecurrentStack  # which is made of this module's classes
 
@@ -243,6 +252,11 @@ class Recurrent(Sequencer):
     @property
     def states(self) -> int:
         return len(self.state_names)
+
+    @property
+    def state_sizes(self) -> tuple[int, ...]:
+        """The features of each state, by `state_names`."""
+        return (self.out_features, self.units)[: self.states]
 
     def input_spec(self) -> tuple[Shape, str] | None:
         W = self.weights["W"]
@@ -287,7 +301,8 @@ class Recurrent(Sequencer):
         if site.states:
             return site.states
         return [
-            graph.state_input(f"{site.value}:{state}0", (self.units,)) for state in self.state_names
+            graph.state_input(f"{site.value}:{state}0", (size,))
+            for state, size in zip(self.state_names, self.state_sizes, strict=True)
         ]
 
     def run(
@@ -382,6 +397,9 @@ class LSTM(Recurrent):
         Of g and of the output; of i, f and o.
     return_state : bool
         Appends the final states h and c, (B, H) each.
+    projection : array (H, P), optional
+        With W, whose U is then (P, 4H): ``h = (o * tanh(c)) . projection``, torch's ``proj_size``
+        P. Outputs and h have P features, c has H. Keras's form, a number of units, has none.
     use_bias, return_sequences, go_backwards, zero_output_for_mask, name
         As in `SimpleRNN`.
 
@@ -397,6 +415,9 @@ class LSTM(Recurrent):
     >>> model = sc.Sequential([sc.LSTM(W, U, b, return_sequences=True)])
     >>> model(rng.normal(size=(4, 10, 3))).shape
     (4, 10, 2)
+    >>> small = sc.LSTM(W, U[:1], b, projection=rng.normal(size=(2, 1)), return_sequences=True)
+    >>> sc.Sequential([small])(rng.normal(size=(4, 10, 3))).shape
+    (4, 10, 1)
     """
 
     op = "lstm"
@@ -415,14 +436,45 @@ class LSTM(Recurrent):
         return_state: bool = False,
         go_backwards: bool = False,
         zero_output_for_mask: bool = False,
+        projection: ArrayLike | None = None,
         name: str | None = None,
     ) -> None:
+        self._projection = projection
+        if projection is not None:
+            self.weight_names = ("W", "U", "b", "P")
+            if is_size(units):
+                raise OptionError(f"{name or 'LSTM'}: a projection needs W in place of units")
         activations = {"activation": activation, "recurrent_activation": recurrent_activation}
         super().__init__(
             units, U, b, activations=activations, use_bias=use_bias,
             return_sequences=return_sequences, return_state=return_state,
             go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
+
+    def _projections(self) -> dict[str, Array]:
+        if self._projection is None:
+            return {}
+        shape, meaning = (None, None), "(units, projection)"
+        P = layouts.weight(self._projection, self.label, "projection", shape, meaning)
+        self.units, self.out_features = P.shape
+        return {"P": P}
+
+    @classmethod
+    def from_keras(
+        cls, arrays: Sequence[ArrayLike], *, cudnn: bool | None = None, **options: Any
+    ) -> Any:
+        if options.get("projection") is not None:
+            raise OptionError(f"{options.get('name') or 'LSTM'}: Keras's LSTM has no projection")
+        return super().from_keras(arrays, cudnn=cudnn, **options)
+
+    def keras_weights(self) -> list[Slot]:
+        if self._projection is not None:
+            raise OptionError(f"{self.label}: Keras's LSTM has no projection")
+        return super().keras_weights()
+
+    def _attrs(self) -> dict[str, Any]:
+        projected = self._projection is not None
+        return super()._attrs() | ({"projection": self.out_features} if projected else {})
 
 
 class GRU(Recurrent):

@@ -14,7 +14,10 @@ from ..errors import OptionError, ShapeError
 from ..graph import GraphBuilder, Site, Value, told
 from .base import _MAX_RANK, Layer, Plain, whole
 
-__all__ = ["Flatten", "GetItem", "Permute", "RepeatVector", "Reshape", "UpSampling1D"]
+__all__ = [
+    "Flatten", "GetItem", "Permute", "Rearrange", "RepeatVector", "Reshape", "UpSampling1D", "expand",
+    "reshape",
+]  # fmt: skip
 
 Step = tuple[str, dict[str, Any], str]  # an op, its attributes, what it does to time
 
@@ -263,3 +266,22 @@ class GetItem(Layer):
                 axis -= 1
             axis += 1
         return steps
+
+
+class Rearrange(Layer):
+    """Steps that only move elements: one op behind the other. For importers.
+
+    Parameters
+    ----------
+    steps : sequence of (str, dict, str)
+        An op of docs/design.md, its attributes, and what it does to time: "kept", "mapped" or
+        "gone".
+    name : str, optional
+    """
+
+    def __init__(self, steps: Sequence[Step], *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.steps = tuple(steps)
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        return chain(graph, site, inputs[0], self.steps)

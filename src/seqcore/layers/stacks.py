@@ -62,7 +62,7 @@ class Step(Layer):
         total = 0
         for cell in self.cells:
             total += cell.layer.parameters(shape)
-            shape = (*shape[:-1], cell.layer.units)
+            shape = (*shape[:-1], cell.layer.out_features)
         return total
 
     def __call__(self, *inputs: Any, initial_state: Any = None, **options: Any) -> Any:
@@ -320,7 +320,10 @@ class RecurrentStack(Layer):
         Appends the final states.
     stacked : bool
         Whether states have torch's shape (layers*directions, B, H), both those given and those
-        returned, instead of being (B, H) each.
+        returned, instead of being (B, H) each. With a projection an h has P features, a c has H.
+    zero_output_for_mask : bool
+        Whether a masked frame gives zeros, as it always does in two directions, instead of the
+        output before.
     name : str, optional
     """
 
@@ -333,9 +336,11 @@ class RecurrentStack(Layer):
         return_sequences: bool = True,
         return_state: bool = False,
         stacked: bool = False,
+        zero_output_for_mask: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
+        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         self.rows = [tuple(row) for row in rows]
         self.cells = [cell for row in self.rows for cell in row]
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")
@@ -379,7 +384,7 @@ class RecurrentStack(Layer):
                     graph, place, replace(y, mask=inputs[0].mask),
                     reverse=backward, realign=backward and sequences,
                     return_sequences=sequences, return_state=self.return_state,
-                    zero_output=len(row) == 2 and sequences,
+                    zero_output=sequences and (len(row) == 2 or self.zero_output_for_mask),
                 )  # fmt: skip
                 parts.append(made[0])
                 finals.append(made[1:])
@@ -399,8 +404,11 @@ class RecurrentStack(Layer):
         if not self.stacked:
             states = site.states
             return [states and states[k * count : (k + 1) * count] for k in range(cells)]
-        names, shape = self.cells[0].state_names, (cells, self.cells[0].units)
-        whole = [graph.state_input(f"{site.value}:{name}0", shape, batch_axis=1) for name in names]
+        first = self.cells[0]
+        whole = [
+            graph.state_input(f"{site.value}:{name}0", (cells, size), batch_axis=1)
+            for name, size in zip(first.state_names, first.state_sizes, strict=True)
+        ]
         return [
             tuple(
                 graph.node(

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, zero_past
 from .frames import activation, dense, embedding
+from .logic import compare, constant, logical, where
 from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
 from .merges import (
     add,
@@ -33,6 +34,7 @@ from .merges import (
     unary,
 )
 from .norms import affine, clipped_relu, normalize, prelu, softmax
+from .places import positions, row_lengths
 from .recurrent import gru, lstm, simple_rnn
 from .shapes import (
     concat,
@@ -78,7 +80,7 @@ OPS: dict[str, Callable[..., Any]] = {
         affine, prelu, clipped_relu, normalize, softmax,
         attention, batch_matmul, dot,
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
-        reshape, expand, permute, repeat, slice, index,
+        reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
     )
 }  # fmt: skip
 
@@ -89,7 +91,7 @@ WITH_LENGTHS = frozenset((
     "global_max_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
     "attention",
-    "reshape", "slice", "index", "reduce",
+    "reshape", "slice", "index", "reduce", "row_lengths",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
 LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
@@ -104,7 +106,7 @@ LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
     "slice": slice_length,
 }
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "rows", "filters", "kernel_size", "multiplier"))
+SIZES = frozenset(("units", "projection", "rows", "filters", "kernel_size", "multiplier"))
 
 
 def run(

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from .common import Array, row_lengths
 
 
-def _broadcast(values: Sequence[ArrayLike]) -> list[Array]:
+def broadcast(values: Sequence[ArrayLike]) -> list[Array]:
     """Give all values one rank: missing axes come after the batch, so that the last axes meet."""
     arrays = [np.asarray(v, np.float64) for v in values]
     rank = max(a.ndim for a in arrays)
@@ -21,13 +21,13 @@ def _broadcast(values: Sequence[ArrayLike]) -> list[Array]:
 
 def add(*values: ArrayLike) -> Array:
     """Sum, broadcast over the axes that are not the batch."""
-    first, *rest = _broadcast(values)
+    first, *rest = broadcast(values)
     return np.asarray(sum(rest, first))
 
 
 def multiply(*values: ArrayLike) -> Array:
     """Product, broadcast over the axes that are not the batch."""
-    first, *rest = _broadcast(values)
+    first, *rest = broadcast(values)
     return math.prod(rest, start=first)
 
 
@@ -38,24 +38,24 @@ def average(*values: ArrayLike) -> Array:
 
 def subtract(a: ArrayLike, b: ArrayLike) -> Array:
     """Difference, broadcast over the axes that are not the batch."""
-    x, y = _broadcast([a, b])
+    x, y = broadcast([a, b])
     return np.asarray(x - y)
 
 
 def divide(a: ArrayLike, b: ArrayLike) -> Array:
     """Quotient, broadcast over the axes that are not the batch."""
-    x, y = _broadcast([a, b])
+    x, y = broadcast([a, b])
     return np.asarray(x / y)
 
 
 def maximum(*values: ArrayLike) -> Array:
     """The largest of the values, broadcast over the axes that are not the batch; NaN stays."""
-    return np.asarray(functools.reduce(np.maximum, _broadcast(values)))
+    return np.asarray(functools.reduce(np.maximum, broadcast(values)))
 
 
 def minimum(*values: ArrayLike) -> Array:
     """The smallest of the values, broadcast over the axes that are not the batch; NaN stays."""
-    return np.asarray(functools.reduce(np.minimum, _broadcast(values)))
+    return np.asarray(functools.reduce(np.minimum, broadcast(values)))
 
 
 def masked_merge(
@@ -71,7 +71,7 @@ def masked_merge(
     In neither: zeros of a product, else the first's. Masks are (B, T), None where all frames count.
     """
     both = {"multiply": multiply, "maximum": maximum, "minimum": minimum}[function](a, b)
-    first, second = (np.broadcast_to(v, both.shape) for v in _broadcast([a, b]))
+    first, second = (np.broadcast_to(v, both.shape) for v in broadcast([a, b]))
     frames = both.shape[:2] + (1,) * (both.ndim - 2)
     masks = (True if m is None else np.asarray(m) != 0 for m in (mask_a, mask_b))
     at, bt = (np.broadcast_to(m, both.shape[:2]).reshape(frames) for m in masks)

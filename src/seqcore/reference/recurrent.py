@@ -14,7 +14,7 @@ def _scan(
     step: Callable[..., tuple[Array, ...]],
     x: Array,
     states: Sequence[ArrayLike | None],
-    units: int,
+    sizes: Sequence[int],
     mask: ArrayLike | None,
     lengths: ArrayLike | None,
     reverse: bool,
@@ -32,8 +32,11 @@ def _scan(
     batch, time = x.shape[:2]
     ends = np.array(row_lengths(x, lengths), np.int64)
     counts = np.ones((batch, time), bool) if mask is None else np.asarray(mask) != 0
-    state = [np.zeros((batch, units)) if s is None else np.array(s, np.float64) for s in states]
-    y = np.zeros((batch, time, units))
+    state = [
+        np.zeros((batch, size)) if s is None else np.array(s, np.float64)
+        for s, size in zip(states, sizes, strict=True)
+    ]
+    y = np.zeros((batch, time, sizes[0]))
     # Without a frame the last output is the state.
     last = np.where((ends == 0)[:, None], state[0], 0.0)
     for s in range(time):
@@ -91,7 +94,7 @@ def simple_rnn(
         return (activate(x_t @ W + h @ U + b, activation),)
 
     y, h = _scan(
-        step, x, [h0], len(U), mask, lengths, reverse, realign, return_sequences,
+        step, x, [h0], [len(U)], mask, lengths, reverse, realign, return_sequences,
         zero_output_for_mask,
     )  # fmt: skip
     return y, h
@@ -106,6 +109,7 @@ def lstm(
     W: ArrayLike,
     U: ArrayLike,
     b: ArrayLike,
+    P: ArrayLike | None = None,
     activation: Activation,
     recurrent_activation: Activation,
     reverse: bool = False,
@@ -116,7 +120,8 @@ def lstm(
 ) -> tuple[Array, Array, Array]:
     """Long short-term memory; W (I, 4H), U (H, 4H), b (4H,) with gates i,f,g,o.
 
-    Parameters and results are those of `simple_rnn`, with the cell state c beside h, in and out.
+    Parameters and results are those of `simple_rnn`, with the cell state c beside h, in and out. A
+    projection `P` makes h = (o * act(c)) . P, of as many features as it has columns; so U has rows.
     """
     x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
 
@@ -124,10 +129,11 @@ def lstm(
         i, f, g, o = np.split(x_t @ W + h @ U + b, 4, axis=-1)
         i, f, o = (activate(gate, recurrent_activation) for gate in (i, f, o))
         c = f * c + i * activate(g, activation)
-        return o * activate(c, activation), c
+        h = o * activate(c, activation)
+        return h if P is None else h @ np.asarray(P, np.float64), c
 
     y, h, c = _scan(
-        step, x, [h0, c0], len(U), mask, lengths, reverse, realign, return_sequences,
+        step, x, [h0, c0], [len(U), len(b) // 4], mask, lengths, reverse, realign, return_sequences,
         zero_output_for_mask,
     )  # fmt: skip
     return y, h, c
@@ -168,7 +174,7 @@ def gru(
         return ((1 - z) * n + z * h,)
 
     y, h = _scan(
-        step, x, [h0], len(U), mask, lengths, reverse, realign, return_sequences,
+        step, x, [h0], [len(U)], mask, lengths, reverse, realign, return_sequences,
         zero_output_for_mask,
     )  # fmt: skip
     return y, h

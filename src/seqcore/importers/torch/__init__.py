@@ -33,13 +33,14 @@ def from_torch(module: Any, *, return_state: bool = False) -> Model:
     Model
         Batch first, whatever the module's batch_first: (B, T, input_size) to (B, T,
         directions*hidden_size). States, those returned and ``initial_state=(h_0[, c_0])``, have
-        torch's shape (layers*directions, B, hidden_size).
+        torch's shape (layers*directions, B, hidden_size). With ``proj_size`` that stands in place
+        of hidden_size, but in c.
 
     Raises
     ------
     UnsupportedLayerError
-        Another class (a subclass too, whose forward may differ), proj_size, or hooks that could
-        change results.
+        Another class (a subclass too, whose forward may differ), or hooks that could change
+        results.
     WeightsError
         Weights that are not there (the meta device), or outside of float32's range.
 
@@ -56,8 +57,6 @@ def from_torch(module: Any, *, return_state: bool = False) -> Model:
     if layer is None or not kind.__module__.startswith("torch.nn."):
         name = f"{kind.__module__}.{kind.__qualname__}"
         raise UnsupportedLayerError([(name, "expected an nn.RNN, an nn.LSTM or an nn.GRU")])
-    if module.proj_size:
-        raise UnsupportedLayerError([(f"nn.{kind.__name__}", "proj_size is not supported")])
     if module._forward_hooks or module._forward_pre_hooks:
         raise UnsupportedLayerError([(f"nn.{kind.__name__}", "it has forward hooks")])
     label = layer.__name__

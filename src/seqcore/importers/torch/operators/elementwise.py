@@ -1,0 +1,408 @@
+"""Operators on every element alone: arithmetic, comparisons, activations."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ....graph import ActivationSpec
+from ....layers import (
+    Activation,
+    Add,
+    Compare,
+    Divide,
+    Logical,
+    Maximum,
+    Minimum,
+    Multiply,
+    Power,
+    PReLU,
+    ReLU,
+    Softmax,
+    Subtract,
+    Unary,
+    Where,
+)
+from ..tensors import Constant, RefusedError, Traced
+from .shapes import parts
+from .table import (
+    Context,
+    activated,
+    affine,
+    as_float,
+    as_traced,
+    dim_of,
+    floats,
+    mapped,
+    operator,
+    rejoined,
+    scalar,
+    together,
+    traced,
+)
+
+# ---- Arithmetic ----------------------------------------------------------------------------------
+
+
+def merged(context: Context, layer: Any, *values: Any, dtype: str = "float32") -> Traced:
+    """Return what a layer that merges values makes of tensors and constants."""
+    tensors = [as_float(as_traced(context, value)) for value in values]
+    symbols, axes, dims = together(tensors)
+    return Traced(layer(*symbols), axes, dims, dtype)
+
+
+def _steady(value: Any) -> float | None:
+    """Return a number that Rescaling can take."""
+    number = scalar(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _spread(tensor: Any, value: Any) -> bool:
+    """Tell whether a number leaves the tensor's shape and dtype as they are."""
+    return isinstance(tensor, Traced) and (
+        not isinstance(value, Constant) or len(value.sizes) <= len(tensor.dims)
+    )
+
+
+@operator("aten.add", "aten.add_")
+def add(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
+    if alpha != 1:
+        other = multiply(context, other, alpha) if isinstance(other, Traced) else _times(
+            other, alpha
+        )  # fmt: skip
+    for tensor, value in ((self, other), (other, self)):
+        number = _steady(value)
+        if number is not None and _spread(tensor, value):
+            return affine(tensor, 1.0, number)
+    return merged(context, Add(), self, other)
+
+
+def _times(value: Any, factor: Any) -> Any:
+    if isinstance(value, Constant):
+        return Constant(value.array * np.float32(factor), value.sizes)
+    return value * factor
+
+
+@operator("aten.sub", "aten.sub_", "aten.subtract")
+def subtract(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
+    if alpha != 1:
+        return add(context, self, other, -alpha)
+    number = _steady(other)
+    if number is not None and _spread(self, other):
+        return affine(self, 1.0, -number)
+    number = _steady(self)
+    if number is not None and _spread(other, self):
+        return affine(other, -1.0, number)
+    return merged(context, Subtract(), self, other)
+
+
+@operator("aten.rsub")
+def reverse_subtract(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
+    return subtract(context, other, self, alpha)
+
+
+@operator("aten.mul", "aten.mul_", "aten.multiply")
+def multiply(context: Context, self: Any, other: Any) -> Any:
+    for tensor, value in ((self, other), (other, self)):
+        number = _steady(value)
+        if number is not None and _spread(tensor, value):
+            return affine(tensor, number, 0.0)
+    return merged(context, Multiply(), self, other)
+
+
+@operator("aten.div", "aten.div_", "aten.divide", "aten.true_divide")
+def divide(context: Context, self: Any, other: Any, rounding_mode: str | None = None) -> Any:
+    number = _steady(other)
+    if number and _spread(self, other):
+        # A power of two has an exact reciprocal; every other quotient is rounded once, as torch's.
+        exact = math.frexp(number)[0] in (0.5, -0.5) and abs(number) > 1e-30
+        made = affine(self, 1 / number, 0.0) if exact else merged(context, Divide(), self, other)
+    else:
+        made = merged(context, Divide(), self, other)
+    if rounding_mode is None:
+        return made
+    function = {"floor": "floor", "trunc": "trunc"}.get(rounding_mode)
+    if function is None:
+        raise RefusedError(f"with rounding_mode={rounding_mode!r}")
+    return mapped(made, Unary(function))
+
+
+@operator("aten.addcmul")
+def addcmul(context: Context, self: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
+    return add(context, self, multiply(context, tensor1, tensor2), value)
+
+
+@operator("aten.lerp")
+def lerp(context: Context, self: Any, end: Any, weight: Any) -> Any:
+    return add(context, self, multiply(context, weight, subtract(context, end, self)))
+
+
+@operator("aten.pow", "aten.pow_")
+def power(context: Context, self: Any, exponent: Any) -> Any:
+    del context
+    number = scalar(exponent)
+    if number is None or not isinstance(self, Traced):
+        raise RefusedError("of an exponent that varies")
+    simple = {1.0: "", 2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}.get(number)
+    if simple == "":
+        return as_float(self)
+    return mapped(self, Power(number) if simple is None else Unary(simple))
+
+
+@operator("aten.maximum", "aten.fmax")
+def maximum(context: Context, self: Any, other: Any) -> Any:
+    return merged(context, Maximum(), self, other)
+
+
+@operator("aten.minimum", "aten.fmin")
+def minimum(context: Context, self: Any, other: Any) -> Any:
+    return merged(context, Minimum(), self, other)
+
+
+@operator("aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max", "aten.clamp_",
+          "aten.clamp_min_", "aten.clamp_max_")  # fmt: skip
+def clamp(context: Context, self: Any, min: Any = None, max: Any = None) -> Any:  # noqa: A002
+    made = self
+    if min is not None:
+        made = maximum(context, made, min)
+    return made if max is None else minimum(context, made, max)
+
+
+def _unary(function: str) -> Callable[..., Any]:
+    def apply(context: Context, self: Any) -> Any:
+        del context
+        return mapped(traced(self), Unary(function))
+
+    return apply
+
+
+for _name, _function in {
+    "abs": "abs", "neg": "negative", "negative": "negative", "square": "square", "sqrt": "sqrt",
+    "rsqrt": "rsqrt", "reciprocal": "reciprocal", "log": "log", "sin": "sin", "cos": "cos",
+    "floor": "floor", "ceil": "ceil", "round": "round", "sign": "sign", "sgn": "sign",
+    "erf": "erf", "log1p": "log1p", "expm1": "expm1", "trunc": "trunc", "fix": "trunc",
+}.items():  # fmt: skip
+    operator(f"aten.{_name}", f"aten.{_name}_")(_unary(_function))
+
+
+# ---- Truth ---------------------------------------------------------------------------------------
+
+_COMPARISONS = {
+    "eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater",
+    "ge": "greater_equal",
+}  # fmt: skip
+_TURNED = {
+    "less": "greater", "less_equal": "greater_equal", "greater": "less",
+    "greater_equal": "less_equal",
+}  # fmt: skip
+
+
+def compare(context: Context, function: str, self: Any, other: Any) -> Traced:
+    """Return where a comparison holds."""
+    for tensor, value, name in ((self, other, function),
+                                (other, self, _TURNED.get(function, function))):  # fmt: skip
+        number = _steady(value)
+        if number is not None and _spread(tensor, value):
+            layer = Compare(name, number)
+            return Traced(layer(tensor.symbol), tensor.axes, tensor.dims, "bool")
+    return merged(context, Compare(function), self, other, dtype="bool")
+
+
+def _comparison(function: str) -> Callable[..., Any]:
+    def apply(context: Context, self: Any, other: Any) -> Any:
+        return compare(context, function, self, other)
+
+    return apply
+
+
+for _name, _function in _COMPARISONS.items():
+    operator(f"aten.{_name}")(_comparison(_function))
+
+
+@operator("aten.logical_not", "aten.bitwise_not")
+def negate(context: Context, self: Any) -> Any:
+    del context
+    tensor = traced(self)
+    return Traced(Compare("equal", 0)(tensor.symbol), tensor.axes, tensor.dims, "bool")
+
+
+def _logical(function: str, bitwise: bool) -> Callable[..., Any]:
+    def apply(context: Context, self: Any, other: Any) -> Any:
+        if bitwise and not all(getattr(value, "dtype", "") == "bool" for value in (self, other)):
+            raise RefusedError("of the bits of numbers")
+        return merged(context, Logical(function), self, other, dtype="bool")
+
+    return apply
+
+
+for _function in ("and", "or", "xor"):
+    operator(f"aten.logical_{_function}")(_logical(_function, False))
+    operator(f"aten.bitwise_{_function}", f"aten.__{_function}__")(_logical(_function, True))
+
+
+def chosen(context: Context, condition: Any, a: Any, b: Any) -> Traced:
+    """Return a where the condition holds, else b; each a tensor, a constant or a number."""
+    numbers = [scalar(value) for value in (a, b)]
+    layer = Where(*numbers)
+    values = [value for value, number in zip((a, b), numbers, strict=True) if number is None]
+    return merged(context, layer, condition, *values)
+
+
+@operator("aten.where")
+def where(context: Context, condition: Any, self: Any = None, other: Any = None) -> Any:
+    if self is None or other is None:
+        raise RefusedError("with a condition alone")
+    return chosen(context, condition, self, other)
+
+
+@operator("aten.masked_fill", "aten.masked_fill_")
+def masked_fill(context: Context, self: Any, mask: Any, value: Any) -> Any:
+    return chosen(context, mask, value, self)
+
+
+@operator("aten.isnan")
+def isnan(context: Context, self: Any) -> Any:
+    return merged(context, Compare("not_equal"), self, self, dtype="bool")
+
+
+# ---- Activations ---------------------------------------------------------------------------------
+
+
+def _activation(kind: str) -> Callable[..., Any]:
+    def apply(context: Context, self: Any) -> Any:
+        del context
+        return activated(traced(self), kind)
+
+    return apply
+
+
+for _name, _function in {
+    "relu": "relu", "tanh": "tanh", "sigmoid": "sigmoid", "selu": "selu", "silu": "silu",
+    "mish": "mish", "relu6": "relu6", "exp": "exponential", "log_sigmoid": "log_sigmoid",
+    "hardsigmoid": "hard_sigmoid", "hardswish": "hard_silu", "special_expit": "sigmoid",
+}.items():  # fmt: skip
+    operator(f"aten.{_name}", f"aten.{_name}_")(_activation(_function))
+
+
+@operator("aten.leaky_relu", "aten.leaky_relu_")
+def leaky_relu(context: Context, self: Any, negative_slope: Any = 0.01) -> Any:
+    del context
+    return activated(traced(self), ActivationSpec("leaky_relu", float(negative_slope)))
+
+
+@operator("aten.elu", "aten.elu_")
+def elu(context: Context, self: Any, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1) -> Any:
+    del context
+    if scale != 1 or input_scale != 1:
+        raise RefusedError("with a scale")
+    return activated(traced(self), ActivationSpec("elu", float(alpha)))
+
+
+@operator("aten.celu", "aten.celu_")
+def celu(context: Context, self: Any, alpha: Any = 1.0) -> Any:
+    del context
+    return activated(traced(self), ActivationSpec("celu", float(alpha)))
+
+
+@operator("aten.gelu", "aten.gelu_")
+def gelu(context: Context, self: Any, approximate: str = "none") -> Any:
+    del context
+    kinds = {"none": "gelu", "tanh": "gelu_tanh"}
+    if approximate not in kinds:
+        raise RefusedError(f"with approximate={approximate!r}")
+    return activated(traced(self), kinds[approximate])
+
+
+@operator("aten.softplus")
+def softplus(context: Context, self: Any, beta: Any = 1, threshold: Any = 20) -> Any:
+    if float(beta) <= 0:
+        raise RefusedError(f"with beta={beta}")
+    scaled = self if beta == 1 else affine(traced(self), float(beta), 0.0)
+    made = activated(scaled, "softplus")
+    made = made if beta == 1 else affine(made, 1 / float(beta), 0.0)
+    if float(threshold) >= 20:  # beyond, softplus(x) is x to the last bit
+        return made
+    above = compare(context, "greater", scaled, float(threshold))
+    return chosen(context, above, self, made)
+
+
+@operator("aten.hardtanh", "aten.hardtanh_")
+def hardtanh(context: Context, self: Any, min_val: Any = -1, max_val: Any = 1) -> Any:
+    limits = (float(min_val), float(max_val))
+    kind = {(-1.0, 1.0): "hard_tanh", (0.0, 6.0): "relu6"}.get(limits)
+    return clamp(context, self, *limits) if kind is None else activated(traced(self), kind)
+
+
+def _shrink(kind: str) -> Callable[..., Any]:
+    def apply(context: Context, self: Any, lambd: Any = 0.5) -> Any:
+        del context
+        return activated(traced(self), ActivationSpec(kind, float(lambd)))
+
+    return apply
+
+
+operator("aten.hardshrink")(_shrink("hard_shrink"))
+operator("aten.softshrink")(_shrink("soft_shrink"))
+
+
+@operator("aten.threshold", "aten.threshold_")
+def threshold(context: Context, self: Any, threshold: Any, value: Any) -> Any:
+    del context
+    return activated(traced(self), ActivationSpec("threshold", float(threshold), float(value)))
+
+
+@operator("aten.glu")
+def glu(context: Context, self: Any, dim: int = -1) -> Any:
+    at = dim_of(dim, len(traced(self).dims))
+    halves = parts(context, self, chunks=2, dim=at)
+    if len(halves) != 2 or halves[0].sizes != halves[1].sizes:
+        raise RefusedError("of an axis that has no halves")
+    return multiply(context, halves[0], activated(halves[1], "sigmoid"))
+
+
+@operator("aten.prelu", "aten._prelu_kernel")
+def prelu(context: Context, self: Any, weight: Any) -> Any:
+    tensor = floats(self)
+    if not isinstance(weight, Constant):
+        raise RefusedError("with a weight that varies")
+    numbers = weight.full().astype(np.float32).reshape(-1)
+    if numbers.size == 1:
+        return mapped(tensor, ReLU(negative_slope=float(numbers[0])) if numbers[0] >= 0 else PReLU(
+            numbers))  # fmt: skip
+    channels = tensor.dims[1]  # torch's second dim, whatever its layout
+    symbol, axes = tensor.apart(channels)
+    layer = context.once((id(weight.array), "prelu"), lambda name: PReLU(numbers, name=name))
+    own = channels[0] if len(channels) == 1 else None
+    if own is None:
+        raise RefusedError("of channels that are joined")
+    return Traced(layer(symbol), (*axes, own), tensor.dims)
+
+
+# ---- Softmax -------------------------------------------------------------------------------------
+
+
+def _softmax(log: bool) -> Callable[..., Any]:
+    def apply(
+        context: Context, self: Any, dim: int = -1, dtype: Any = None, half_to_float: bool = False
+    ) -> Any:
+        del context, dtype, half_to_float
+        tensor = floats(self)
+        at = dim_of(dim, len(tensor.dims))
+        group = tensor.dims[at]
+        if tensor.batch in group:
+            raise RefusedError("over the rows of the batch")
+        if len(group) == 1 and len(tensor.axes) > 1 and group[0] in tensor.axes and not log:
+            layer = Softmax(tensor.axes.index(group[0]))
+            return Traced(layer(tensor.symbol), tensor.axes, tensor.dims)
+        symbol, axes = tensor.apart(group)
+        made = Activation("log_softmax" if log else "softmax")(symbol)
+        return rejoined(tensor, made, axes, at)
+
+    return apply
+
+
+softmax = operator("aten.softmax", "aten._softmax")(_softmax(False))
+operator("aten.log_softmax", "aten._log_softmax")(_softmax(True))

@@ -1,0 +1,221 @@
+"""Operators with products: linear, matrix products, einsum, attention, embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ....layers import Dense, Embedding, MatMul
+from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
+from .elementwise import add, chosen, compare, multiply
+from .shapes import permute, transpose, unsqueeze
+from .table import Context, as_traced, floats, joined_size, named, operator, rejoined, traced
+
+
+@operator("aten.linear")
+def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:  # noqa: A002
+    """x.W^T + b over the last dim; W is (out, in)."""
+    if not isinstance(weight, Constant) or not (bias is None or isinstance(bias, Constant)):
+        made = matmul(context, input, transpose(context, as_traced(context, weight)))
+        return made if bias is None else add(context, made, bias)
+    tensor = floats(input)
+    numbers = weight.full()
+    if numbers.ndim != 2:
+        raise RefusedError(f"a weight of shape {numbers.shape}")
+    symbol, axes = tensor.apart(tensor.dims[-1])
+    offset = None if bias is None else bias.full()
+    layer = context.once(
+        (id(weight.array), None if bias is None else id(bias.array)),
+        lambda name: Dense(numbers.T, offset, use_bias=offset is not None, name=name),
+        named(weight),
+    )
+    return rejoined(tensor, layer(symbol), axes, len(tensor.dims) - 1, numbers.shape[0])
+
+
+@operator("aten.mm", "aten.matmul", "aten.bmm")
+def matmul(
+    context: Context, self: Any, other: Any = None, mat2: Any = None, tensor2: Any = None
+) -> Any:
+    right = other if other is not None else mat2 if mat2 is not None else tensor2
+    ranks = [len(value.sizes) for value in (self, right)]
+    if ranks[1] == 1:
+        made = matmul(context, self, _unsqueezed(context, right, 1))
+        return made.seen_as(made.dims[:-1])
+    if ranks[0] == 1:
+        made = matmul(context, _unsqueezed(context, self, 0), right)
+        return made.seen_as((*made.dims[:-2], made.dims[-1]))
+    if isinstance(right, Constant) and ranks[1] == 2:
+        return linear(context, self, _turned(right))
+    if isinstance(self, Constant) and ranks[0] == 2:
+        made = linear(context, transpose(context, traced(right), -1, -2), self)
+        return transpose(context, made, -1, -2)
+    return _batched(as_traced(context, self), as_traced(context, right))
+
+
+def _turned(constant: Constant) -> Constant:
+    array = constant.full().T
+    return Constant(array, array.shape, constant.name)
+
+
+def _unsqueezed(context: Context, value: Any, dim: int) -> Any:
+    if isinstance(value, Constant):
+        return Constant.of(np.expand_dims(value.full(), dim))
+    return unsqueeze(context, value, dim)
+
+
+def _batched(a: Traced, b: Traced) -> Traced:
+    """(..., M, K) by (..., K, N), both of the inputs."""
+    (m, k), (k2, n) = a.dims[-2:], b.dims[-2:]
+    if joined_size(k) != joined_size(k2):
+        raise RefusedError(f"matrices of {a.sizes} and {b.sizes}")
+    if any(axis.is_batch for axis in (*m, *k, *k2, *n)):
+        raise RefusedError("rows of the batch meet other rows")
+    (left, right), lead = matched([a.seen_as(a.dims[:-2]), b.seen_as(b.dims[:-2])])
+    order = [axis for dim in lead for axis in dim if not axis.is_batch]
+    groups = [(axis,) for axis in order]
+    # float32 alone has products; ids and truth values as such do not come here
+    symbol = MatMul()(left.arranged([*groups, m, k]), right.arranged([*groups, k2, n]))
+    rows, columns = Axis(joined_size(m)), Axis(joined_size(n))
+    return Traced(symbol, (a.batch, *order, rows, columns), (*lead, (rows,), (columns,)))
+
+
+@operator("aten.addmm", "aten.baddbmm", "aten.addbmm_")
+def addmm(
+    context: Context, self: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None,
+    batch2: Any = None, beta: Any = 1, alpha: Any = 1,
+) -> Any:  # fmt: skip
+    """beta * self + alpha * (a @ b)."""
+    left, right = (mat1, mat2) if mat1 is not None else (batch1, batch2)
+    vector = isinstance(self, Constant) and len(self.sizes) == 1
+    if beta == 1 and alpha == 1 and vector and isinstance(right, Constant):
+        return linear(context, left, _turned(right), self)
+    made = matmul(context, left, right)
+    made = made if alpha == 1 else multiply(context, made, alpha)
+    return made if beta == 0 else add(context, made, self, beta)
+
+
+@operator("aten.einsum")
+def einsum(context: Context, equation: str, tensors: Sequence[Any], path: Any = None) -> Any:
+    """Two operands, every label at most once in each; or one, whose dims are reordered."""
+    del path
+    left, _, out = equation.replace(" ", "").partition("->")
+    labels = left.split(",")
+    if "." in left or not out or any(len(set(each)) < len(each) for each in [*labels, out]):
+        raise RefusedError(f"einsum {equation!r}")
+    if len(tensors) == 1 and set(labels[0]) == set(out):
+        return permute(context, tensors[0], [labels[0].index(label) for label in out])
+    if len(tensors) != 2 or len(labels) != 2 or set(labels[0] + labels[1]) < set(out):
+        raise RefusedError(f"einsum {equation!r}")
+    a, b = (as_traced(context, tensor) for tensor in tensors)
+    shared = [label for label in labels[0] if label in labels[1] and label in out]
+    summed = [label for label in labels[0] if label in labels[1] and label not in out]
+    own = [[label for label in each if label not in shared + summed] for each in labels]
+    if any(label not in out for label in own[0] + own[1]):
+        raise RefusedError(f"einsum {equation!r}: a label of one operand is summed")
+    dims = [dict(zip(each, tensor.dims, strict=True)) for each, tensor in zip(labels, (a, b),
+                                                                              strict=True)]  # fmt: skip
+    x = a.seen_as([*(dims[0][s] for s in shared), _flat(dims[0], own[0]), _flat(dims[0], summed)])
+    y = b.seen_as([*(dims[1][s] for s in shared), _flat(dims[1], summed), _flat(dims[1], own[1])])
+    constant = isinstance(tensors[1], Constant) and not shared
+    if constant:
+        order = [labels[1].index(label) for label in summed + own[1]]
+        weights = tensors[1].full().transpose(order)
+        weights = weights.reshape(-1, int(joined_size(_flat(dims[1], own[1]))))
+        made = linear(context, x, Constant.of(weights.T))
+    else:
+        made = _batched(x, y)
+    return _labelled(context, made, shared, own, dims, out)
+
+
+def _flat(dims: dict[str, tuple[Axis, ...]], labels: Sequence[str]) -> tuple[Axis, ...]:
+    return tuple(axis for label in labels for axis in dims[label])
+
+
+def _labelled(
+    context: Context, made: Traced, shared: Sequence[str], own: Sequence[Sequence[str]],
+    dims: Sequence[dict[str, tuple[Axis, ...]]], out: str,
+) -> Traced:  # fmt: skip
+    """Give the dims of (shared, all of a's, all of b's) their labels' order."""
+    from ..tensors import viewed
+
+    groups: list[Dims] = [(dim,) for dim in made.dims[: len(shared)]]
+    for index, labels in enumerate(own):
+        dim = made.dims[len(shared) + index]
+        sizes = [joined_size(dims[index][label]) for label in labels]
+        inner = viewed(made.seen_as([dim]), sizes)
+        made = inner.seen_as(made.dims) if inner.symbol is made.symbol else _again(made, inner, dim)
+        groups.append(inner.dims)
+    result = made.seen_as([dim for group in groups for dim in group])
+    order = [*shared, *own[0], *own[1]]
+    return permute(context, result, [order.index(label) for label in out])  # type: ignore[no-any-return]
+
+
+def _again(made: Traced, inner: Traced, dim: tuple[Axis, ...]) -> Traced:
+    """Return `made` with the axes into which one of its dims was divided."""
+    parts = tuple(axis for each in inner.dims for axis in each)
+    dims = [parts if each is dim else each for each in made.dims]
+    return inner.seen_as(dims)
+
+
+# ---- Attention -----------------------------------------------------------------------------------
+
+
+@operator("aten.scaled_dot_product_attention")
+def attention(
+    context: Context, query: Any, key: Any, value: Any, attn_mask: Any = None,
+    dropout_p: float = 0.0, is_causal: bool = False, scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Any:  # fmt: skip
+    """softmax(scale * q.k + mask) . v, over (..., T, D)."""
+    if dropout_p:
+        raise RefusedError("in training mode; export module.eval()")
+    if enable_gqa:
+        raise RefusedError("with enable_gqa")
+    size = traced(query).sizes[-1]
+    if scale is None:
+        if not isinstance(size, int):
+            raise RefusedError("of a number of features that varies")
+        scale = 1 / size**0.5
+    scores = matmul(context, query, transpose(context, traced(key), -1, -2))
+    scores = multiply(context, scores, float(scale))
+    if is_causal:
+        scores = chosen(context, _sees(context, scores), scores, float("-inf"))
+    if attn_mask is not None:
+        if attn_mask.dtype == "bool":
+            scores = chosen(context, attn_mask, scores, float("-inf"))
+        else:
+            scores = add(context, scores, attn_mask)
+    from .elementwise import softmax
+
+    return matmul(context, softmax(context, scores), value)
+
+
+def _sees(context: Context, scores: Traced) -> Any:
+    """Return (Tq, Tv): frame i of the query sees frames 0 to i."""
+    rows, columns = scores.sizes[-2:]
+    if isinstance(rows, int) and isinstance(columns, int):
+        return Constant.of(np.tri(rows, columns, dtype=bool))
+    places = [context.positions(size) for size in (rows, columns)]
+    return compare(context, "greater_equal", unsqueeze(context, places[0], 1), places[1])
+
+
+# ---- Embedding -----------------------------------------------------------------------------------
+
+
+@operator("aten.embedding")
+def embedding(
+    context: Context, weight: Any, indices: Any, padding_idx: int = -1,
+    scale_grad_by_freq: bool = False, sparse: bool = False,
+) -> Any:  # fmt: skip
+    del padding_idx, scale_grad_by_freq, sparse  # they matter in training alone
+    tensor = traced(indices)
+    if not isinstance(weight, Constant) or tensor.dtype != "int64":
+        raise RefusedError("of a table or of ids that are none")
+    numbers = weight.full()
+    layer = context.once(
+        (id(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
+    )
+    made = Axis(numbers.shape[1])
+    return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))

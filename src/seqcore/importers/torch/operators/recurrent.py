@@ -1,0 +1,255 @@
+"""Recurrent operators: whole sequences, cells, and rows of their own lengths.
+
+A row of ``pack_padded_sequence`` is a row with a mask: `seqcore.ragged` stands for it in programs of
+live modules (live.py), because torch.export cannot say it itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from .... import layouts
+from ....graph import Mask
+from ....layers import (
+    GRU,
+    LSTM,
+    Concatenate,
+    Layer,
+    Rearrange,
+    RecurrentStack,
+    SimpleRNN,
+    Symbol,
+    TimeDistributed,
+)
+from ....layers import GRUCell, LSTMCell, SimpleRNNCell
+from ....layers.shapes import expand
+from ..tensors import Axis, Constant, RefusedError, Traced
+from .elementwise import compare
+from .shapes import select, unsqueeze
+from .table import Context, as_traced, floats, joined_size, named, operator, traced
+
+_KINDS: dict[str, Any] = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
+_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+
+
+def _weights(params: Sequence[Any], has_biases: bool, layers: int, directions: int) -> Any:
+    """Return the flat list of weights by the names that a state_dict gives them."""
+    count = layers * directions
+    each, left = divmod(len(params), count)
+    names = [*_NAMES[:2], *(_NAMES[2:4] if has_biases else ())]
+    if left or each not in (len(names), len(names) + 1):
+        raise RefusedError(f"{len(params)} weights of {count} cells")
+    names += [_NAMES[4]] * (each - len(names))
+    arrays = {}
+    for index, weight in enumerate(params):
+        if not isinstance(weight, Constant):
+            raise RefusedError("with weights that vary")
+        cell, part = divmod(index, each)
+        suffix = "_reverse" if cell % directions else ""
+        arrays[f"{names[part]}_l{cell // directions}{suffix}"] = weight.full()
+    return arrays
+
+
+class Frames(TimeDistributed):
+    """A recurrent layer on every frame of frames: all of its results."""
+
+    def __init__(self, layer: Layer) -> None:
+        Layer.__init__(self, layer.name)
+        self.layer, self.framewise, self.is_composite = layer, False, False
+
+    @property
+    def outputs(self) -> int:
+        return self.layer.outputs
+
+
+def _run(
+    context: Context, kind: str, input: Any, states: Sequence[Any], params: Sequence[Any],  # noqa: A002
+    has_biases: bool, num_layers: int, bidirectional: bool, batch_first: bool, activation: str,
+) -> Any:  # fmt: skip
+    tensor, directions = floats(input), 2 if bidirectional else 1
+    label = named(params[0]) if isinstance(params[0], Constant) else ""
+    arrays = _weights(params, has_biases, num_layers, directions)
+    found = layouts.torch_recurrent(kind, arrays, "", label or kind)
+    initial = _initial(context, states, num_layers * directions)
+    sequences, finals = context.wanted(0), any(context.wanted(1 + k) for k in range(len(states)))
+    options = {
+        "return_sequences": sequences, "return_state": finals,
+        "zero_output_for_mask": tensor.mask is not None,
+    }  # fmt: skip
+
+    def make(name: str | None) -> Layer:
+        rows = [
+            [_KINDS[kind].from_cell(cell, activation=activation) for cell in row] for row in found
+        ]
+        return RecurrentStack(rows, name=name, **options)
+
+    key = (kind, *(id(weight.array) for weight in params), activation, *options.values())
+    layer = context.once(key, make, label)
+    (batch, time), more = _axes(tensor, batch_first)
+    inner = layer
+    if more:
+        if tensor.mask is not None or initial:
+            raise RefusedError("over frames of frames, with lengths or states of their own")
+        inner = Frames(layer)
+    symbol = tensor.arranged([*([more] if more else []), time, tensor.dims[-1]])
+    given: dict[str, Any] = {"initial_state": initial} if initial else {}
+    if tensor.mask is not None:
+        given["masks"] = [Mask("value", (tensor.mask,))]
+    made = inner(symbol, **given)
+    symbols = list(made) if isinstance(made, tuple) else [made]
+    outer = [Axis(joined_size(more))] if more else []
+    steps = Axis(joined_size(time))
+    width = sum(len(cell.U) for cell in found[-1])
+    y = None
+    if sequences:
+        features = Axis(width)
+        dims = [(*batch, *outer), (steps,)] if batch_first else [(steps,), (*batch, *outer)]
+        dims = dims if len(tensor.dims) == 3 else [(steps,)]
+        y = Traced(symbols[0], (context.batch, *outer, steps, features), (*dims, (features,)))
+    if not finals:
+        return (y, *(None for _ in states))
+    per, first = len(states), found[0][0]
+    units = [len(first.U), first.U.shape[1] // layouts.GATES[kind]]  # of h, of c
+    rank = len(tensor.dims)
+    lasts = [
+        _stacked(context, symbols[1 + k :: per], units[k], outer, rank) for k in range(per)
+    ]
+    return (y, *lasts)
+
+
+def _axes(tensor: Traced, batch_first: bool) -> Any:
+    """Return ((the batch's dim, time's), the axes that stand beside the batch)."""
+    if len(tensor.dims) == 2:
+        batch, time = (), tensor.dims[0]
+    else:
+        batch, time = tensor.dims[:2] if batch_first else (tensor.dims[1], tensor.dims[0])
+    if tensor.batch in time or tensor.batch in tensor.dims[-1]:
+        raise RefusedError("over the rows of the batch")
+    if tensor.batch_dim is None:
+        if any(axis.size != 1 for axis in batch):
+            raise RefusedError("over a batch that the input does not have")
+        return ((), time), ()
+    if tensor.batch not in batch:
+        raise RefusedError("over the rows of the batch")
+    more = tuple(axis for axis in batch if not axis.is_batch and axis.size != 1)
+    if more and batch[0] is not tensor.batch:
+        raise RefusedError("the batch is joined with another axis")
+    return ((tensor.batch,), time), more
+
+
+def _initial(context: Context, states: Sequence[Any], cells: int) -> list[Symbol]:
+    """Return every cell's initial states; none if all are zero."""
+    if _zero(states):
+        return []
+    made = []
+    for cell in range(cells):
+        for state in states:
+            one = select(context, as_traced(context, state), 0, cell)
+            made.append(_vector(one))
+    return made
+
+
+def _zero(states: Sequence[Any]) -> bool:
+    """Tell whether all states are zero, which is what they are if nobody gives any."""
+    return all(isinstance(state, Constant) and not state.array.any() for state in states)
+
+
+def _vector(state: Traced) -> Symbol:
+    """Return a state (B, H), or (H,) of all rows."""
+    return state.arranged([state.dims[-1]])
+
+
+def _stacked(
+    context: Context, symbols: Sequence[Symbol], units: int, outer: Sequence[Axis], rank: int
+) -> Traced:
+    """Return final states as torch gives them, (cells, B, H), of one symbol (B, H) each."""
+    place = 1 + len(outer)
+    frames = [Rearrange([expand(place)])(symbol) for symbol in symbols]
+    cells, features = Axis(len(symbols)), Axis(units)
+    symbol = frames[0] if len(frames) == 1 else Concatenate(place)(*frames)
+    batch = (context.batch, *outer)
+    dims = ((cells,), batch, (features,)) if rank == 3 else ((cells,), (features,))
+    return Traced(symbol, (context.batch, *outer, cells, features), dims)
+
+
+def _gates(kind: str, activation: str = "tanh") -> Any:
+    def apply(
+        context: Context, input: Any, hx: Any, params: Any, has_biases: bool,  # noqa: A002
+        num_layers: int, dropout: float, train: bool, bidirectional: bool, batch_first: bool,
+    ) -> Any:  # fmt: skip
+        if train and dropout:
+            raise RefusedError("in training mode; export module.eval()")
+        states = hx if isinstance(hx, list) else [hx]
+        return _run(
+            context, kind, input, states, params, has_biases, num_layers, bidirectional,
+            batch_first, activation,
+        )  # fmt: skip
+
+    return apply
+
+
+operator("aten.lstm")(_gates("LSTM"))
+operator("aten.gru")(_gates("GRU"))
+operator("aten.rnn_tanh")(_gates("SimpleRNN"))
+operator("aten.rnn_relu")(_gates("SimpleRNN", "relu"))
+
+
+# ---- Cells ---------------------------------------------------------------------------------------
+
+_CELLS: dict[str, Any] = {"SimpleRNN": SimpleRNNCell, "LSTM": LSTMCell, "GRU": GRUCell}
+
+
+def _cell(kind: str, activation: str = "tanh") -> Any:
+    def apply(
+        context: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any,  # noqa: A002
+        b_ih: Any = None, b_hh: Any = None,
+    ) -> Any:  # fmt: skip
+        frame, states = floats(input), hx if isinstance(hx, list) else [hx]
+        params = [weight for weight in (w_ih, w_hh, b_ih, b_hh) if weight is not None]
+        arrays = _weights(params, b_ih is not None, 1, 1)
+        label = named(w_ih)
+        ((found,),) = layouts.torch_recurrent(kind, arrays, "", label or kind)
+
+        def make(name: str | None) -> Layer:
+            cell: Layer = _CELLS[kind](1, name=name)
+            cell.layer = _KINDS[kind].from_cell(found, activation=activation)  # type: ignore[attr-defined]
+            return cell
+
+        layer = context.once((kind, *(id(p.array) for p in params), activation), make, label)
+        if frame.batch_dim not in (0, None) or len(frame.dims[0]) != 1:
+            raise RefusedError("the batch is joined with another axis")
+        given = [] if _zero(states) else [_vector(as_traced(context, s)) for s in states]
+        made = layer(frame.arranged([frame.dims[-1]]), initial_state=given or None)
+        lead = frame.dims[:-1]
+        results = []
+        for symbol in made[1:]:
+            units = Axis(len(found.U))
+            results.append(Traced(symbol, (context.batch, units), (*lead, (units,))))
+        return results[0] if kind != "LSTM" else tuple(results)
+
+    return apply
+
+
+operator("aten.lstm_cell")(_cell("LSTM"))
+operator("aten.gru_cell")(_cell("GRU"))
+operator("aten.rnn_tanh_cell")(_cell("SimpleRNN"))
+operator("aten.rnn_relu_cell")(_cell("SimpleRNN", "relu"))
+
+
+# ---- Rows of their own lengths -------------------------------------------------------------------
+
+
+@operator("seqcore.ragged")
+def ragged(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
+    """Return a sequence of which the recurrent layer behind it sees each row's own frames."""
+    tensor = floats(x)
+    (_, time), more = _axes(tensor, batch_first)
+    if more or len(time) != 1:
+        raise RefusedError("of frames of frames")
+    place = context.positions_of(tensor, time[0])
+    own = unsqueeze(context, traced(lengths), 1)
+    mask = compare(context, "less", place, own)
+    symbol = mask.arranged([mask.dims[-1]])
+    return replace(tensor, mask=symbol)

@@ -1,0 +1,404 @@
+"""Tensors of a program as values of ours: which axis of torch's is which axis of a value.
+
+torch moves axes about: time first, channels first, heads beside the batch, batch and time in one.
+Here the batch is always axis 0. So a `Traced` remembers of every dim of torch's which axes of the
+value it is made of, in order: none for a size of 1, several where torch has joined them. transpose,
+view, unsqueeze and the like then compute nothing, and only who needs an order asks for it
+(`arranged`). Two transposes cancel out, and a batch that was joined with something is still known.
+
+Nothing here knows an operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...layers import Add, Positions, Rearrange, Rescaling, Symbol
+from ...layers.shapes import Step, expand, reshape
+from .sizes import AnySize, divided, product
+
+__all__ = ["Axis", "Constant", "Dims", "RefusedError", "Traced", "matched", "split", "viewed"]
+
+
+class RefusedError(Exception):
+    """What an operator does cannot be said in a graph; the message says why."""
+
+
+@dataclass(eq=False)
+class Axis:
+    """An axis, the same object wherever the same axis is meant.
+
+    Attributes
+    ----------
+    size : int or Size
+    is_batch : bool
+    holder : Traced, optional
+        A value that has an axis of this size, of an axis that is only repeated (`expand`).
+    """
+
+    size: AnySize
+    is_batch: bool = False
+    holder: Traced | None = field(default=None, repr=False)
+
+
+Dims = tuple[tuple[Axis, ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A tensor that does not depend on the inputs.
+
+    Attributes
+    ----------
+    array : array
+        Has size 1 where it repeats, so that sizes need not be known.
+    sizes : tuple of (int or Size)
+        torch's shape.
+    name : str or None
+        In the state_dict, of a parameter as it stands there.
+    """
+
+    array: NDArray[Any]
+    sizes: tuple[AnySize, ...]
+    name: str | None = None
+
+    @classmethod
+    def of(cls, array: Any, name: str | None = None) -> Constant:
+        array = np.asarray(array)
+        return cls(array, array.shape, name)
+
+    @property
+    def dtype(self) -> str:
+        return str(self.array.dtype)
+
+    def full(self) -> NDArray[Any]:
+        """Return the whole array, read-only; every size must be known."""
+        if not all(isinstance(size, int) for size in self.sizes):
+            raise RefusedError("a constant of a size that varies")
+        return np.broadcast_to(self.array, self.sizes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A tensor that depends on the inputs.
+
+    Attributes
+    ----------
+    symbol : Symbol
+    axes : tuple of Axis
+        Of the symbol, the batch first. Some of size 1 may stand in no dim.
+    dims : tuple of tuples of Axis
+        What each of torch's dims is made of, the outermost first. An axis that the symbol does not
+        have repeats.
+    dtype : "float32", "int64" or "bool"
+        torch's; "bool" is float32 of 0 and 1 in ours.
+    root : object
+        The same for a tensor and its views, of which torch may change one through the other.
+    mask : Symbol, optional
+        Which of its frames a recurrent operator takes, (B, T) of 0 and 1.
+
+    The batch's axis is one object in all tensors of a program.
+    """
+
+    symbol: Symbol
+    axes: tuple[Axis, ...]
+    dims: Dims
+    dtype: str = "float32"
+    root: object = field(default_factory=object)
+    mask: Symbol | None = None
+
+    @property
+    def sizes(self) -> tuple[AnySize, ...]:
+        """torch's shape."""
+        return tuple(product(axis.size for axis in dim) for dim in self.dims)
+
+    @property
+    def batch(self) -> Axis:
+        return self.axes[0]
+
+    @property
+    def batch_dim(self) -> int | None:
+        """Which dim has the batch; None if torch's tensor has none."""
+        for index, dim in enumerate(self.dims):
+            if self.batch in dim:
+                return index
+        return None
+
+    def seen_as(self, dims: Iterable[tuple[Axis, ...]]) -> Traced:
+        """Return the same value with other dims."""
+        return replace(self, dims=tuple(dims))
+
+    def without_batch(self) -> Dims:
+        """Return the dims but the batch's, which must stand alone."""
+        where = self.batch_dim
+        if where is not None and len(self.dims[where]) > 1:
+            raise RefusedError("the batch is joined with another axis")
+        return tuple(dim for index, dim in enumerate(self.dims) if index != where)
+
+    def arranged(self, groups: Sequence[Sequence[Axis]]) -> Symbol:
+        """Return a symbol of axes (batch, one for each group), every group's axes joined in order.
+
+        Raises
+        ------
+        RefusedError
+            The groups lack an axis of the value, or what is asked cannot be said.
+        """
+        wanted = [axis for group in groups for axis in group]
+        if any(axis.is_batch for axis in wanted):
+            raise RefusedError("the batch is joined with another axis")
+        missing = [axis for axis in self.axes[1:] if axis not in wanted and axis.size != 1]
+        if missing:
+            raise RefusedError(f"an axis of size {missing[0].size} has no place")
+        symbol, axes = self._with_all(wanted)
+        steps: list[Step] = []
+        for index in reversed(range(1, len(axes))):
+            if axes[index] not in wanted:
+                steps.append(("index", {"axis": index, "index": 0}, _time(index == 1)))
+                del axes[index]
+        if axes[1:] != wanted:
+            dims = [axes.index(axis) for axis in wanted]
+            steps.append(("permute", {"dims": dims}, _time(dims[0] != 1)))
+        steps += _joined(groups)
+        if not steps:
+            return symbol
+        made: Symbol = Rearrange(steps)(symbol)
+        return made
+
+    def _with_all(self, wanted: Sequence[Axis]) -> tuple[Symbol, list[Axis]]:
+        """Return a symbol that has all axes that are wanted, and its axes."""
+        symbol, axes = self.symbol, list(self.axes)
+        for axis in wanted:
+            if axis in axes:
+                continue
+            steps: list[Step] = [expand(len(axes))]
+            if isinstance(axis.size, int):
+                if axis.size > 1:
+                    attrs = {"axis": len(axes), "repeats": axis.size}
+                    steps.append(("repeat", attrs, "kept"))
+                symbol = Rearrange(steps)(symbol)
+            else:
+                zeros = _zeros_along(axis, len(axes))
+                symbol = Add()(Rearrange(steps)(symbol), zeros)
+            axes.append(axis)
+        return symbol, axes
+
+    def apart(self, *last: tuple[Axis, ...]) -> tuple[Symbol, tuple[Axis, ...]]:
+        """Return a symbol whose axes stand in the order of the dims, and these axes.
+
+        Each is an axis of its own, but those of each of the groups `last`, which are joined and
+        stand at the end. The batch comes first, and is among the axes returned; a group is not.
+        """
+        behind = {axis for group in last for axis in group}
+        first = [
+            axis for dim in self.dims for axis in dim if axis not in behind and not axis.is_batch
+        ]
+        symbol = self.arranged([*((axis,) for axis in first), *last])
+        return symbol, (self.axes[0], *first)
+
+
+def _time(gone: bool) -> str:
+    return "gone" if gone else "kept"
+
+
+def _zeros_along(axis: Axis, rank: int) -> Symbol:
+    """Return zeros (B, 1 ..., n) of `rank` + 1 axes, of an axis whose size another value tells."""
+    if axis.holder is None:
+        raise RefusedError(f"it is repeated {axis.size} times, which no value here tells")
+    held = axis.holder
+    own = next(each for each in held.axes[1:] if each.size == axis.size)
+    rest = [(each,) for each in held.axes[1:] if each is not own and each.size != 1]
+    symbol = held.arranged([(own,), *rest])
+    zeros = Rescaling(0.0)(Positions()(symbol))
+    inserted = [expand(1) for _ in range(rank - 1)]
+    return Rearrange(inserted)(zeros) if inserted else zeros
+
+
+def _joined(groups: Sequence[Sequence[Axis]]) -> list[Step]:
+    """Return the steps from one axis each to one axis a group."""
+    steps: list[Step] = []
+    if any(len(group) > 1 for group in groups):
+        full = [group for group in groups if group]
+        same = next(index for index, group in enumerate(full) if len(group) > 1)
+        shape = [product(axis.size for axis in group) for group in full[same:]]
+        if sum(not isinstance(size, int) for size in shape) > 1:
+            raise RefusedError("axes are joined beside another whose size varies too")
+        target = [size if isinstance(size, int) else -1 for size in shape]
+        steps.append(reshape(1 + same, target))
+    for index, group in enumerate(groups):
+        if not group:
+            steps.append(expand(1 + index))
+    return steps
+
+
+# ---- Views ---------------------------------------------------------------------------------------
+
+
+def split(tensor: Traced, axis: Axis, sizes: Sequence[AnySize]) -> tuple[Traced, list[Axis]]:
+    """Return the tensor with one axis as several, the outermost first, and these."""
+    if axis.is_batch:
+        raise RefusedError("the batch is divided: its rows must stay apart")
+    parts = [Axis(size, holder=axis.holder) for size in sizes]
+    symbol, axes = tensor.symbol, list(tensor.axes)
+    if axis in axes:
+        index = axes.index(axis)
+        rest = [part.size for part in [*parts, *axes[index + 1 :]]]
+        if sum(not isinstance(size, int) for size in rest) > 1:
+            raise RefusedError("an axis is divided beside another whose size varies too")
+        target = [size if isinstance(size, int) else -1 for size in rest]
+        symbol = Rearrange([reshape(index, target)])(symbol)
+        axes[index : index + 1] = parts
+    dims = tuple(
+        tuple(part for each in dim for part in (parts if each is axis else [each]))
+        for dim in tensor.dims
+    )
+    return replace(tensor, symbol=symbol, axes=tuple(axes), dims=dims), parts
+
+
+def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
+    """Return the tensor with another shape: torch's view. One size may be -1.
+
+    Raises
+    ------
+    RefusedError
+        It does not divide into these sizes, or divides the batch.
+    """
+    total = product(tensor.sizes)
+    if -1 in sizes:
+        left = divided(total, product(size for size in sizes if size != -1))
+        if left is None:
+            raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+        sizes = [left if size == -1 else size for size in sizes]
+    if product(sizes) != total:
+        raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+    left_axes = [axis for dim in tensor.dims for axis in dim]
+    dims: list[tuple[Axis, ...]] = []
+    for size in sizes:
+        taken: list[Axis] = []
+        need = size
+        while need != 1 or (not taken and left_axes and left_axes[0].size == 1):
+            if not left_axes:
+                raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+            axis = left_axes.pop(0)
+            rest = divided(need, axis.size)
+            if rest is None:
+                inner = divided(axis.size, need)
+                if inner is None:
+                    raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+                tensor, parts = split(tensor, axis, [need, inner])
+                axis, rest = parts[0], 1
+                left_axes.insert(0, parts[1])
+            taken.append(axis)
+            need = rest
+        dims.append(tuple(taken))
+    for axis in left_axes:  # of size 1, all of them
+        if axis.is_batch:
+            raise RefusedError("the batch has no place in the new shape")
+    return tensor.seen_as(dims)
+
+
+def _told(sizes: Iterable[AnySize]) -> str:
+    return f"({', '.join(map(str, sizes))})"
+
+
+# ---- Several tensors of one shape ----------------------------------------------------------------
+
+
+def matched(tensors: Sequence[Traced]) -> tuple[list[Traced], Dims]:
+    """Divide and name axes so that tensors that are broadcast have the same axes, dim by dim.
+
+    Returns
+    -------
+    tensors : list of Traced
+        The same tensors, of as many dims as the longest, whose dims have either the axes of the
+        result or are ().
+    dims : Dims
+        Of the result.
+
+    Raises
+    ------
+    RefusedError
+        Their shapes do not fit, or rows of the batch meet other rows.
+    """
+    rank = max(len(tensor.dims) for tensor in tensors)
+    made = [
+        tensor.seen_as([()] * (rank - len(tensor.dims)) + [_real(dim) for dim in tensor.dims])
+        for tensor in tensors
+    ]
+    result: list[tuple[Axis, ...]] = []
+    names: list[dict[Axis, Axis]] = [{} for _ in made]
+    for index in range(rank):
+        having = [number for number, tensor in enumerate(made) if tensor.dims[index]]
+        sizes = _refined([[axis.size for axis in made[number].dims[index]] for number in having])
+        for number in having:
+            made[number] = _divided(made[number], index, sizes)
+        parts = [made[number].dims[index] for number in having]
+        dim = tuple(
+            _common([(made[number], axis) for number, axis in zip(having, own, strict=True)])
+            for own in zip(*parts, strict=True)
+        )
+        for number, own in zip(having, parts, strict=True):
+            names[number] |= dict(zip(own, dim, strict=True))
+        result.append(dim)
+    named = [_renamed(tensor, renames) for tensor, renames in zip(made, names, strict=True)]
+    return named, tuple(result)
+
+
+def _real(dim: tuple[Axis, ...]) -> tuple[Axis, ...]:
+    """Leave out axes of size 1, which are in every tensor."""
+    return tuple(axis for axis in dim if axis.size != 1 or axis.is_batch)
+
+
+def _refined(lists: Sequence[Sequence[AnySize]]) -> list[AnySize]:
+    """Return the sizes into which all of several dims, made of axes of these sizes, divide."""
+    left, sizes = [list(each) for each in lists], []
+    while any(left):
+        if not all(left):
+            raise RefusedError("shapes that do not fit")
+        heads = [each[0] for each in left]
+        small = next((h for h in heads if all(divided(other, h) for other in heads)), None)
+        if small is None:
+            raise RefusedError("shapes that do not fit, or are joined in different ways")
+        sizes.append(small)
+        for each in left:
+            rest = divided(each[0], small)
+            each[:1] = [] if rest in (None, 1) else [rest]
+    return sizes
+
+
+def _divided(tensor: Traced, index: int, sizes: Sequence[AnySize]) -> Traced:
+    """Divide the axes of one dim until they have these sizes."""
+    for at, size in enumerate(sizes):
+        axis = tensor.dims[index][at]
+        if axis.size != size:
+            rest = divided(axis.size, size)
+            assert rest is not None  # _refined has divided it
+            tensor, _ = split(tensor, axis, [size, rest])
+    return tensor
+
+
+def _common(own: Sequence[tuple[Traced, Axis]]) -> Axis:
+    """Return the axis of a result where several tensors have one each, of the same size."""
+    (_, first), *_ = own
+    real = [axis for tensor, axis in own if axis in tensor.axes]
+    batch = next((axis for axis in real if axis.is_batch), None)
+    if batch is not None:
+        if not all(axis.is_batch for axis in real):
+            raise RefusedError("rows of the batch meet other rows")
+        return batch
+    if any(axis.is_batch for _, axis in own):
+        raise RefusedError("rows of the batch meet other rows")
+    having = [tensor for tensor, axis in own if axis in tensor.axes]
+    known = having + [axis.holder for _, axis in own if axis.holder is not None]
+    return Axis(first.size, holder=known[0] if known else None)
+
+
+def _renamed(tensor: Traced, names: Mapping[Axis, Axis]) -> Traced:
+    """Give axes other names, of the same sizes, all at once."""
+    axes = tuple(names.get(axis, axis) for axis in tensor.axes)
+    dims = tuple(tuple(names.get(axis, axis) for axis in dim) for dim in tensor.dims)
+    return replace(tensor, axes=axes, dims=dims)
