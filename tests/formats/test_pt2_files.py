@@ -225,9 +225,9 @@ def test_inputs_and_outputs(tagger):
 def test_modules_and_lines(recurrent, tagger):
     where = {node.target: (node.module, node.source) for node in recurrent.program.nodes}
     start = Recurrent.forward.__code__.co_firstlineno
-    assert where["aten.lstm.input"] == ("parts.lstm", f"test_pt2.py:{start + 1}")
-    assert where["aten.gru.input"] == ("gru", f"test_pt2.py:{start + 2}")
-    assert where["aten.rnn_tanh_cell.default"] == ("cells.0", f"test_pt2.py:{start + 3}")
+    assert where["aten.lstm.input"] == ("parts.lstm", f"test_pt2_files.py:{start + 1}")
+    assert where["aten.gru.input"] == ("gru", f"test_pt2_files.py:{start + 2}")
+    assert where["aten.rnn_tanh_cell.default"] == ("cells.0", f"test_pt2_files.py:{start + 3}")
     linear = [node.module for node in tagger.program.nodes if node.target == "aten.linear.default"]
     assert linear == ["mix", "head"]
     topk = next(node for node in tagger.program.nodes if node.target == "aten.topk.default")
