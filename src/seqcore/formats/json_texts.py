@@ -68,9 +68,9 @@ def parse_json(
 
     if len(text) > max_length:
         refuse(f"has {len(text)} characters; at most {max_length} are read")
-    containers = text.count("[") + text.count("{")  # those in strings too, which are few
-    if containers > MAX_CONTAINERS:
-        refuse(f"has {containers} objects and arrays; at most {MAX_CONTAINERS} are read")
+    parts = text.count("[") + text.count("{")  # those in strings too, which are few
+    if parts > MAX_CONTAINERS:
+        refuse(f"has {parts} objects and arrays; at most {MAX_CONTAINERS} are read")
     try:
         value = json.loads(
             text,
