@@ -15,6 +15,8 @@ from ..errors import ModelFileError
 
 __all__ = ["parse_json"]
 
+# Of objects and arrays: an empty one takes thirty times the memory of its text, and as much time.
+MAX_CONTAINERS = 1 << 18
 _INT64 = range(-(1 << 63), 1 << 63)
 
 
@@ -38,8 +40,8 @@ def parse_json(
     Raises
     ------
     ModelFileError
-        It is no JSON object, is too large or too deep, repeats a key, or holds a number past
-        float64's range or an integer past 64 bits.
+        It is no JSON object, is too large or too deep, has too many parts, repeats a key, or holds
+        a number past float64's range or an integer past 64 bits.
     """
 
     def refuse(why: str) -> NoReturn:
@@ -66,6 +68,9 @@ def parse_json(
 
     if len(text) > max_length:
         refuse(f"has {len(text)} characters; at most {max_length} are read")
+    parts = text.count("[") + text.count("{")  # those in strings too, which are few
+    if parts > MAX_CONTAINERS:
+        refuse(f"has {parts} objects and arrays; at most {MAX_CONTAINERS} are read")
     try:
         value = json.loads(
             text,

@@ -35,11 +35,11 @@ from .zips import MAGIC, Archive
 
 __all__ = ["is_pt2", "read_pt2", "read_pt2_file"]
 
-# torch.export's own version of the JSON: 5 is torch 2.4, 8 is torch 2.6 to 2.13. What changed
+# torch.export's own version of the JSON: 5 is torch 2.4, 7 is 2.5, 8 is 2.6 to 2.13. What changed
 # between them does not concern a reader, and minor numbers never do.
 SCHEMAS = range(5, 9)
 
-MAX_JSON = 16 << 20  # characters: 15,000 operators, most of it where they stand in the code
+MAX_JSON = 8 << 20  # characters: 8,000 operators, most of it where they stand in the code
 MAX_DEPTH = 100  # ten, and ten more for each graph in a graph
 _MAX_SMALL = 64  # bytes of archive_format and its like
 
@@ -85,8 +85,8 @@ def read_pt2(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> P
 
 def read_pt2_file(file: BinaryIO, budget: Budget) -> Program:
     """Read an open file, or one in memory, as `read_pt2` does; errors do not name it."""
-    start = file.read(len(MAGIC))
-    if start != MAGIC:
+    file.seek(0)
+    if file.read(len(MAGIC)) != MAGIC:
         raise ModelFileError("expected an archive of torch.export; this is no zip archive")
     archive = Archive(file, budget)
     if _FLAT in archive:
@@ -269,6 +269,9 @@ class _Payloads(Mapping[str, np.ndarray]):
 
     def __iter__(self) -> Any:
         return iter(self.config)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self.config
 
     def __getitem__(self, path: str) -> np.ndarray:
         entry = self.config[path]

@@ -44,7 +44,7 @@ from .torch_programs import Argument, Dtype, Node, ProgramInput, Ref
 
 __all__ = ["ExportedGraph", "Lifted", "read_graph"]
 
-MAX_NODES = 1 << 15  # of a graph: five layers of a transformer have 300
+MAX_NODES = 1 << 14  # of a graph: five layers of a transformer have 300
 
 
 @dataclass(frozen=True)

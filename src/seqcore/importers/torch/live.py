@@ -220,10 +220,8 @@ def _export(
 
 
 def _read(saved: io.BytesIO) -> Program:
-    size = saved.tell()
-    saved.seek(0)
     try:
-        return read_pt2_file(saved, budget_of(size, None))
+        return read_pt2_file(saved, budget_of(saved.tell(), None))
     except ModelFileError as error:
         # Without the member of an archive that nobody has seen.
         raise UnsupportedLayerError(str(error).split("model.json: ", 1)[-1]) from error
