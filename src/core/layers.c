@@ -236,7 +236,8 @@ static sc_status constant_pack(sc_builder *builder, sc_node *node, const sc_shap
         return status;
     }
     bool fresh = true;
-    float *data = sc_packed_room(builder, p->size, &fresh);
+    const sc_packing packing = {.source = source, .ld = p->size, .rows = 1};
+    float *data = sc_packed_room(builder, &packing, p->size, &fresh);
     if (data == NULL) {
         return sc_no_memory(builder);
     }
@@ -244,7 +245,6 @@ static sc_status constant_pack(sc_builder *builder, sc_node *node, const sc_shap
         memcpy(data, source, p->size * sizeof(float));
     }
     p->data = data;
-    builder->plan->bytes += p->size * sizeof(float);
     return SC_OK;
 }
 

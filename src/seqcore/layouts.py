@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import DtypeError, OptionError, WeightsError
+from .errors import DtypeError, OptionError, UnsupportedLayerError, WeightsError
 
 __all__ = [
     "Cell",

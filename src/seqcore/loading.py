@@ -1,6 +1,6 @@
 """`load`: a model from a file, whichever kind its content says it is.
 
-Our own model files are read by the core, Keras's and torch's by importers/keras and importers/torch.
+Our own model files are read by the core, Keras's by importers/keras, torch's by importers/torch.
 Every other kind that is known is refused with what to do instead.
 """
 
@@ -153,9 +153,7 @@ def _loader(name: str, head: bytes, is_hdf5: bool) -> Callable[..., Model] | Non
 
         return load_module
     if members:
-        raise ModelFileError(
-            f"{name}: a zip archive that holds no model (read_weights reads .npz)"
-        )
+        raise ModelFileError(f"{name}: a zip archive that holds no model (read_weights reads .npz)")
     return None
 
 

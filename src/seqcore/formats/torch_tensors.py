@@ -19,7 +19,8 @@ from .pickles import Constructor, Stub
 from .values import Pending, Unreadable, refuse_stub
 
 __all__ = [
-    "MAX_OFFSET", "PendingTensor", "Storage", "Tensors", "TorchDtype", "TypedStorage", "is_supported",
+    "MAX_OFFSET", "PendingTensor", "Storage", "Tensors", "TorchDtype", "TypedStorage",
+    "is_supported",
 ]  # fmt: skip
 
 MAX_OFFSET = 1 << 62

@@ -42,8 +42,8 @@ from .norms import (
     RMSNormalization,
     UnitNormalization,
 )
-from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .places import Positions
+from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import (
     BatchFirst,
     BatchSecond,
@@ -91,7 +91,6 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
-    "Rearrange",
     "Activation",
     "ActivityRegularization",
     "AdaptiveAveragePooling1D",
@@ -153,6 +152,7 @@ __all__ = [
     "Power",
     "RMSNormalization",
     "ReLU",
+    "Rearrange",
     "Recurrent",
     "RecurrentStack",
     "Reduce",

@@ -1,5 +1,4 @@
-"""What exported arithmetic is made of, for importers: Unary, Power, MatMul, Reduce, Cumsum, Constant.
-"""
+"""What exported arithmetic is made of, for importers: functions, products, sums, constants."""
 
 from __future__ import annotations
 

@@ -11,4 +11,4 @@ from .common import Array
 def positions(x: ArrayLike) -> Array:
     """x (B, T, ...) to (B, T): 0, 1, 2 ..."""
     rows, frames = np.shape(x)[:2]
-    return np.broadcast_to(np.arange(frames, dtype=np.float64), (rows, frames)).copy()
+    return np.array(np.broadcast_to(np.arange(frames, dtype=np.float64), (rows, frames)))

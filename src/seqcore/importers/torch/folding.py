@@ -103,8 +103,8 @@ def _kept(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _small(array: Any) -> Array:
     """float64 is NumPy's doing, not torch's."""
-    array = np.asarray(array)
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+    made: Array = np.asarray(array)
+    return made.astype(np.float32) if made.dtype == np.float64 else made
 
 
 def _axes(dim: Any) -> Any:
@@ -163,11 +163,11 @@ def _split(
     return tuple(np.split(self, np.cumsum(sizes)[: -1 if sum(sizes) == total else None], axis=dim))
 
 
-def _permuted(self: Array, dims: Sequence[int]) -> Array:
+def _permuted(self: Array, dims: Sequence[int]) -> Any:
     return self.transpose(dims)
 
 
-def _flattened(self: Array, start_dim: int = 0, end_dim: int = -1) -> Array:
+def _flattened(self: Array, start_dim: int = 0, end_dim: int = -1) -> Any:
     first, last = start_dim % max(self.ndim, 1), end_dim % max(self.ndim, 1)
     return self.reshape(*self.shape[:first], -1, *self.shape[last + 1 :])
 
@@ -199,12 +199,13 @@ def _masked(self: Array, mask: Array, value: Any) -> Any:
     return np.where(mask, np.asarray(value, self.dtype), self)
 
 
-def _view(self: Array, size: Any = None, shape: Any = None) -> Array:
+def _view(self: Array, size: Any = None, shape: Any = None) -> Any:
     return self.reshape(size if size is not None else shape)
 
 
 def _cumsum(self: Array, dim: int, dtype: Any = None) -> Array:
-    return np.cumsum(self, axis=dim, dtype=_dtype(dtype, None))
+    made: Array = np.cumsum(self, axis=dim, dtype=_dtype(dtype, None))
+    return made
 
 
 def _squeeze(self: Array, dim: Any = None) -> Array:
@@ -286,7 +287,7 @@ _OF_DIMS = frozenset([
 _ON_EACH = frozenset(["neg", "abs", "sqrt", "exp", "tanh", "sigmoid", "relu", "logical_not"])
 
 
-def _repeating(name: str, given: Mapping[str, Any]) -> Constant | None:
+def _repeating(name: str, given: Mapping[str, Any]) -> Any:
     """Return what an operator makes of a constant whose sizes vary; None if it is another one."""
     constant = given.get("self", given.get("input"))
     if not isinstance(constant, Constant):
@@ -308,10 +309,10 @@ def _repeating(name: str, given: Mapping[str, Any]) -> Constant | None:
     ):
         return None
     made = FOLDED[name]({**given, "self": constant.array})
-    sizes = _sizes_behind(name, given, constant.sizes)
+    behind = _sizes_behind(name, given, constant.sizes)
     if isinstance(made, tuple):
-        return tuple(Constant(each.array, sizes) for each in made)  # type: ignore[return-value]
-    return Constant(made.array, sizes)
+        return tuple(Constant(each.array, behind) for each in made)
+    return Constant(made.array, behind)
 
 
 def _sizes_behind(
@@ -334,17 +335,16 @@ def _sizes_behind(
 
 def _expanded(constant: Constant, name: str, given: Mapping[str, Any]) -> Constant | None:
     """Return a constant with sizes of 1 repeated, which costs nothing."""
-    if name in ("repeat", "tile"):
-        times = list(given.get("repeats", given.get("dims", [])))
-        more = len(times) - len(constant.sizes)
-        own = [1] * more + list(constant.sizes)
-        if any(s != 1 and t != 1 for s, t in zip(own, times, strict=True)):
-            return None
-        sizes = [t if s == 1 else s for s, t in zip(own, times, strict=True)]
+    repeats = name in ("repeat", "tile")
+    wanted = next((given[key] for key in ("size", "repeats", "dims") if key in given), None)
+    wanted = list(given["other"].sizes if wanted is None else wanted)
+    more = len(wanted) - len(constant.sizes)
+    own: list[AnySize] = [1] * more + [*constant.sizes]
+    if repeats and any(s != 1 and t != 1 for s, t in zip(own, wanted, strict=True)):
+        return None
+    if repeats:
+        sizes = [t if s == 1 else s for s, t in zip(own, wanted, strict=True)]
     else:
-        wanted = list(given["size"] if "size" in given else given["other"].sizes)
-        more = len(wanted) - len(constant.sizes)
-        own = [1] * more + list(constant.sizes)
         sizes = [o if s == -1 else s for s, o in zip(wanted, own, strict=True)]
     array = constant.array.reshape([1] * more + list(constant.array.shape))
     return Constant(array, tuple(sizes))

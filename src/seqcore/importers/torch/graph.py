@@ -18,8 +18,8 @@ from typing import Any
 from ...errors import GraphError, ModelFileError, SeqcoreError, ShapeError, UnsupportedLayerError
 from ...formats.torch_programs import Node, Program, ProgramInput, Ref
 from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Rearrange, Symbol
-from ...model import Model
 from ...layers.shapes import reshape
+from ...model import Model
 from .folding import fold, made_of_sizes
 from .operators import OPERATORS
 from .sizes import AnySize, Size, quotient, symbol
@@ -66,12 +66,13 @@ def _guesses(inputs: tuple[ProgramInput, ...]) -> Iterator[dict[str, int | None]
     for first in tensors[:1]:
         for place in range(min(2, len(first.shape))):
             wanted = first.shape[place]
-            choices = []
+            choices: list[list[int]] = []
             for each in tensors:
                 dims = [dim for dim, size in enumerate(each.shape[:2]) if size == wanted]
                 choices.append([place] if each is first else dims)
-            for dims in itertools.product(*choices):
-                guess = dict(zip((each.name for each in tensors), dims, strict=True))
+            for places in itertools.product(*choices):
+                names = (each.name for each in tensors)
+                guess: dict[str, int | None] = dict(zip(names, places, strict=True))
                 if tuple(guess.items()) not in seen:
                     seen.add(tuple(guess.items()))
                     yield guess

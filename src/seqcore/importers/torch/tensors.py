@@ -22,7 +22,10 @@ from ...layers import Add, Positions, Rearrange, Rescaling, Symbol
 from ...layers.shapes import Step, expand, reshape
 from .sizes import AnySize, divided, product
 
-__all__ = ["Axis", "Constant", "Dims", "RefusedError", "Traced", "matched", "split", "viewed"]
+__all__ = [
+    "Axis", "Constant", "Dims", "RefusedError", "Traced", "matched", "split", "told_sizes",
+    "viewed",
+]  # fmt: skip
 
 
 class RefusedError(Exception):
@@ -218,7 +221,8 @@ def _zeros_along(axis: Axis, rank: int) -> Symbol:
     symbol = held.arranged([(own,), *rest])
     zeros = Rescaling(0.0)(Positions()(symbol))
     inserted = [expand(1) for _ in range(rank - 1)]
-    return Rearrange(inserted)(zeros) if inserted else zeros
+    made: Symbol = Rearrange(inserted)(zeros) if inserted else zeros
+    return made
 
 
 def _joined(groups: Sequence[Sequence[Axis]]) -> list[Step]:
@@ -274,10 +278,10 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
     if -1 in sizes:
         left = divided(total, product(size for size in sizes if size != -1))
         if left is None:
-            raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+            raise _other_shape(tensor, sizes)
         sizes = [left if size == -1 else size for size in sizes]
     if product(sizes) != total:
-        raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+        raise _other_shape(tensor, sizes)
     left_axes = [axis for dim in tensor.dims for axis in dim if axis.size != 1]
     dims: list[tuple[Axis, ...]] = []
     for size in sizes:
@@ -285,13 +289,15 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
         need = size
         while need != 1:
             if not left_axes:
-                raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+                raise _other_shape(tensor, sizes)
             axis = left_axes.pop(0)
             rest = divided(need, axis.size)
             if rest is None:
                 inner = divided(axis.size, need)
                 if inner is None:
-                    raise RefusedError(f"a shape of {_told(tensor.sizes)} as {_told(sizes)}")
+                    raise RefusedError(
+                        f"a shape of {told_sizes(tensor.sizes)} as {told_sizes(sizes)}"
+                    )
                 tensor, parts = split(tensor, axis, [need, inner])
                 axis, rest = parts[0], 1
                 left_axes.insert(0, parts[1])
@@ -320,7 +326,11 @@ def _with_lone_batch(tensor: Traced, dims: list[tuple[Axis, ...]]) -> list[tuple
     return dims
 
 
-def _told(sizes: Iterable[AnySize]) -> str:
+def _other_shape(tensor: Traced, sizes: Sequence[AnySize]) -> RefusedError:
+    return RefusedError(f"a shape of {told_sizes(tensor.sizes)} as {told_sizes(sizes)}")
+
+
+def told_sizes(sizes: Iterable[AnySize]) -> str:
     return f"({', '.join(map(str, sizes))})"
 
 
@@ -374,11 +384,14 @@ def _real(dim: tuple[Axis, ...]) -> tuple[Axis, ...]:
 
 def _refined(lists: Sequence[Sequence[AnySize]]) -> list[AnySize]:
     """Return the sizes into which all of several dims, made of axes of these sizes, divide."""
-    left, sizes = [list(each) for each in lists], []
+    left = [list(each) for each in lists]
+    sizes: list[AnySize] = []
     while any(left):
         if not all(left):
             raise RefusedError("shapes that do not fit")
         heads = [each[0] for each in left]
+        if all(len(each) == 1 for each in left) and _may_be_equal(heads):
+            return [*sizes, next((h for h in heads if isinstance(h, int)), heads[0])]
         small = next((h for h in heads if all(divided(other, h) for other in heads)), None)
         if small is None:
             raise RefusedError("shapes that do not fit, or are joined in different ways")
@@ -389,13 +402,17 @@ def _refined(lists: Sequence[Sequence[AnySize]]) -> list[AnySize]:
     return sizes
 
 
+def _may_be_equal(sizes: Sequence[AnySize]) -> bool:
+    """Tell whether sizes are the same, or may be when the program runs (torch would raise)."""
+    return len({size for size in sizes if isinstance(size, int)}) <= 1
+
+
 def _divided(tensor: Traced, index: int, sizes: Sequence[AnySize]) -> Traced:
     """Divide the axes of one dim until they have these sizes."""
     for at, size in enumerate(sizes):
         axis = tensor.dims[index][at]
-        if axis.size != size:
-            rest = divided(axis.size, size)
-            assert rest is not None  # _refined has divided it
+        rest = divided(axis.size, size)
+        if rest not in (None, 1):  # else they are equal, or may be
             tensor, _ = split(tensor, axis, [size, rest])
     return tensor
 

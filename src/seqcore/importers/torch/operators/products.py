@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from ....layers import Cast, Dense, Embedding, MatMul
-from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
+from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched, told_sizes
 from .elementwise import add, chosen, compare, multiply
 from .shapes import permute, transpose, unsqueeze
-from .table import Context, as_traced, floats, joined_size, named, operator, rejoined, traced
+from .table import Context, as_traced, floats, joined_size, known, named, operator, rejoined, traced
 
 
 @operator("aten.linear")
@@ -68,8 +68,9 @@ def _unsqueezed(context: Context, value: Any, dim: int) -> Any:
 def _batched(a: Traced, b: Traced) -> Traced:
     """(..., M, K) by (..., K, N), both of the inputs."""
     (m, k), (k2, n) = a.dims[-2:], b.dims[-2:]
-    if joined_size(k) != joined_size(k2):
-        raise RefusedError(f"matrices of {a.sizes} and {b.sizes}")
+    inner = {size for size in map(joined_size, (k, k2)) if isinstance(size, int)}
+    if len(inner) > 1:
+        raise RefusedError(f"matrices of {told_sizes(a.sizes)} and {told_sizes(b.sizes)}")
     if any(axis.is_batch for axis in (*m, *k, *k2, *n)):
         raise RefusedError("rows of the batch meet other rows")
     (left, right), lead = matched([a.seen_as(a.dims[:-2]), b.seen_as(b.dims[:-2])])
@@ -124,7 +125,7 @@ def einsum(context: Context, equation: str, tensors: Sequence[Any], path: Any = 
     if constant:
         order = [labels[1].index(label) for label in summed + own[1]]
         weights = tensors[1].full().transpose(order)
-        weights = weights.reshape(-1, int(joined_size(_flat(dims[1], own[1]))))
+        weights = weights.reshape(-1, known(joined_size(_flat(dims[1], own[1])), "a size"))
         made = linear(context, x, Constant.of(weights.T))
     else:
         made = _batched(x, y)

@@ -122,7 +122,8 @@ def _run(
 def _axes(tensor: Traced, batch_first: bool) -> Any:
     """Return ((the batch's dim, time's), the axes that stand beside the batch)."""
     if len(tensor.dims) == 2:
-        batch, time = (), tensor.dims[0]
+        batch: tuple[Axis, ...] = ()
+        time = tensor.dims[0]
     else:
         batch, time = tensor.dims[:2] if batch_first else (tensor.dims[1], tensor.dims[0])
     if tensor.batch in time or tensor.batch in tensor.dims[-1]:

@@ -10,14 +10,14 @@ import numpy as np
 from ....layers import (
     ArgMax,
     BatchNormalization,
-    CumSum,
+    Cumsum,
     GroupNormalization,
     LayerNormalization,
     Reduce,
     RMSNormalization,
     TopK,
 )
-from ..tensors import Axis, Constant, RefusedError, Traced
+from ..tensors import Axis, Constant, RefusedError, Traced, told_sizes
 from .table import (
     Context,
     as_float,
@@ -192,7 +192,7 @@ def cumsum(context: Context, self: Any, dim: int, dtype: Any = None) -> Any:
     if tensor.batch in tensor.dims[at]:
         raise RefusedError("over the rows of the batch")
     symbol, axes = tensor.apart(tensor.dims[at])
-    return rejoined(tensor, CumSum(-1)(symbol), axes, at)
+    return rejoined(tensor, Cumsum(-1)(symbol), axes, at)
 
 
 @operator("aten.norm", "aten.linalg_vector_norm")
@@ -259,7 +259,7 @@ def _normalized(
     count = len(shape)
     tail = tensor.dims[len(tensor.dims) - count :]
     if list(tensor.sizes[len(tensor.dims) - count :]) != list(shape):
-        raise RefusedError(f"over {list(shape)} of {tensor.sizes}")
+        raise RefusedError(f"over {list(shape)} of {told_sizes(tensor.sizes)}")
     if any(tensor.batch in dim for dim in tail):
         raise RefusedError("over the rows of the batch")
     symbol, axes = tensor.apart(*tail)

@@ -7,7 +7,8 @@ from typing import Any
 
 from ....graph import GraphBuilder, Site, Value
 from ....layers import (
-    AdaptivePooling1D,
+    AdaptiveAveragePooling1D,
+    AdaptiveMaxPooling1D,
     AveragePooling1D,
     Conv1D,
     Conv1DTranspose,
@@ -200,7 +201,7 @@ def avg_pool1d(
 @operator("aten.adaptive_avg_pool1d")
 def adaptive_avg_pool1d(context: Context, self: Any, output_size: Any) -> Any:
     count = one(output_size, "output_size")
-    return _windowed(context, floats(self), AdaptivePooling1D("mean", count), None, count)
+    return _windowed(context, floats(self), AdaptiveAveragePooling1D(count), None, count)
 
 
 @operator("aten.adaptive_max_pool1d")
@@ -208,7 +209,7 @@ def adaptive_max_pool1d(context: Context, self: Any, output_size: Any) -> Any:
     if context.wanted(1):
         raise RefusedError("with its indices")
     count = one(output_size, "output_size")
-    made = _windowed(context, floats(self), AdaptivePooling1D("max", count), None, count)
+    made = _windowed(context, floats(self), AdaptiveMaxPooling1D(count), None, count)
     return made, None
 
 
@@ -245,7 +246,8 @@ def _padded(
         return part(context, tensor, at, -left, joined_size(group) + right)  # type: ignore[no-any-return]
     rest = [axis for dim in tensor.dims for axis in dim if axis not in group and not axis.is_batch]
     symbol = tensor.arranged([group, *((axis,) for axis in rest)])
-    layer = Padding1D((left, right), mode=mode, value=value)
+    options: dict[str, Any] = {"mode": mode} | ({"value": value} if mode == "constant" else {})
+    layer = Padding1D(left, right, **options)
     made = Axis(size)
     if len(rest) != 1:  # the layer pads (B, T, C)
         raise RefusedError(f"of {1 + len(rest)} axes beside the batch")
