@@ -239,9 +239,7 @@ def _without_stand_ins(program: Program) -> Program:
     stand_ins: dict[str, str] = {}
     for node in program.nodes:
         read = _names(list(node.arguments.values()))
-        made = {
-            part for name in node.outputs for part in ([name] if type(name) is str else name or ())
-        }
+        made = {part for name in node.outputs for part in _each(name)}
         for name in read & stand_ins.keys():
             where = f" ({node.source})" if node.source else ""
             raise UnsupportedLayerError(

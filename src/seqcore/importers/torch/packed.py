@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -29,7 +30,9 @@ from ...errors import UnsupportedLayerError
 
 __all__ = ["PackedSequences"]
 
-_FRAMES = 40
+_FRAMES = 20
+# Where torch sorts rows and puts them back.
+_MOVES = (rnn.pack_padded_sequence, rnn.pad_packed_sequence, rnn_modules._apply_permutation)
 
 # Functions of one step's features, whose first argument is the input: they may run on padded rows.
 _PER_STEP = ("dropout", "embedding", "linear", "layer_norm", "relu", "gelu", "sigmoid", "tanh")
@@ -174,7 +177,7 @@ class PackedSequences(TorchFunctionMode):
         if name in ("__getitem__", "size") and id(first) in self.batch_sizes and args[1:] == (0,):
             rows = self.batch_sizes[id(first)][1]
             return _sizes(rows.x, rows.batch_first)[0 if name == "__getitem__" else 1]
-        # No order is needed, so each row keeps its place, whatever it is asked for.
+        # No order is needed: each row keeps its place where torch's own code moves rows.
         if name == "sort" and _within(rnn.pack_padded_sequence):
             order = torch.ops.seqcore.sorted_rows(first)
             self.orders[id(order)] = order
@@ -183,7 +186,7 @@ class PackedSequences(TorchFunctionMode):
             return first
         if name == "arange" and _within(rnn.invert_permutation):
             return next(reversed(self.orders.values()))
-        if name in ("index_select", "__getitem__") and id(last) in self.orders:
+        if name in ("index_select", "__getitem__") and id(last) in self.orders and _within(*_MOVES):
             return first
         return func(*args, **kwargs)
 
@@ -254,13 +257,12 @@ class PackedSequences(TorchFunctionMode):
         raise self.refusal
 
 
-def _within(function: Any) -> bool:
-    """Whether a function is being called, this far up the stack as modes may lie between."""
-    frame = sys._getframe(1)
+def _within(*functions: Any) -> bool:
+    """Whether one of the functions called this, as near as modes between them let it be."""
+    codes = {function.__code__ for function in functions}
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(_FRAMES):
-        if frame.f_code is function.__code__:
-            return True
-        if frame.f_back is None:
-            break
+        if frame is None or frame.f_code in codes:
+            return frame is not None
         frame = frame.f_back
     return False
