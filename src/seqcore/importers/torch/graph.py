@@ -21,6 +21,7 @@ from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Re
 from ...layers.shapes import reshape
 from ...model import Model
 from .folding import fold, made_of_sizes
+from .guards import size_rules
 from .operators import OPERATORS
 from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
@@ -166,6 +167,11 @@ class _Reader:
     # ---- Inputs and outputs ----
 
     def _read_inputs(self) -> None:
+        batch = next(
+            (each.shape[place] for each in self.program.inputs
+             if (place := self.guess.get(each.name)) is not None), None,
+        )  # fmt: skip
+        self.rules = size_rules(self.program, batch if isinstance(batch, str) else None)
         for name, array in self.program.constants.items():
             self.values[name] = Constant.of(array, self.program.paths.get(name))
         for each in self.program.inputs:
@@ -180,6 +186,10 @@ class _Reader:
         shape = [axis.size if isinstance(axis.size, int) else None for axis in axes]
         kind = "int64" if whole else "float32"
         source = Input(shape, kind, given.name, batch_axis=1 if place == 1 else 0)
+        free = [size for k, size in enumerate(given.shape) if k != place]
+        source.rules = tuple(
+            self.rules.get(size) if isinstance(size, str) else None for size in free
+        )
         self.inputs.append(source)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
         if not axes:  # values here have two axes at least
