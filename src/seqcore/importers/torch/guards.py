@@ -30,6 +30,7 @@ _MOST_GUARDS = 10_000
 _MOST_CHARACTERS = 2_000
 _SAMPLES = (2, 3, 4, 5, 7, 8, 11, 16, 29, 30, 64, 97, 1000)
 _MOST_SAMPLES = 400
+_MOST_RAISED = 20
 
 
 def size_rules(program: Program, batch: str | None) -> dict[str, SizeRule]:
@@ -73,7 +74,7 @@ def _told(bounds: tuple[int | None, int | None]) -> str:
 
 def _read_guards(
     program: Program,
-    bounds: Mapping[str, tuple[int | None, int | None]],
+    bounds: dict[str, tuple[int | None, int | None]],
     multiples: dict[str, int],
 ) -> None:
     """Find out multiples, and refuse what is neither that nor always so."""
@@ -92,8 +93,31 @@ def _read_guards(
         else:
             left.append((guard, text, sizes))
     for guard, text, sizes in left:
+        _raise_least(text, sizes, bounds, multiples)
         if not _always(text, sizes, bounds, multiples):
             raise RefusedError(f"it was exported for sizes of which this holds: {guard}")
+
+
+def _raise_least(
+    text: str,
+    sizes: Mapping[str, int | str],
+    bounds: dict[str, tuple[int | None, int | None]],
+    multiples: Mapping[str, int],
+) -> None:
+    """Raise the least of a size as far as a guard of it alone needs, ``(size - 3)//2 != 0``."""
+    names = {size for size in sizes.values() if isinstance(size, str)}
+    if len(names) != 1:
+        return
+    (name,) = names
+    least, most = bounds[name]
+    for more in range(_MOST_RAISED):
+        raised = (least or _UNKNOWN_TO_TORCH) + more
+        if most is not None and raised > most:
+            return
+        if _always(text, sizes, {**bounds, name: (raised, most)}, multiples):
+            if more:
+                bounds[name] = (raised, most)
+            return
 
 
 def _named(guard: str, inputs: Mapping[str, ProgramInput]) -> tuple[str, dict[str, int | str]]:
@@ -118,6 +142,7 @@ _OPERATIONS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.GtE: operator.ge, ast.USub: operator.neg, ast.Not: operator.not_, ast.And: all,
     ast.Or: any,
 }  # fmt: skip
+_OPERATED = (ast.BinOp, ast.UnaryOp, ast.BoolOp)
 _FUNCTIONS = {"min": min, "max": max, "Min": min, "Max": max}
 
 
@@ -169,7 +194,7 @@ def _value(node: ast.AST, sizes: Mapping[str, int]) -> Any:
         return node.value
     if isinstance(node, ast.Name) and node.id in sizes:
         return sizes[node.id]
-    operation = _OPERATIONS.get(type(getattr(node, "op", ast.Pass())))
+    operation = _OPERATIONS.get(type(node.op)) if isinstance(node, _OPERATED) else None
     if isinstance(node, ast.BinOp) and operation is not None:
         return operation(_value(node.left, sizes), _value(node.right, sizes))
     if isinstance(node, ast.UnaryOp) and operation is not None:

@@ -28,7 +28,7 @@ RAGGED = "seqcore.ragged.default"
 _RENAMED = {
     f"seqcore.{name}.default": f"aten.{name}.input"
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-}
+} | {"seqcore.max_pool1d.default": "aten.max_pool1d.default"}
 # The operators of packed.py that must not be left, and what they make.
 _STAND_INS = {
     "seqcore.packed.default": "the data or batch_sizes",

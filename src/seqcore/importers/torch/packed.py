@@ -91,6 +91,44 @@ _RECURRENT = {
 }
 
 
+_max_pool1d = torch.library.custom_op(
+    "seqcore::max_pool1d",
+    lambda *args: torch.max_pool1d(*args),
+    mutates_args=(),
+    schema="(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation) -> Tensor",
+)
+
+
+@_max_pool1d.register_fake
+def _(
+    x: torch.Tensor,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> torch.Tensor:
+    room = x.shape[-1] + 2 * padding[0] - dilation[0] * (kernel_size[0] - 1) - 1
+    return x.new_empty((*x.shape[:-1], room // (stride or kernel_size)[0] + 1))
+
+
+def _pooled(
+    x: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """torch.max_pool1d, which fixes T to find out how many windows there are."""
+    if ceil_mode:
+        return torch.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool1d(x, *map(_list, (kernel_size, stride or (), padding, dilation)))
+
+
+def _list(value: Any) -> list[int]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
 @torch.library.custom_op("seqcore::packed", mutates_args=())
 def _packed(x: torch.Tensor, batch_first: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """Stand-ins for a PackedSequence's data, which here has all B*T steps, and batch_sizes."""
@@ -171,6 +209,8 @@ class PackedSequences(TorchFunctionMode):
             return (
                 self.run(_RECURRENT[name], *args) if packed else _RECURRENT[name](*args, **kwargs)
             )
+        if func is torch.max_pool1d:
+            return _pooled(*args, **kwargs)
         if name in _PER_STEP and id(first) in self.rows and not kwargs.get("inplace"):
             rows = self.rows[id(first)]
             return self.stand_in(func(rows.x, *args[1:], **kwargs), rows, ended=False)
