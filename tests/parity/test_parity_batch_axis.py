@@ -58,7 +58,8 @@ def test_time_major_is_torchs(rng, kind, index):
     module = torch_module(kind, features, units, batch_first=False)
     inside = {"tanh": sc.SimpleRNN, "LSTM": sc.LSTM, "GRU": sc.GRU}[kind]
     weights = {name: w.detach().numpy() for name, w in module.named_parameters()}
-    layer = inside.from_torch(weights, return_sequences=True)
+    given = {"activation": "tanh"} if kind == "tanh" else {}
+    layer = inside.from_torch(weights, return_sequences=True, **given)
     model, _ = pair(layer, (None, features))
     x, lengths = floats(rng, time, batch, features), lengths_of(rng, batch, time)
     with torch.no_grad():

@@ -95,7 +95,8 @@ _max_pool1d = torch.library.custom_op(
     "seqcore::max_pool1d",
     lambda *args: torch.max_pool1d(*args),
     mutates_args=(),
-    schema="(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation) -> Tensor",
+    schema="(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation) "
+    "-> Tensor",
 )
 
 
@@ -118,10 +119,12 @@ def _pooled(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    return_indices: bool = False,
 ) -> Any:
     """torch.max_pool1d, which fixes T to find out how many windows there are."""
-    if ceil_mode:
-        return torch.max_pool1d(x, kernel_size, stride, padding, dilation, ceil_mode)
+    if ceil_mode or return_indices:
+        function = torch.max_pool1d_with_indices if return_indices else torch.max_pool1d
+        return function(x, kernel_size, stride, padding, dilation, ceil_mode)
     return _max_pool1d(x, *map(_list, (kernel_size, stride or (), padding, dilation)))
 
 
@@ -209,7 +212,7 @@ class PackedSequences(TorchFunctionMode):
             return (
                 self.run(_RECURRENT[name], *args) if packed else _RECURRENT[name](*args, **kwargs)
             )
-        if func is torch.max_pool1d:
+        if name == "max_pool1d":
             return _pooled(*args, **kwargs)
         if name in _PER_STEP and id(first) in self.rows and not kwargs.get("inplace"):
             rows = self.rows[id(first)]
