@@ -95,11 +95,16 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
     from .live import export_program  # it imports torch, whose user has it
 
     args, kwargs = _arguments(example_input)
-    try:
-        return model_of(export_program(module, args, kwargs), name)
-    except UnsupportedLayerError:
-        # What divides by the number of features, say, needs it to be a number.
-        return model_of(export_program(module, args, kwargs, features_vary=False), name)
+    # What divides by the number of features, say, needs it to be a number; and a branch on a size
+    # that no bound can tell makes it the example's.
+    error: UnsupportedLayerError | None = None
+    for fixed in ("nothing", "features", "all"):
+        try:
+            return model_of(export_program(module, args, kwargs, fixed=fixed), name)
+        except UnsupportedLayerError as found:
+            error = error or found
+    assert error is not None
+    raise error
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
