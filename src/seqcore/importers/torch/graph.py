@@ -46,7 +46,7 @@ def model_of(program: Program, source: str) -> Model:
         Listing every operator that is not supported, with where it is.
     """
     best: list[tuple[str, str]] | None = None
-    for guess in itertools.islice(_guesses(program.inputs), _MOST_GUESSES):
+    for guess in itertools.islice(_guesses(program), _MOST_GUESSES):
         reader = _Reader(program, guess)
         model = reader.read()
         if model is not None:
@@ -60,16 +60,22 @@ def model_of(program: Program, source: str) -> Model:
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 
-def _guesses(inputs: tuple[ProgramInput, ...]) -> Iterator[dict[str, int | None]]:
-    """Yield which dim of every tensor that is given is the batch, the likeliest first."""
-    tensors = [each for each in inputs if each.dtype is not None]
+def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
+    """Yield which dim of every tensor that is given is the batch, the likeliest first.
+
+    Nothing says it of a tensor that forward does not use: the batch is where the first has it.
+    """
+    tensors = [each for each in program.inputs if each.dtype is not None]
     seen = set()
+    used = _used(program)
     for first in tensors[:1]:
         for place in range(min(2, len(first.shape))):
             wanted = first.shape[place]
             choices: list[list[int]] = []
             for each in tensors:
                 dims = [dim for dim, size in enumerate(each.shape[:2]) if size == wanted]
+                if not dims and each.shape and each.name not in used:
+                    dims = [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
             for places in itertools.product(*choices):
                 names = (each.name for each in tensors)

@@ -24,7 +24,10 @@ __all__ = ["size_rules"]
 _UNKNOWN_TO_TORCH = (
     2  # what 0 and 1 do it has not looked at, so that every size is at least 2 to it
 )
-_SIZE = re.compile(r"L\['(\w{1,200})'\](?:\[(?:\d{1,4}|'\w{1,200}')\])*\.size\(\)\[(\d{1,2})\]")
+_SIZE = re.compile(
+    r"L((?:\[(?:\d{1,4}|'\w{1,200}')\]|\.[A-Za-z]\w{0,200}){1,9})\.size\(\)\[(\d{1,2})\]"
+)
+_KEY = re.compile(r"\w+")
 _MULTIPLE = re.compile(r"\(?(size_\d+) % (\d{1,9})\)? == 0")
 _MOST_GUARDS = 10_000
 _MOST_CHARACTERS = 2_000
@@ -125,7 +128,7 @@ def _named(guard: str, inputs: Mapping[str, ProgramInput]) -> tuple[str, dict[st
     sizes: dict[str, int | str] = {}
 
     def name(found: re.Match[str]) -> str:
-        source, axis = inputs.get(found[1]), int(found[2])
+        source, axis = _input(found[1], inputs), int(found[2])
         if source is None or axis >= len(source.shape):
             raise RefusedError(f"a guard of what is no input: {guard}")
         made = f"size_{len(sizes)}"
@@ -133,6 +136,19 @@ def _named(guard: str, inputs: Mapping[str, ProgramInput]) -> tuple[str, dict[st
         return made
 
     return _SIZE.sub(name, guard), sizes
+
+
+def _input(place: str, inputs: Mapping[str, ProgramInput]) -> ProgramInput | None:
+    """Return the input at a place among the arguments: ['states'][0] is states_0.
+
+    None if there is none, or if that name may be that of another place.
+    """
+    keys = _KEY.findall(place)
+    if len(keys) == 1 and keys[0] in inputs:
+        return inputs[keys[0]]
+    name = re.sub(r"[^a-z0-9]", "_", "_".join(keys).lower())
+    taken = any(re.fullmatch(re.escape(name) + r"_\d+", each) for each in inputs)
+    return None if taken else inputs.get(name)
 
 
 _OPERATIONS: Mapping[type[ast.AST], Callable[..., Any]] = {

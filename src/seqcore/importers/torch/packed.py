@@ -77,10 +77,25 @@ def _recurrent(name: str, states: int) -> Any:
     @operator.register_fake
     def _(x: torch.Tensor, hx: Any, *more: Any) -> tuple[torch.Tensor, ...]:
         hidden = list(hx) if states == 2 else [hx]
+        _check_states(x, hidden, *more)
         units = hidden[0].shape[-1] * (2 if more[5] else 1)
         return x.new_empty((*x.shape[:-1], units)), *(torch.empty_like(state) for state in hidden)
 
     return operator
+
+
+def _check_states(
+    x: torch.Tensor, states: Sequence[torch.Tensor], params: Sequence[torch.Tensor],
+    has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
+    batch_first: bool,
+) -> None:  # fmt: skip
+    """Have sizes of states be what they must be, which nn.LSTM leaves open for packed rows."""
+    del has_biases, dropout, train
+    units = [params[1].shape[1], params[0].shape[0] // 4]  # of an LSTM's h and c, else of h
+    for state, size in zip(states, units, strict=False):
+        wanted = (num_layers * (1 + bidirectional), _sizes(x, batch_first)[0], size)
+        for own, other in zip(state.shape, wanted, strict=True):
+            torch._check(own == other)  # type: ignore[no-untyped-call]
 
 
 _RECURRENT = {
