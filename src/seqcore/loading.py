@@ -85,8 +85,7 @@ def load(
     except ModelFileError:
         if kind := foreign_kind(name):
             raise ModelFileError(f"{name}: {kind}") from None
-        if _lacks_graph(name, head):
-            what = "a safetensors file without '__graph__'"
+        if what := _other_weights(name, head):
             raise ModelFileError(f"{name}: {_weights_alone(name, what)}") from None
         raise
 
@@ -101,6 +100,18 @@ def _check_regular(name: str) -> None:
         raise
     if not regular:
         raise ModelFileError(f"{name}: {foreign_kind(name) or 'not a regular file'}")
+
+
+def _other_weights(name: str, head: bytes) -> str | None:
+    """Return what a file that is no model seems to be, if it is one that `read_weights` knows."""
+    from .formats.sharded import looks_like_index  # imported on first use
+    from .formats.torch_legacy import looks_like_tar
+
+    if looks_like_index(head):
+        return "JSON, an index of files"
+    if looks_like_tar(head):
+        return "a tar archive"
+    return "a safetensors file without '__graph__'" if _lacks_graph(name, head) else None
 
 
 def _lacks_graph(name: str, head: bytes) -> bool:
@@ -175,7 +186,7 @@ def _weights_alone(name: str, what: str) -> str:
 
 def _refuse_foreign(name: str, head: bytes) -> None:
     """Tell the user of a known kind of file what to do with it instead."""
-    if head.startswith(b"\x80"):
+    if head.startswith(b"\x80") and head[5:9] != b"\0\0\0{":  # that is safetensors
         raise ModelFileError(f"{name}: {_weights_alone(name, 'a pickle')}")
     if head.startswith(b"\x93NUMPY"):
         raise ModelFileError(f"{name}: a NumPy array, not a model")

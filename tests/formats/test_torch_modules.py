@@ -218,7 +218,7 @@ def test_a_prefix_chooses(tmp_path):
         with pytest.raises(ModelFileError, match=rf"m\.pt: {match}"):
             read_module(tmp_path / "m.pt", prefix=prefix)
     torch.save(module.state_dict(), tmp_path / "w.pt")
-    with pytest.raises(ModelFileError, match=r"no whole module.*read_weights"):
+    with pytest.raises(ModelFileError, match=r"no whole module$"):
         read_module(tmp_path / "w.pt")
 
 

@@ -222,8 +222,8 @@ def _read_zip(path: Path, archive: Archive, budget: Budget) -> dict[str, np.ndar
         return flatten(settle(loaded, keep_stubs=True, expand=expand), path.stem, budget)
     if any(name.endswith(("/archive_format", "/models/model.json")) for name in names):
         raise ModelFileError(
-            "this is a torch.export archive (.pt2), which is not supported yet; "
-            "save the module's state_dict() with torch.save"
+            "this is a program of torch.export (.pt2): seqcore.load makes a model of it; for its "
+            "weights alone save the module's state_dict() with torch.save"
         )
     if any(name.endswith("/model.json") for name in names):
         raise ModelFileError(

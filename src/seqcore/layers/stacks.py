@@ -340,7 +340,7 @@ class RecurrentStack(Layer):
         name: str | None = None,
     ) -> None:
         super().__init__(name)
-        self.rows = [tuple(row) for row in rows]
+        self.rows = [tuple(row) for row in rows]  # its label may be theirs
         self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         self.cells = [cell for row in self.rows for cell in row]
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")

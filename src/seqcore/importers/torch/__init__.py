@@ -7,7 +7,7 @@ tensors.py    torch's dims as axes of values; sizes.py sizes that vary
 operators/    what each operator means
 folding.py    operators on constants
 trees.py      a live module as a tree of modules
-modules.py    a tree of torch's own modules -> a program
+modules.py    a tree of torch's own modules -> a program; refused.py those that never will be one
 described.py  what a state_dict seems to hold
 
 Bytes are formats/; gate orders layouts.py. Weights by name, from a state_dict or a file, are the
@@ -50,9 +50,9 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
     Model
         With an example: inputs and outputs are the module's own, in its layout (time first, if it
         has it so), and every size that torch.export can leave open is. Lengths that the module
-        gives to ``pack_padded_sequence`` are no input but ``model(x, lengths=n)``; outputs keep
-        all of x's frames, zero past a row's end. A module that takes one sequence without a batch
-        is given a batch of them.
+        gives to ``pack_padded_sequence`` are an input like any other, whole numbers (B,); outputs
+        keep all of x's frames, zero past a row's end. A module that takes one sequence without a
+        batch is given a batch of them.
 
         An nn.RNN, nn.LSTM or nn.GRU without example: batch first, whatever its batch_first, (B, T,
         input_size) to (B, T, directions*hidden_size). States, those returned and
@@ -165,8 +165,10 @@ def load_module(path: str | os.PathLike[str]) -> Model:
     try:
         tree = read_module(path)
     except ModelFileError as error:
-        what = weights_alone(path, str(error).removeprefix(f"{name}: "))
-        raise ModelFileError(f"{name}: {what}") from None
+        why = str(error).removeprefix(f"{name}: ")
+        if "; there are modules at " in why:
+            why += ", each of which torch.save can save alone, for load"
+        raise ModelFileError(f"{name}: {weights_alone(path, why)}") from None
     return from_tree(tree, name)
 
 
@@ -190,4 +192,4 @@ def weights_alone(path: str | os.PathLike[str], what: str) -> str:
     name = os.fsdecode(path)
     parts = describe_weights(read_weights(path))
     how = f"weights = seqcore.read_weights({name!r}), then layers, LSTM.from_torch(weights, prefix)"
-    return "\n  ".join([f"{what}: it holds weights and no network; use {how} ...", *parts])
+    return "\n  ".join([f"{what}. It holds weights and no network; use {how} ...", *parts])

@@ -18,6 +18,7 @@ from ...formats.torch_programs import ModuleTree, Node, Program, ProgramInput, R
 from ...layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
 from ...model import Model
 from .graph import model_of
+from .refused import REFUSED
 
 __all__ = ["MODULES", "from_tree", "short_kind", "without_wrappers"]
 
@@ -86,6 +87,12 @@ def _weights(target: str, *names: str, options: Iterable[str] = ()) -> Maker:
         yield target, given
 
     return make
+
+
+def _embedding(chain: _Chain, tree: ModuleTree, path: str) -> Iterator[Step]:
+    if tree.options.get("max_norm") is not None:
+        raise _NotKnownError(f"max_norm={tree.options['max_norm']}, which changes the weights")
+    yield "aten.embedding.default", {"weight": chain.weight(tree, path, "weight")}
 
 
 def _conv(target: str) -> Maker:
@@ -192,11 +199,22 @@ def _upsample(chain: _Chain, tree: ModuleTree, path: str) -> Iterator[Step]:
     }  # fmt: skip
 
 
+def _values(pool: Maker) -> Maker:
+    """Return the maker of a pooling that gives its values alone, not where they were as well."""
+
+    def make(chain: _Chain, tree: ModuleTree, path: str) -> Iterable[Step]:
+        if tree.options.get("return_indices"):
+            raise _NotKnownError("return_indices=True")
+        return pool(chain, tree, path)
+
+    return make
+
+
 _POOL = ("kernel_size", "stride", "padding", "ceil_mode")
 
 MODULES: Mapping[str, Maker] = {
     "Linear": _weights("aten.linear.default", "weight", "bias"),
-    "Embedding": _weights("aten.embedding.default", "weight"),
+    "Embedding": _embedding,
     "Conv1d": _conv("aten.conv1d.default"),
     "ConvTranspose1d": _conv("aten.conv_transpose1d.default"),
     **dict.fromkeys(RECURRENT, _recurrent),
@@ -207,10 +225,10 @@ MODULES: Mapping[str, Maker] = {
     "GroupNorm": _weights(
         "aten.group_norm.default", "weight", "bias", options=("num_groups", "eps")
     ),
-    "MaxPool1d": _calls("aten.max_pool1d.default", *_POOL, "dilation"),
+    "MaxPool1d": _values(_calls("aten.max_pool1d.default", *_POOL, "dilation")),
     "AvgPool1d": _calls("aten.avg_pool1d.default", *_POOL, "count_include_pad"),
     "AdaptiveAvgPool1d": _calls("aten.adaptive_avg_pool1d.default", "output_size"),
-    "AdaptiveMaxPool1d": _calls("aten.adaptive_max_pool1d.default", "output_size"),
+    "AdaptiveMaxPool1d": _values(_calls("aten.adaptive_max_pool1d.default", "output_size")),
     "ConstantPad1d": _pad("constant"),
     "ZeroPad1d": _pad("constant"),
     "ReflectionPad1d": _pad("reflect"),
@@ -349,7 +367,9 @@ def _why_not(tree: ModuleTree) -> str:
             "its forward is code, which no file holds: from_torch(module, example_input=...) or a "
             ".pt2 of torch.export has what it does"
         )
-    return "in a chain of modules it is not supported; from_torch takes an example_input"
+    return REFUSED.get(
+        _class(tree), "in a chain of modules it is not supported; from_torch takes an example_input"
+    )
 
 
 def from_tree(tree: ModuleTree, source: str, *, return_state: bool = False) -> Model:
