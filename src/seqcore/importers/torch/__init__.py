@@ -148,8 +148,10 @@ def load_pt2(path: str | os.PathLike[str]) -> Model:
     return model_of(read_pt2(path), os.fsdecode(path))
 
 
-def load_module(path: str | os.PathLike[str]) -> Model:
+def load_module(path: str | os.PathLike[str], *, prefix: str = "") -> Model:
     """Load a whole module that ``torch.save(module, path)`` wrote, if it is torch's own.
+
+    `prefix` says where in a checkpoint it is: keys and names of modules, joined with dots.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def load_module(path: str | os.PathLike[str]) -> Model:
 
     name = os.fsdecode(path)
     try:
-        tree = read_module(path)
+        tree = read_module(path, prefix=prefix)
     except ModelFileError as error:
         why = str(error).removeprefix(f"{name}: ")
         if "; there are modules at " in why:
