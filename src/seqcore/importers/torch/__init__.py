@@ -167,9 +167,9 @@ def load_module(path: str | os.PathLike[str], *, prefix: str = "") -> Model:
     try:
         tree = read_module(path, prefix=prefix)
     except ModelFileError as error:
+        if prefix:
+            raise
         why = str(error).removeprefix(f"{name}: ")
-        if "; there are modules at " in why:
-            why += ", each of which torch.save can save alone, for load"
         raise ModelFileError(f"{name}: {weights_alone(path, why)}") from None
     return from_tree(tree, name)
 
