@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ....graph import GraphBuilder, Site, Value
 from ....layers import (
     AdaptiveAveragePooling1D,
@@ -20,7 +22,7 @@ from ....layers import (
 )
 from ..sizes import AnySize, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced
-from .shapes import part
+from .shapes import cat, part, parts
 from .table import Context, Same, dim_of, floats, joined_size, known, named, operator
 
 
@@ -122,7 +124,9 @@ def conv_transpose1d(
     tensor, numbers, offset = floats(input), _array(weight, 3), _offset(bias)
     step, spread = one(stride, "stride"), one(dilation, "dilation")
     if groups != 1:
-        raise RefusedError(f"with groups={groups}")
+        whole = (tensor, numbers, offset, weight.name)
+        options = (stride, padding, output_padding, 1, dilation)
+        return _by_group(context, *whole, groups, options)
     crop, more = one(padding, "padding"), one(output_padding, "output_padding")
     reach = spread * (numbers.shape[2] - 1)
     tail = reach + 1 + more - 2 * crop
@@ -148,6 +152,26 @@ def conv_transpose1d(
     layer = context.once(key, make, named(weight))
     size = (tensor.sizes[-1] - 1) * step + tail
     return _windowed(context, tensor, layer, numbers.shape[1], size)
+
+
+def _by_group(
+    context: Context, tensor: Traced, kernel: Any, offset: Any, name: str | None, groups: int,
+    options: Sequence[Any],
+) -> Any:  # fmt: skip
+    """Apply a transposed convolution to each group of channels by itself."""
+    if len(kernel) % groups:
+        raise RefusedError(f"with groups={groups} of {len(kernel)} channels")
+    kernels = np.split(kernel, groups)
+    offsets = [None] * groups if offset is None else np.split(offset, groups)
+    made = [
+        conv_transpose1d(
+            context, piece, Constant.of(own, name), None if b is None else Constant.of(b), *options
+        )
+        for piece, own, b in zip(
+            parts(context, tensor, chunks=groups, dim=-2), kernels, offsets, strict=True
+        )
+    ]
+    return cat(context, made, -2)
 
 
 def _array(weight: Any, rank: int) -> Any:
