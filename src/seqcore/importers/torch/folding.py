@@ -121,8 +121,8 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _weight_norm(v: Array, g: Array, dim: int = 0) -> Array:
-    """g * v/||v||, the norm over all axes but `dim`."""
-    axes = tuple(axis for axis in range(v.ndim) if axis != dim % max(v.ndim, 1))
+    """g * v/||v||, the norm over all axes but `dim`; of -1, which is no axis, over all."""
+    axes = tuple(axis for axis in range(v.ndim) if axis != dim)
     wide = v.astype(np.float64)
     made: Array = g * wide / np.sqrt((wide * wide).sum(axis=axes, keepdims=True))
     return made
@@ -142,8 +142,8 @@ def _norm(
 def _norm_except_dim(v: Array, pow: int = 2, dim: int = 0) -> Any:
     if pow != 2:
         raise RefusedError(f"of order {pow}")
-    axes = tuple(axis for axis in range(v.ndim) if axis != dim % v.ndim)
-    return np.sqrt((v.astype(np.float64) ** 2).sum(axis=axes, keepdims=True))
+    axes = tuple(axis for axis in range(v.ndim) if axis != dim)
+    return np.sqrt((v.astype(np.float64) ** 2).sum(axis=axes, keepdims=dim != -1))
 
 
 def _slice(self: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:

@@ -385,14 +385,16 @@ def prelu(context: Context, self: Any, weight: Any) -> Any:
         raise RefusedError("with a weight that varies")
     numbers = weight.full().astype(np.float32).reshape(-1)
     if numbers.size == 1:
-        slope, shape = float(numbers[0]), [1] * (len(tensor.axes) - 1)
-        alone = ReLU(negative_slope=slope) if slope >= 0 else PReLU(np.full(shape, slope, "f4"))
-        return mapped(tensor, alone)
+        slope = float(numbers[0])
+        if slope >= 0:
+            return mapped(tensor, ReLU(negative_slope=slope))
+        shape = (1,) * (len(tensor.axes) - 1)
+        return mapped(tensor, PReLU(np.full(shape, slope, np.float32)))
     channels = tensor.dims[1]  # torch's second dim, whatever its layout
     symbol, axes = tensor.apart(channels)
-    numbers = numbers.reshape([1] * (len(axes) - 1) + [-1])
+    alpha = numbers.reshape((1,) * (len(axes) - 1) + (-1,))
     key = (Same(weight.array), "prelu", len(axes))
-    layer = context.once(key, lambda name: PReLU(numbers, name=name))
+    layer = context.once(key, lambda name: PReLU(alpha, name=name))
     own = channels[0] if len(channels) == 1 else None
     if own is None:
         raise RefusedError("of channels that are joined")
