@@ -1,262 +1,213 @@
-"""Cells in loops, attention, and modules as people write them, against torch; live and exported."""
+"""Modules as people write them, against torch: of an example, and as .pt2 where torch can."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from pairs import pairwise
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
-from torch_matrix import Row
 from torch_parts import randomise
-from torch_ways import agree, differs, exported, in_ours, in_torch
+from torch_ways import agree, exported, in_ours, in_torch
 
 import seqcore as sc
 
 DEPTH = 3
+LETTERS, SOUNDS = 12, 9
 
 
-def seeded(module: nn.Module) -> nn.Module:
-    """Give a module weights by their names, smaller than those that show every slip."""
-    randomise(module)
-    with torch.no_grad():
-        for weight in module.parameters():
-            weight.mul_(0.5)
-    return module.eval()
+class Pronounces(nn.Module):
+    """Letters to sounds: what has been said is fed back, for a fixed number of steps."""
 
-
-def same(module: nn.Module, example: tuple[Any, ...], *others: tuple[Any, ...]) -> sc.Model:
-    model = sc.from_torch(module, example)
-    for given in (example, *others):
-        agree(in_ours(model, given), in_torch(module, given), DEPTH)
-    return model
-
-
-# ---- Cells ---------------------------------------------------------------------------------------
-
-CELLS = {
-    "kind": ("LSTMCell", "GRUCell", "tanh", "relu"),
-    "bias": (True, False),
-    "initial": ("none", "given", "learned"),
-    "use": ("last", "all"),
-}
-CELL_ROWS = pairwise(CELLS)
-STEPS = 4
-
-
-class Looped(nn.Module):
-    """A cell over the frames of x, (B, T, 3), and a second one that reads what it makes."""
-
-    def __init__(self, row: Row) -> None:
+    def __init__(self, steps: int = 5) -> None:
         super().__init__()
-        kind, self.row = row["kind"], row
-        options: Row = {"bias": row["bias"]}
-        options |= {"nonlinearity": kind} if kind in ("tanh", "relu") else {}
-        make = getattr(nn, kind if kind.endswith("Cell") else "RNNCell")
-        self.first, self.second = make(3, 5, **options), make(5, 4, **options)
-        self.states = 2 if kind == "LSTMCell" else 1
-        self.learned = nn.Parameter(torch.zeros(self.states, 5))
+        self.letters, self.sounds = nn.Embedding(LETTERS, 6), nn.Embedding(SOUNDS, 6)
+        self.encoder = nn.GRU(6, 8, batch_first=True)
+        self.decoder, self.head = nn.GRUCell(6, 8), nn.Linear(8, SOUNDS)
+        self.steps = steps
 
-    def forward(self, x: Any, states: Sequence[Any]) -> list[Any]:
-        hx: Any = [None, None]
-        if self.row["initial"] == "learned":
-            states = [state.expand(x.shape[0], -1) for state in self.learned]
-        if self.row["initial"] != "none":
-            hx[0] = tuple(states) if self.states > 1 else states[0]
+    def forward(self, word: Any) -> Any:
+        _, h = self.encoder(self.letters(word))
+        state, said = h.squeeze(0), torch.zeros(word.size(0), dtype=torch.long)
         made = []
-        for step in range(x.shape[1]):
-            hx[0] = self.first(x[:, step], hx[0])
-            hx[1] = self.second(hx[0][0] if self.states > 1 else hx[0], hx[1])
-            made.append(hx[1][0] if self.states > 1 else hx[1])
-        finals = [s for each in hx for s in (each if self.states > 1 else [each])]
-        return [torch.stack(made, 1), *finals] if self.row["use"] == "all" else made[-1:]
+        for _ in range(self.steps):
+            state = self.decoder(self.sounds(said), state)
+            scores = self.head(state)
+            said = scores.argmax(-1)
+            made.append(said)
+        return torch.stack(made, 1), scores
 
 
-class AllLooped(nn.Module):
-    def __init__(self, rows: Sequence[Row]) -> None:
+class Tags(nn.Module):
+    """Tags of words of sentences of their own lengths."""
+
+    def __init__(self) -> None:
         super().__init__()
-        self.parts = nn.ModuleList(Looped(row) for row in rows)
+        self.embedding = nn.Embedding(LETTERS, 6, padding_idx=0)
+        self.lstm = nn.LSTM(6, 5, 2, bidirectional=True, batch_first=True, dropout=0.4)
+        self.head = nn.Linear(10, 4)
 
-    def forward(self, x: Any, h: Any, c: Any) -> list[Any]:
-        return [y for part in self.parts for y in part(x, [h, c][: part.states])]
-
-
-def of_cells(batch: int, seed: int = 0) -> tuple[Any, ...]:
-    torch.manual_seed(seed)
-    return torch.randn(batch, STEPS, 3), torch.randn(batch, 5), torch.randn(batch, 5)
-
-
-def test_cells(tmp_path: Path) -> None:
-    module = seeded(AllLooped(CELL_ROWS))
-    same(module, of_cells(3), of_cells(5, 1), of_cells(1, 2))
-    model = exported(module, of_cells(3), tmp_path)
-    agree(in_ours(model, of_cells(3, 3)), in_torch(module, of_cells(3, 3)), DEPTH)
+    def forward(self, words: Any, lengths: Any) -> Any:
+        x = F.dropout(self.embedding(words), 0.5, self.training)
+        packed = pack_padded_sequence(x, lengths.cpu(), True, enforce_sorted=False)
+        out, _ = self.lstm(packed)
+        out, _ = pad_packed_sequence(out, batch_first=True, total_length=words.size(1))
+        return self.head(out).log_softmax(-1)
 
 
-@pytest.mark.parametrize("option", CELLS)
-def test_options_of_cells_matter(option: str) -> None:
-    values = CELLS[option]
-    for value, other in zip(values, (*values[1:], values[0]), strict=True):
-        rows = [row for row in CELL_ROWS if row[option] == value]
-        found = [
-            [
-                in_torch(seeded(AllLooped([each])), of_cells(3))
-                for each in (row, {**row, option: other})
-            ]
-            for row in rows
-        ]
-        assert any(differs(a, b, DEPTH) for a, b in found)
+class TagsLetters(nn.Module):
+    """Words by a convolution over their letters, which the time of a BiLSTM then counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters = nn.Embedding(LETTERS, 5)
+        self.conv = nn.Conv1d(5, 7, 3, padding=1)
+        self.lstm = nn.LSTM(7, 5, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(10, 4)
+
+    def forward(self, letters: Any) -> Any:
+        rows, words, width = letters.shape
+        x = self.letters(letters.view(rows * words, width)).transpose(1, 2)
+        x = torch.relu(self.conv(x)).max(dim=2)[0].view(rows, words, -1)
+        out, _ = self.lstm(x)
+        return self.head(out), self.head(out).argmax(-1)
 
 
-# ---- Attention -----------------------------------------------------------------------------------
+class Bahdanau(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(LETTERS, 6)
+        self.encoder = nn.GRU(6, 5, batch_first=True, bidirectional=True)
+        self.query, self.key = nn.Linear(5, 7), nn.Linear(10, 7, bias=False)
+        self.score, self.first = nn.Linear(7, 1, bias=False), nn.Linear(10, 5)
+        self.cell, self.head = nn.GRUCell(6 + 10, 5), nn.Linear(5 + 10 + 6, SOUNDS)
 
-ATTENTION = {
-    "batch_first": (True, False),
-    "bias": (True, False),
-    "dims": ("same", "others"),  # kdim and vdim
-    "weights": ("none", "averaged", "by head"),
-    "padding": (False, True),
-    "mask": ("none", "bool", "float"),
+    def forward(self, x: Any, said: Any) -> Any:
+        enc, h = self.encoder(self.embedding(x))
+        state = torch.tanh(self.first(torch.cat([h[-2], h[-1]], dim=1)))
+        keys, made, seen = self.key(enc), [], []
+        for step in range(said.shape[1]):
+            energy = self.score(torch.tanh(self.query(state).unsqueeze(1) + keys)).squeeze(2)
+            weights = energy.masked_fill(x == 0, -1e10).softmax(dim=1)
+            context = torch.bmm(weights.unsqueeze(1), enc).squeeze(1)
+            own = self.embedding(said[:, step])
+            state = self.cell(torch.cat([own, context], dim=1), state)
+            made.append(self.head(torch.cat([state, context, own], dim=1)))
+            seen.append(weights)
+        return torch.stack(made, dim=1), torch.stack(seen, dim=1)
+
+
+class Luong(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(LETTERS, 6)
+        self.encoder = nn.LSTM(6, 5, batch_first=True)
+        self.decoder = nn.LSTM(6, 5, batch_first=True)
+        self.general, self.mixed = nn.Linear(5, 5, bias=False), nn.Linear(10, 5)
+        self.head = nn.Linear(5, SOUNDS)
+
+    def forward(self, x: Any, said: Any) -> Any:
+        enc, state = self.encoder(self.embedding(x))
+        dec, _ = self.decoder(self.embedding(said), state)
+        scores = torch.bmm(self.general(dec), enc.transpose(1, 2))
+        weights = F.softmax(scores.masked_fill((x == 0).unsqueeze(1), float("-inf")), dim=-1)
+        mixed = torch.tanh(self.mixed(torch.cat([weights @ enc, dec], dim=-1)))
+        return F.log_softmax(self.head(mixed), dim=-1), weights
+
+
+class Acoustic(nn.Module):
+    """Time first, as nn.LSTM has it; frames are stacked in threes by a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(6)
+        self.conv = nn.Conv1d(6, 7, 3, stride=2, padding=1)
+        self.lstm = nn.LSTM(7, 8, 2, proj_size=4)
+        self.gru, self.head = nn.GRU(4, 5, bidirectional=True), nn.Linear(10, SOUNDS)
+
+    def forward(self, x: Any) -> Any:
+        x = F.hardtanh(self.conv(self.norm(x.permute(1, 2, 0))), 0, 20).permute(2, 0, 1)
+        out, (h, c) = self.lstm(x)
+        y, _ = self.gru(out)
+        return self.head(y).log_softmax(2), h, c
+
+
+class Regresses(nn.Module):
+    """One number of each row, (B,)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.norm = nn.LSTM(3, 6, 2, batch_first=True), nn.LayerNorm(6)
+        self.head = nn.Sequential(nn.Linear(12, 5), nn.ReLU(), nn.Dropout(0.2), nn.Linear(5, 1))
+
+    def forward(self, x: Any) -> Any:
+        out, (h, _) = self.lstm(x)
+        pooled = torch.cat([self.norm(h[-1]), out.mean(dim=1)], dim=1)
+        return self.head(pooled).squeeze(-1)
+
+
+def ids(*shape: int, high: int = LETTERS) -> torch.Tensor:
+    return torch.randint(1, high, shape)
+
+
+def words(rows: int, time: int) -> torch.Tensor:
+    """Return ids that end in zeros; the first row has none."""
+    made, ends = ids(rows, time), torch.randint(1, time + 1, (rows, 1))
+    ends[0] = time
+    return made.masked_fill(torch.arange(time) >= ends, 0)
+
+
+def sentences(rows: int, time: int) -> tuple[Any, ...]:
+    made = words(rows, time)
+    return made, (made != 0).sum(1)
+
+
+WHOLES: dict[type[nn.Module], Any] = {
+    Pronounces: lambda rows, time: (words(rows, time),),
+    Tags: sentences,
+    TagsLetters: lambda rows, time: (ids(rows, time, 6),),
+    Bahdanau: lambda rows, time: (words(rows, time), ids(rows, 3)),
+    Luong: lambda rows, time: (words(rows, time), ids(rows, 3)),
+    Acoustic: lambda rows, time: (torch.randn(time, rows, 6),),
+    Regresses: lambda rows, time: (torch.randn(rows, time, 3),),
 }
-ATTENTION_ROWS = pairwise(ATTENTION)
-WIDTH, HEADS, QUERIES, KEYS = 6, 2, 4, 5
-FORBIDDEN = torch.ones(QUERIES, KEYS, dtype=torch.bool).triu(2)
-BIASES = torch.linspace(-2, 1, QUERIES * KEYS).reshape(QUERIES, KEYS)
 
 
-class Attends(nn.Module):
-    def __init__(self, row: Row) -> None:
-        super().__init__()
-        self.row = row
-        other = {"kdim": 3, "vdim": 7} if row["dims"] == "others" else {}
-        self.attention = nn.MultiheadAttention(
-            WIDTH, HEADS, dropout=0.3, bias=row["bias"], batch_first=row["batch_first"], **other
-        )
-
-    def forward(self, q: Any, k: Any, v: Any, padding: Any) -> list[Any]:
-        row = self.row
-        masks = {"none": None, "bool": FORBIDDEN, "float": BIASES}
-        given = padding
-        if row["mask"] == "float" and row["padding"]:  # torch wants both of one type
-            given = torch.zeros_like(padding, dtype=torch.float32).masked_fill(padding, -torch.inf)
-        if not row["batch_first"]:
-            q, k, v = (x.transpose(0, 1) for x in (q, k, v))
-        y, weights = self.attention(
-            q, k, v, key_padding_mask=given if row["padding"] else None,
-            need_weights=row["weights"] != "none", attn_mask=masks[row["mask"]],
-            average_attn_weights=row["weights"] == "averaged",
-        )  # fmt: skip
-        y = y if row["batch_first"] else y.transpose(0, 1)
-        return [y] if weights is None else [y, weights]
-
-
-class AllAttend(nn.Module):
-    def __init__(self, rows: Sequence[Row]) -> None:
-        super().__init__()
-        self.parts = nn.ModuleList(Attends(row) for row in rows)
-
-    def forward(self, q: Any, k: Any, v: Any, k2: Any, v2: Any, padding: Any) -> list[Any]:
-        pairs = {"same": (k, v), "others": (k2, v2)}
-        return [y for part in self.parts for y in part(q, *pairs[part.row["dims"]], padding)]
+@pytest.mark.parametrize("make", WHOLES, ids=lambda make: make.__name__)
+def test_whole_modules(make: type[nn.Module], tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    module, inputs = make(), WHOLES[make]
+    randomise(module)
+    module.eval()
+    example = inputs(3, 8)
+    model = sc.from_torch(module, example)
+    for rows, time in ((3, 8), (5, 13), (1, 3)):
+        given = inputs(rows, time)
+        found, wanted = in_ours(model, given), in_torch(module, given)
+        agree(found, wanted, DEPTH)
+        assert [ours.dtype for ours in found] == [theirs.dtype for theirs in wanted]
+    if make is Tags:  # torch.export does not follow packed sequences
+        return
+    static = exported(module, example, tmp_path)
+    place = 1 if make is Acoustic else 0
+    batch = torch.export.Dim("batch", min=1)
+    shapes = tuple({place: batch} for _ in example)
+    dynamic = exported(module, example, tmp_path, shapes)
+    for loaded, rows in ((static, 3), (dynamic, 3), (dynamic, 5), (dynamic, 1)):
+        given = inputs(rows, 8)
+        agree(in_ours(loaded, given), in_torch(module, given), DEPTH)
 
 
-def of_attention(batch: int, seed: int = 0) -> tuple[Any, ...]:
-    torch.manual_seed(seed)
-    sizes = ((QUERIES, WIDTH), (KEYS, WIDTH), (KEYS, WIDTH), (KEYS, 3), (KEYS, 7))
-    padding = torch.arange(KEYS) >= torch.randint(2, KEYS + 1, (batch, 1))
-    return *(torch.randn(batch, *size) for size in sizes), padding
-
-
-def test_multihead_attention(tmp_path: Path) -> None:
-    module = seeded(AllAttend(ATTENTION_ROWS))
-    same(module, of_attention(3), of_attention(5, 1), of_attention(1, 2))
-    model = exported(module, of_attention(3), tmp_path)
-    agree(in_ours(model, of_attention(3, 3)), in_torch(module, of_attention(3, 3)), DEPTH)
-
-
-@pytest.mark.parametrize("option", ATTENTION)
-def test_options_of_attention_matter(option: str) -> None:
-    if option == "batch_first":
-        return  # the wrapping module turns both ways: what they make is the same
-    values = ATTENTION[option]
-    for value, other in zip(values, (*values[1:], values[0]), strict=True):
-        rows = [row for row in ATTENTION_ROWS if row[option] == value]
-        found = [
-            [
-                in_torch(seeded(AllAttend([each])), of_attention(3))
-                for each in (row, {**row, option: other})
-            ]
-            for row in rows
-        ]
-        assert any(differs(a, b, DEPTH) for a, b in found)
-
-
-ENCODERS = {
-    "norm_first": (False, True),
-    "activation": ("relu", "gelu"),
-    "batch_first": (True, False),
-    "padding": (False, True),
-    "causal": (False, True),
-    "bias": (True, False),
-}
-
-
-class Encoders(nn.Module):
-    def __init__(self, rows: Sequence[Row]) -> None:
-        super().__init__()
-        self.rows = rows
-        names = ("norm_first", "activation", "batch_first", "bias")
-        self.parts = nn.ModuleList(
-            nn.TransformerEncoderLayer(WIDTH, HEADS, 8, **{name: row[name] for name in names})
-            for row in rows
-        )
-
-    def forward(self, x: Any, padding: Any) -> list[Any]:
-        results = []
-        sees = nn.Transformer.generate_square_subsequent_mask(KEYS)
-        far = torch.zeros_like(padding, dtype=torch.float32).masked_fill(padding, -torch.inf)
-        for part, row in zip(self.parts, self.rows, strict=True):
-            y = part(
-                x if row["batch_first"] else x.transpose(0, 1),
-                src_mask=sees if row["causal"] else None,
-                src_key_padding_mask=far if row["padding"] else None,
-            )
-            results.append(y if row["batch_first"] else y.transpose(0, 1))
-        return results
-
-
-def of_encoders(batch: int, seed: int = 0) -> tuple[Any, ...]:
-    inputs = of_attention(batch, seed)
-    return inputs[1], inputs[-1]
-
-
-def test_transformer_encoder_layers(tmp_path: Path) -> None:
-    module = seeded(Encoders(pairwise(ENCODERS)))
-    same(module, of_encoders(3), of_encoders(5, 1), of_encoders(1, 2))
-    model = exported(module, of_encoders(3), tmp_path)
-    agree(in_ours(model, of_encoders(3, 3)), in_torch(module, of_encoders(3, 3)), DEPTH)
-
-
-@pytest.mark.parametrize("option", ["add_bias_kv", "add_zero_attn"])
-def test_what_attention_appends_is_exact_or_refused(option: str) -> None:
-    class Alone(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True, **{option: True})
-
-        def forward(self, x: Any) -> Any:
-            return self.attention(x, x, x, need_weights=False)[0]
-
-    module, given = seeded(Alone()), of_attention(3)[1:2]
-    try:
-        model = sc.from_torch(module, given)
-    except sc.UnsupportedLayerError as error:
-        assert "parts" not in str(error)
-        assert "attention" in str(error)
-    else:
-        agree(in_ours(model, given), in_torch(module, given), DEPTH)
+def test_rows_do_not_depend_on_their_batch() -> None:
+    torch.manual_seed(8)
+    module = Luong().eval()
+    model = sc.from_torch(module, WHOLES[Luong](3, 6))
+    x, said = (given.numpy() for given in WHOLES[Luong](7, 9))
+    whole = model(x, said)
+    for row in range(7):
+        for y, part in zip(whole, model(x[row : row + 1], said[row : row + 1]), strict=True):
+            np.testing.assert_array_equal(y[row : row + 1], part)

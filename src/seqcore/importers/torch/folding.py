@@ -289,6 +289,8 @@ _ON_EACH = frozenset(["neg", "abs", "sqrt", "exp", "tanh", "sigmoid", "relu", "l
 
 def _repeating(name: str, given: Mapping[str, Any]) -> Any:
     """Return what an operator makes of a constant whose sizes vary; None if it is another one."""
+    if name == "embedding":
+        return _looked_up(given["weight"], given["indices"])
     constant = given.get("self", given.get("input"))
     if not isinstance(constant, Constant):
         return None
@@ -331,6 +333,16 @@ def _sizes_behind(
     elif name in ("t", "numpy_T", "mT"):
         left[-2:] = left[:-3:-1]
     return tuple(left)
+
+
+def _looked_up(table: Any, ids: Any) -> Constant | None:
+    """Return the rows of a table for ids that repeat, such as a first token for every row."""
+    if not isinstance(table, Constant) or not isinstance(ids, Constant):
+        return None
+    rows = table.full()
+    if ids.array.dtype.kind != "i" or np.any((ids.array < 0) | (ids.array >= len(rows))):
+        raise RefusedError(f"of ids that are not among {len(rows)}")
+    return Constant(rows[ids.array], (*ids.sizes, *rows.shape[1:]))
 
 
 def _expanded(constant: Constant, name: str, given: Mapping[str, Any]) -> Constant | None:

@@ -197,6 +197,7 @@ class _Reader:
             self.rules.get(size) if isinstance(size, str) else None for size in free
         )
         self.inputs.append(source)
+        self.taken.add(given.name)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
         if not axes:  # values here have two axes at least
             symbol, axes = Rearrange([reshape(1, [1])])(symbol), [Axis(1)]
@@ -424,7 +425,11 @@ def _read_before(program: Program, node: Node) -> bool:
     before = program.nodes[: program.nodes.index(node)]
     maker = next((each for each in before if name in each.outputs), None)
     reads = [ref for each in before for ref in _refs(list(each.arguments.values()))]
-    return maker is None or maker.arguments.get("self") is not None or name in reads
+    if maker is None or name in reads:
+        return True
+    made_by = maker.target.split(".")[1] if "." in maker.target else maker.target
+    is_new = made_by.endswith("_like") or made_by.startswith("new_") or made_by == "clone"
+    return not is_new and maker.arguments.get("self") is not None
 
 
 def _where(node: Node) -> str:
