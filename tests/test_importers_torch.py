@@ -304,10 +304,9 @@ class Own(torch.nn.LSTM):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: torch.nn.Linear(4, 6), "Linear"),
         (lambda: torch.nn.LSTMCell(4, 6), "LSTMCell"),
         (lambda: Own(4, 6), "Own"),
-        (lambda: torch.nn.Sequential(torch.nn.LSTM(4, 6)), "Sequential"),
+        (lambda: torch.nn.Sequential(Own(4, 6)), "Own"),
         (lambda: 3, "int"),
     ],
 )
@@ -329,9 +328,18 @@ def test_weights_that_are_not_there_are_refused():
         sc.from_torch(torch.nn.LSTM(4, 6, device="meta"))
 
 
-def test_a_parametrised_module_is_refused():
-    module = torch.nn.utils.parametrizations.weight_norm(torch.nn.LSTM(4, 6), "weight_hh_l0")
-    with pytest.raises(sc.UnsupportedLayerError, match="Parametrized"):
+def test_a_module_with_weight_norm_has_its_product():
+    module = module_of("LSTM")
+    torch.nn.utils.parametrizations.weight_norm(module, "weight_hh_l0")
+    with torch.no_grad():
+        module.parametrizations.weight_hh_l0.original0.mul_(1.5)
+    x = features(2, 3, FEATURES)
+    same([sc.from_torch(module)(x)], run_torch(module, x)[:1], 1)
+
+
+def test_any_other_parametrization_is_refused():
+    module = torch.nn.utils.parametrizations.spectral_norm(torch.nn.Linear(4, 6))
+    with pytest.raises(sc.UnsupportedLayerError, match="parametrization of weight"):
         sc.from_torch(module)
 
 

@@ -471,7 +471,7 @@ sc_status sc_graph_read(sc_builder *builder, const sc_json *graph)
     sc_plan *plan = builder->plan;
     const sc_json *format = sc_json_get(graph, "format"), *version = sc_json_get(graph, "version");
     const sc_json *inputs = sc_json_get(graph, "inputs"), *nodes = sc_json_get(graph, "nodes");
-    const sc_json *outputs = sc_json_get(graph, "outputs");
+    const sc_json *outputs = sc_json_get(graph, "outputs"), *sizes = sc_json_get(graph, "sizes");
     if (format == NULL || format->type != SC_JSON_STRING || strcmp(format->string, "seqcore") != 0 || version == NULL ||
         version->type != SC_JSON_NUMBER || version->number < 1) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph is not of format seqcore, version 1");
@@ -484,7 +484,11 @@ sc_status sc_graph_read(sc_builder *builder, const sc_json *graph)
         outputs == NULL || outputs->type != SC_JSON_ARRAY) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph lacks its lists of inputs, nodes and outputs");
     }
-    if (inputs->count > MAX_NODES || nodes->count > MAX_NODES || outputs->count > MAX_NODES) {
+    if (sizes != NULL && sizes->type != SC_JSON_ARRAY) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "the graph's sizes must be a list");
+    }
+    const size_t rules = sizes != NULL ? sizes->count : 0;
+    if (inputs->count > MAX_NODES || nodes->count > MAX_NODES || outputs->count > MAX_NODES || rules > MAX_NODES) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "the graph has more than %d nodes, inputs or outputs", MAX_NODES);
     }
     const size_t values = inputs->count + 4 * nodes->count; /* three outputs and lengths_out */
@@ -499,11 +503,15 @@ sc_status sc_graph_read(sc_builder *builder, const sc_json *graph)
     plan->nodes = sc_plan_alloc(plan, nodes->count, sizeof *plan->nodes);
     plan->inputs = sc_plan_alloc(plan, inputs->count, sizeof *plan->inputs);
     plan->outputs = sc_plan_alloc(plan, outputs->count, sizeof *plan->outputs);
+    plan->rules = sc_plan_alloc(plan, rules, sizeof *plan->rules);
     if (plan->names == NULL || plan->values == NULL || plan->shapes == NULL || plan->nodes == NULL ||
-        plan->inputs == NULL || plan->outputs == NULL) {
+        plan->inputs == NULL || plan->outputs == NULL || plan->rules == NULL) {
         return sc_no_memory(builder);
     }
     sc_status status = for_each(builder, inputs, read_input);
+    if (status == SC_OK && sizes != NULL) {
+        status = for_each(builder, sizes, sc_size_rule_read);
+    }
     if (status == SC_OK) {
         status = for_each(builder, nodes, read_node);
     }

@@ -135,6 +135,17 @@ typedef struct sc_workspaces {
     _Atomic(sc_workspace *) idle[SC_IDLE_WORKSPACES];
 } sc_workspaces;
 
+/* Axes of inputs that are equally long, and how long they may be (sizes.c). */
+typedef struct sc_size_axis {
+    size_t value, axis; /* a data input; its axis, the batch included */
+} sc_size_axis;
+
+typedef struct sc_size_rule {
+    sc_size_axis *axes;
+    size_t n_axes;
+    size_t least, most, multiple;
+} sc_size_rule;
+
 struct sc_plan {
     sc_allocator allocator;
     atomic_size_t users; /* the caller, and every stream and pool */
@@ -156,6 +167,8 @@ struct sc_plan {
     size_t n_nodes;
     size_t *inputs; /* values */
     size_t n_inputs;
+    sc_size_rule *rules;
+    size_t n_rules;
     struct sc_output {
         size_t value;
         size_t lengths; /* value, or SC_NONE */
@@ -396,6 +409,10 @@ const char *sc_moves_along(const sc_plan *, const sc_node *, const sc_motion *in
 const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion *inputs, sc_motion outputs[3]);
 /* Whether input `mask`, where it is there, comes with the frames of input `of`, of which it tells which count. */
 bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, size_t of);
+
+/* sizes.c: reads one rule of the graph's list; checks the shapes of a call's inputs, which fit the graph otherwise. */
+sc_status sc_size_rule_read(sc_builder *, const sc_json *entry);
+sc_status sc_size_rules_check(const sc_plan *, const sc_array *inputs, sc_error *);
 
 /* The ops, by name; NULL when there is none. */
 const sc_op *sc_op_find(const char *name);

@@ -47,7 +47,8 @@ static sc_status check_inputs(const sc_plan *plan, const sc_array *inputs, size_
                            inputs[i].shape[1], inputs[of->input].shape[1]);
         }
     }
-    return *batch != SC_UNKNOWN ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "the graph has no input with data");
+    return *batch != SC_UNKNOWN ? sc_size_rules_check(plan, inputs, error)
+                                : sc_fail(error, SC_BAD_SHAPE, "the graph has no input with data");
 }
 
 static void output_shape(const sc_plan *plan, const sc_workspace *space, size_t i, size_t batch, sc_array *output)

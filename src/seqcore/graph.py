@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from .errors import GraphError, ModelFileError, OptionError
 
-__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "Value"]
+__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "SizeRule", "Value"]
 
 Array = NDArray[Any]
 
@@ -281,6 +281,28 @@ class Value:
     batch_axis: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class SizeRule:
+    """How long axes of inputs may be; axes that have the same rule are equally long.
+
+    Attributes
+    ----------
+    least, most : int or None
+    multiple : int
+        Of which the size is a multiple.
+    """
+
+    least: int | None = None
+    most: int | None = None
+    multiple: int = 1
+
+    def bounds(self) -> dict[str, int]:
+        """Return what is bounded, as a graph has it."""
+        found = {"min": self.least, "max": self.most}
+        made = {key: value for key, value in found.items() if value is not None}
+        return made | ({"multiple": self.multiple} if self.multiple > 1 else {})
+
+
 @dataclass(frozen=True)
 class Site:
     """Where in the graph a layer lowers itself.
@@ -379,6 +401,7 @@ class GraphBuilder:
     _tensors: dict[str, Array | None] = field(default_factory=dict)
     _masks: dict[Mask, Value] = field(default_factory=dict)
     _arrays: dict[int, str] = field(default_factory=dict)
+    _sizes: dict[SizeRule, list[tuple[str, int]]] = field(default_factory=dict)
     unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
     layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
     _calls: int = 0
@@ -400,15 +423,24 @@ class GraphBuilder:
             )
 
     def data_input(
-        self, name: str, shape: Sequence[int | None], dtype: str, batch_axis: int = 0
+        self,
+        name: str,
+        shape: Sequence[int | None],
+        dtype: str,
+        batch_axis: int = 0,
+        rules: Sequence[SizeRule | None] = (),
     ) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3.
 
-        `shape` leaves out the batch. With `batch_axis` 1 its first axis stands before the batch,
-        and nobody gives a mask.
+        `shape` leaves out the batch, and so do `rules`, one for each size. With `batch_axis` 1 its
+        first axis stands before the batch, and nobody gives a mask.
         """
         entry = {"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
+        for axis, rule in enumerate(rules):
+            if rule is not None:
+                place = axis + (axis >= batch_axis)
+                self._sizes.setdefault(rule, []).append((name, place))
         rank = 1 + len(shape)
         if len(shape) < (1 if dtype == "int64" else 2):
             return Value(name, dtype, rank=rank, batch_axis=batch_axis)
@@ -572,7 +604,7 @@ class GraphBuilder:
 
     def finish(self) -> Graph:
         """Return the graph. Weights that do not exist are named by nodes alone."""
-        document = {
+        document: dict[str, Any] = {
             "format": "seqcore",
             "version": 1,
             "inputs": self._inputs,
@@ -580,6 +612,11 @@ class GraphBuilder:
             "outputs": self._outputs,
             "layers": self._layers,
         }
+        if self._sizes:
+            document["sizes"] = [
+                {"axes": [list(axis) for axis in axes], **rule.bounds()}
+                for rule, axes in self._sizes.items()
+            ]
         tensors = {name: array for name, array in self._tensors.items() if array is not None}
         return Graph(document, tensors)
 

@@ -10,6 +10,7 @@ import json
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ._binding import read_model_file
@@ -33,6 +34,7 @@ def load(
     threads: int | None = None,
     precision: str = "float32",
     mmap: bool = False,
+    prefix: str = "",
 ) -> Model:
     """Load a model: a file of `Model.save`, a whole Keras model, or an exported PyTorch one.
 
@@ -50,6 +52,9 @@ def load(
         all processes that do so share one copy of the weights, and nothing is packed again. (Packed
         weights of another instruction set are left alone.) Replace such a file by rename, as `save`
         does: who truncates a mapped file in place kills the processes that use it.
+    prefix : str
+        Where a checkpoint of torch has the module that was pickled whole: keys and names of
+        modules, joined with dots, "model.encoder".
 
     Raises
     ------
@@ -69,6 +74,8 @@ def load(
         head = file.read(_HEAD)
         is_hdf5 = head.startswith(_HDF5) or _has_user_block(file)
     load_foreign = _loader(name, head, is_hdf5)
+    if prefix:
+        load_foreign = _below(name, load_foreign, prefix)
     if load_foreign is not None:
         if mmap:
             raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
@@ -166,6 +173,17 @@ def _loader(name: str, head: bytes, is_hdf5: bool) -> Callable[..., Model] | Non
     if members:
         raise ModelFileError(f"{name}: a zip archive that holds no model (read_weights reads .npz)")
     return None
+
+
+def _below(name: str, loader: Callable[..., Model] | None, prefix: str) -> Callable[..., Model]:
+    from .importers.torch import load_module
+
+    if loader is not load_module or not isinstance(prefix, str):
+        raise OptionError(
+            f"{name}: prefix is a string, of a checkpoint of torch that has a whole module there; "
+            f"found {prefix!r:.80}"
+        )
+    return partial(load_module, prefix=prefix)
 
 
 def _members(name: str) -> list[str]:

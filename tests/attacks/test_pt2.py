@@ -265,6 +265,23 @@ def test_compiled_programs_are_named(sound):
     refused(parts | {"archive/data/aotinductor/model/a.so": b"\x7fELF"}, "AOTInductor")
 
 
+@pytest.mark.parametrize(
+    ("beside", "match"),
+    [
+        ({"range_constraints": []}, "'range_constraints' is a list"),
+        ({"range_constraints": {"s0": None}}, "'s0' is null"),
+        ({"range_constraints": {"s0": {"min_val": "1", "max_val": None}}}, "range of 's0'"),
+        ({"range_constraints": {"s0": {"min_val": True, "max_val": None}}}, "range of 's0'"),
+        ({"range_constraints": {"s0; x": {"min_val": 1, "max_val": 2}}}, "no expression"),
+        ({"guards_code": "L"}, "expected a list"),
+        ({"guards_code": [1]}, "expected a string"),
+        ({"torch_version": 2}, "torch_version 2"),
+    ],
+)
+def test_what_stands_beside_the_graph(sound, beside, match):
+    refused(changed(sound, MODEL, lambda program: program | beside), match)
+
+
 @pytest.mark.parametrize("version", [{"major": 9, "minor": 0}, {"major": 4}, 1, "8", True, None])
 def test_versions_that_are_not_known(sound, version):
     parts = changed(sound, MODEL, lambda program: program | {"schema_version": version})

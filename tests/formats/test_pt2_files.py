@@ -211,6 +211,18 @@ def test_sizes_are_expressions(tagger):
     assert (f"2*{rows} + 1", steps) in shapes
 
 
+def test_ranges_and_guards(tagger):
+    rows, steps = (size.removeprefix("2*") for size in tagger.program.inputs[0].shape)
+    expected = {
+        str(symbol): (int(limits.lower), None if "oo" in str(limits.upper) else int(limits.upper))
+        for symbol, limits in tagger.exported.range_constraints.items()
+    }
+    assert tagger.program.ranges == expected
+    assert tagger.program.ranges[steps][1] == 99
+    assert tagger.program.ranges[rows][1] is None
+    assert list(tagger.program.guards) == tagger.exported._guards_code
+
+
 def test_inputs_and_outputs(tagger):
     ids, a, power, flag = tagger.program.inputs
     assert (ids.name, ids.dtype, len(ids.shape)) == ("ids", "int64", 2)
@@ -282,7 +294,7 @@ def test_files_of_older_torch(version):
     with np.load(GOLDEN / f"torch{version}_export.npz") as arrays:
         known = dict(arrays)
     rows = program.inputs[0].shape[0]
-    assert type(rows) is str
+    assert program.ranges == {rows: (2, 1000)}
     assert [given.shape for given in program.inputs] == [(rows, 4), (rows, 4)]
     paths = {path: program.constants[name] for name, path in program.paths.items()}
     assert paths.keys() == {n.removeprefix("state/") for n in known if "/" in n} | {"shift"}

@@ -163,6 +163,15 @@ def test_static_where_sizes_cannot_vary():
     same(module, program, torch.randn(2, 3))
 
 
+def test_conditions_on_sizes_are_told():
+    """Where forward does one thing or another by a size, the program is right for one alone."""
+    module = Calling(lambda _, x: x * 2 if x.shape[0] <= 10 and x.shape[1] % 2 == 0 else x)
+    program = export_program(module, (torch.ones(4, 4),))
+    assert program.ranges[program.inputs[0].shape[0]] == (2, 10)
+    assert [guard for guard in program.guards if "% 2) == 0" in guard]
+    assert targets(program) == ["aten.mul.Tensor"]
+
+
 class Result(NamedTuple):
     double: Any
     more: Any
@@ -321,6 +330,7 @@ def changed(packed: Any) -> Any:
             lambda _, x, n: x[pack(x, n, enforce_sorted=False).unsorted_indices * 1],
             "sorted_indices",
         ),
+        (lambda _, x, n: x[pack(x, n, enforce_sorted=False)[2]], "the sorted_indices of"),
         (lambda _, x, n: pack(x, n), "returns a PackedSequence"),
         (lambda s, x, n: s.lstm(pack(x, n)), "returns a PackedSequence"),
         (lambda s, x, n: s.lstm(changed(pack(x, n)))[1], "data that forward has changed"),

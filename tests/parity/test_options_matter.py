@@ -313,6 +313,26 @@ def test_a_dilated_kernel_of_torch(rng):
     differ(sc.Model(source, wrong(source))(x), expected, FLOAT32[0])
 
 
+OF_TORCH = {"dilation": 2, "ceil_mode": True, "count_include_pad": False, "padding": (2, 1)}
+
+
+@pytest.mark.parametrize("option", OF_TORCH)
+@pytest.mark.parametrize("name", ["MaxPooling1D", "AveragePooling1D"])
+def test_pooling_as_torch_has_it(rng, name, option):
+    kind = getattr(sc, name)
+    if option not in inspect.signature(kind).parameters:
+        return  # a maximum counts no padding, an average has no dilation
+    theirs = {"MaxPooling1D": torch.nn.MaxPool1d, "AveragePooling1D": torch.nn.AvgPool1d}[name]
+    x = floats(rng, 3, TIME, FEATURES) + 3
+    module = theirs(4, stride=3, padding=1)
+    expected = [module(torch.from_numpy(x).transpose(1, 2)).transpose(1, 2).numpy()]
+    right = {"strides": 3, "padding": (1, 1)}
+    source = sc.Input((TIME, FEATURES))
+    close(sc.Model(source, kind(4, **right)(source))(x), expected[0], FLOAT32[0])
+    wrong = kind(4, **right | {option: OF_TORCH[option]})
+    differ(sc.Model(source, wrong(source))(x), expected, FLOAT32[0])
+
+
 # ---- Nothing is left out -------------------------------------------------------------------------
 
 # Options that the cases above turn; and those that change no number, or are a size or an array.
@@ -340,8 +360,8 @@ def test_every_option_of_every_layer_is_turned():
     options = {name for layer in layers for name in inspect.signature(layer).parameters}
     assert len(layers) > 10
     by_keras = {option for family in keras_matrix.FAMILIES for option in family.options}
-    assert options <= TURNED | NOT_NUMBERS | by_keras | OF_KERAS_2
-    assert options >= TURNED | NOT_NUMBERS | OF_KERAS_2
+    assert options <= TURNED | NOT_NUMBERS | by_keras | OF_KERAS_2 | set(OF_TORCH)
+    assert options >= TURNED | NOT_NUMBERS | OF_KERAS_2 | set(OF_TORCH)
     turned = {option for case in CASES for option in case.wrong}
     # these have tests of their own, above
     apart = {"merge_mode", "use_bias", "groups", "pool_size", "projection"}

@@ -41,10 +41,11 @@ def recurrent(rng, features=5, units=17, **options):
     return sc.LSTM(*weights, **{"return_sequences": True} | options)
 
 
-def tagger(rng):
-    """Ids to a recurrent layer's sequence."""
-    table, layer = floats(rng, 11, 5), recurrent(rng)
-    return lambda x: layer(sc.Embedding(table)(x))
+def network(rng, ids):
+    """Features or ids to a sequence that is 0 past its ends only where it is cleared there."""
+    table, layer = sc.Embedding(floats(rng, 11, 5)), recurrent(rng)
+    dense = sc.Dense(floats(rng, 17, 9) / 4, floats(rng, 9))
+    return lambda x: dense(layer(table(x) if ids else x))
 
 
 # ---- Whole sequences -----------------------------------------------------------------------------
@@ -57,7 +58,8 @@ def test_time_major_is_torchs(rng, kind, index):
     module = torch_module(kind, features, units, batch_first=False)
     inside = {"tanh": sc.SimpleRNN, "LSTM": sc.LSTM, "GRU": sc.GRU}[kind]
     weights = {name: w.detach().numpy() for name, w in module.named_parameters()}
-    layer = inside.from_torch(weights, return_sequences=True)
+    given = {"activation": "tanh"} if kind == "tanh" else {}
+    layer = inside.from_torch(weights, return_sequences=True, **given)
     model, _ = pair(layer, (None, features))
     x, lengths = floats(rng, time, batch, features), lengths_of(rng, batch, time)
     with torch.no_grad():
@@ -74,7 +76,7 @@ def test_time_major_is_torchs(rng, kind, index):
 @pytest.mark.parametrize("ids", [False, True])
 def test_the_bits_are_those_of_a_batch_that_comes_first(rng, isa, ids, threads, team):
     """In blocks of many rows, of one, of none; of no frames; of rows that end anywhere."""
-    layers = tagger(rng) if ids else recurrent(rng)
+    layers = network(rng, ids)
     options = {"isa": isa, "threads": threads, "team": team}
     models = pair(layers, (None,) if ids else (None, 5), "int64" if ids else "float32")
     second, first = (planned(model, **options) for model in models)
@@ -85,11 +87,25 @@ def test_the_bits_are_those_of_a_batch_that_comes_first(rng, isa, ids, threads, 
                 x[np.arange(time) >= lengths[:, None]] = 10**12 if ids else np.nan
             expected = turned(first(x, lengths=lengths))
             y = second(turned(x), lengths=lengths)
-            assert y.shape == (time, batch, 17)
+            assert y.shape == (time, batch, 9)
             same_bits(y, expected, f"{batch} x {time}")
             out = np.full_like(y, np.nan)
             assert second(turned(x), lengths=lengths, out=out) is out
             same_bits(out, expected)
+
+
+@pytest.mark.skipif(not sc.cpu_info()["openmp"], reason="a call has one thread here")
+def test_the_threads_are_those_of_a_batch_that_comes_first(rng):
+    """A call's work goes by its frames, which are another axis here."""
+    second, first = (planned(model, threads=2) for model in pair(recurrent(rng), (None, 5)))
+    used = []
+    for batch, time in ((8, 300), (400, 2), (2, 2)):
+        x = floats(rng, batch, time, 5)
+        first(x)
+        second(turned(x))
+        used.append(second.plan["last_threads"])
+        assert used[-1] == first.plan["last_threads"] == second.schedule(batch, time)["threads"]
+    assert used == [2, 2, 1]
 
 
 def test_more_axes_and_values_that_are_no_sequences(rng):
@@ -231,14 +247,14 @@ def test_arguments_that_do_not_fit(rng):
 @pytest.mark.parametrize("ids", [False, True])
 @pytest.mark.parametrize("batch", [1, 50])
 def test_a_step_is_a_frame_of_the_whole(rng, isa, batch, ids):
-    layers = tagger(rng) if ids else recurrent(rng)
+    layers = network(rng, ids)
     model, _ = pair(layers, (None,) if ids else (None, 5), "int64" if ids else "float32")
     model = model.with_options(isa=isa)
     x = rng.integers(0, 11, (6, batch)) if ids else floats(rng, 6, batch, 5)
     expected = model(x)
     stream, pool = model.stream(batch), model.pool(batch + 2)
     assert [port.shape for port in stream.steps.inputs] == [(None,) if ids else (None, 5)]
-    assert [port.shape for port in stream.steps.outputs] == [(None, 17)]
+    assert [port.shape for port in stream.steps.outputs] == [(None, 9)]
     open_ids = [pool.open() for _ in range(batch)]
     for t in range(6):
         same_bits(stream.step(x[t]), expected[t], f"frame {t}")
@@ -267,6 +283,16 @@ def test_a_step_takes_whole_what_has_no_time(rng):
         same_bits(pool.step(open_ids, a[t], b), (moving[t], final), f"frame {t} of a pool")
     with pytest.raises(sc.ShapeError, match=r"'z'.*expected 4 rows"):
         pool.step(open_ids, a[0], b[:, :3])
+
+
+def test_an_initial_state_that_is_data_cannot_be_stepped(rng):
+    x, h0 = sc.Input((None, 5)), sc.Input((4,), batch_axis=1)
+    rnn = sc.SimpleRNN(floats(rng, 5, 4), floats(rng, 4, 4) / 2, name="guilty")
+    model = sc.Model([x, h0], rnn(x, initial_state=BatchFirst()(h0)))
+    a, b = floats(rng, 3, 6, 5), floats(rng, 4, 3)
+    assert not np.array_equal(model(a, b), model(a, 0 * b))
+    with pytest.raises(sc.UnsupportedLayerError, match=r"'guilty'.*its initial state"):
+        model.stream(3)
 
 
 # ---- States --------------------------------------------------------------------------------------

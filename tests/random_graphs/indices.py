@@ -22,7 +22,7 @@ MOST_FRAMES = 60
 class Indices(Parts):
     """argmax, topk, cast; ids that move; batch_first and batch_second."""
 
-    def is_exact(self, name: str) -> bool:
+    def is_moved(self, name: str) -> bool:
         """Whether a value holds elements of inputs and nothing that was computed."""
         pending, makers = [name], {o: n for n in self.graph.nodes for o in n["outputs"]}
         while pending:
@@ -44,7 +44,7 @@ class Indices(Parts):
 
     def argmax(self, v: Value) -> Value | None:
         """Over any axis; over time of a row's own frames."""
-        if not self.is_exact(v.name):
+        if not self.is_moved(v.name):
             return None
         axis, keepdims = self.draw.randrange(1, v.rank), self.draw.random() < 0.4
         axes = list(v.axes)
@@ -61,7 +61,7 @@ class Indices(Parts):
         axis = self.draw.choice([v.rank - 1, v.rank - 1, 1])
         axes = list(v.axes)
         size = axes[axis - 1] if axes[axis - 1] is not None else min(v.frames)
-        if not self.is_exact(v.name) or not size or (axis == 1 and v.lengths is not None):
+        if not self.is_moved(v.name) or not size or (axis == 1 and v.lengths is not None):
             return None
         axes[axis - 1] = k = self.draw.choice([1, size, self.draw.randint(1, size)])
         values = self.of_axes(v, axes)
@@ -81,7 +81,7 @@ class Indices(Parts):
 
     def truncate(self, v: Value) -> Value | None:
         """Numbers near 0 as whole ones, some of them negative."""
-        if not self.is_exact(v.name):
+        if not self.is_moved(v.name):
             return None
         made = self.whole(v, v.axes, 0)
         self.add("cast", [v.name], [made.name], {"dtype": "int64"}, **self.lengths(v))

@@ -46,9 +46,9 @@ def must_be_refused(graph: RandomGraph) -> bool:
     for node in graph.nodes:
         op, attrs, outputs = node["op"], node["attrs"], node["outputs"]
         read = [None if name is None else kinds.get(name, "") for name in node["inputs"]]
-        if (
-            op in ("select", "batch_first", "index") and node["inputs"][0] in states
-        ) or (op == "constant" and read[0] != "folded"):
+        if (op in ("select", "batch_first", "index") and node["inputs"][0] in states) or (
+            op == "constant" and read[0] != "folded"
+        ):
             states.update(outputs)
         if _refused(op, attrs, read):
             return True

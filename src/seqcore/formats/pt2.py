@@ -26,7 +26,8 @@ from .arrays import Budget, shorten
 from .json_texts import parse_json
 from .opening import budget_of, reading
 from .pt2_graph import ExportedGraph, Lifted, read_graph
-from .pt2_values import TensorMeta, member, read_meta
+from .pt2_symbols import size_expression
+from .pt2_values import TensorMeta, member, read_list, read_meta, read_string
 from .torch_archive import Member, load_torch
 from .torch_programs import Program
 from .torch_tensors import PendingTensor, TorchDtype, TypedStorage, is_supported
@@ -41,6 +42,7 @@ SCHEMAS = range(5, 9)
 
 MAX_JSON = 8 << 20  # characters: 8,000 operators, most of it where they stand in the code
 MAX_DEPTH = 100  # ten, and ten more for each graph in a graph
+_NO_BOUND = 1 << 62  # torch 2.4 wrote some such number where there is none
 _MAX_SMALL = 64  # bytes of archive_format and its like
 
 _FLAT = "serialized_exported_program.json"
@@ -121,15 +123,20 @@ class _Layout:
         # As words until torch 2.4, as strings since.
         return parse_json(text, name, max_length=MAX_JSON, max_depth=MAX_DEPTH, not_finite=True)
 
-    def graph(self, name: str) -> tuple[ExportedGraph, str]:
-        """The graph of a member, and the torch that wrote it."""
+    def graph(self, name: str) -> tuple[ExportedGraph, dict[str, Any]]:
+        """The graph of a member, and what else of a Program stands beside it."""
         program = self.json(name)
         try:
             _check_version(program)
             version = program.get("torch_version", "")
             if type(version) is not str or len(version) > 100:
                 raise ModelFileError(f"torch_version {shorten(version)}")
-            return read_graph(member(program, "graph_module", dict)), version
+            beside = {
+                "torch_version": version,
+                "ranges": _ranges(member(program, "range_constraints", dict)),
+                "guards": tuple(map(read_string, read_list(program.get("guards_code", [])))),
+            }
+            return read_graph(member(program, "graph_module", dict)), beside
         except ModelFileError as error:
             raise ModelFileError(f"{name}: {error}") from error
 
@@ -150,7 +157,7 @@ class _Layout:
             raise ModelFileError(f"{name}: {error}") from error
         return found
 
-    def assembled(self, graph: ExportedGraph, version: str, tensors: _Tensors) -> Program:
+    def assembled(self, graph: ExportedGraph, beside: dict[str, Any], tensors: _Tensors) -> Program:
         constants = {}
         for lifted in graph.lifted:
             array = tensors.array(lifted)
@@ -171,9 +178,21 @@ class _Layout:
             {lifted.name: lifted.path for lifted in graph.lifted if lifted.learnt},
             graph.shapes,
             graph.dtypes,
-            version,
-            graph.sizes,
+            sizes=graph.sizes,
+            **beside,
         )
+
+
+def _ranges(constraints: dict[str, Any]) -> dict[str, tuple[int | None, int | None]]:
+    ranges = {}
+    for name in constraints:
+        constraint = member(constraints, name, dict)
+        bounds = [constraint.get(key) for key in ("min_val", "max_val")]
+        if any(bound is not None and type(bound) is not int for bound in bounds):
+            raise ModelFileError(f"the range of {shorten(name)} is not one of integers")
+        least, most = (None if n is None or abs(n) >= _NO_BOUND else n for n in bounds)
+        ranges[size_expression(name)] = least, most
+    return ranges
 
 
 _NUMPY_NAMES = {"bfloat16": "float32"}
@@ -209,11 +228,11 @@ class _Packed(_Layout):
             listed = ", ".join(shorten(name.removeprefix(folder)) for name in models[:5])
             raise ModelFileError(f"holds {len(models)} programs ({listed}), expected one")
         name = models[0].removeprefix(folder).removesuffix(".json")
-        graph, version = self.graph(models[0])
+        graph, beside = self.graph(models[0])
         tensors = _Tensors(
             self.payloads("weights", name, order), self.payloads("constants", name, order)
         )
-        return self.assembled(graph, version, tensors)
+        return self.assembled(graph, beside, tensors)
 
     def expect(self, name: str, *values: str) -> str:
         name = f"{self.root}/{name}"
@@ -242,11 +261,11 @@ class _Flat(_Layout):
     """The layout of torch 2.4 to 2.7."""
 
     def program(self) -> Program:
-        graph, version = self.graph(_FLAT)
+        graph, beside = self.graph(_FLAT)
         weights, constants = (
             self.pickled(name) for name in ("serialized_state_dict.pt", "serialized_constants.pt")
         )
-        return self.assembled(graph, version, _Tensors(weights, constants))
+        return self.assembled(graph, beside, _Tensors(weights, constants))
 
 
 # ---- Weights ------------------------------------------------------------------------------------

@@ -309,5 +309,5 @@ def _choice(value: object, path: str) -> str:
         return ""
     names = [f"{path}.{key}".lstrip(".") for key, part in value.items() if _state(part)]
     if names:
-        return f"; there are modules at {', '.join(map(repr, names[:8]))}"
+        return f"; there are modules at {', '.join(map(repr, names[:8]))}: give one as prefix"
     return ""

@@ -116,6 +116,13 @@ class Program:
     sizes : dict of str to (int or str)
         Of every integer that nodes compute, such as ``x.shape[0]``: its value, or an expression in
         the names of `shapes`.
+    ranges : dict of str to (int or None, int or None)
+        The least and the largest that each name of a size, or an expression of them, may be; None
+        where the file sets no bound. Outside of it ``forward`` may do something else. Of sizes that
+        were left to torch 2 is the least, as it has not found out what 0 and 1 would do.
+    guards : tuple of str
+        What else must hold of sizes for the nodes to be those of ``forward``, in torch's words:
+        "L['x'].size()[1] % 2 == 0". Many say nothing but how tensors lie in memory.
     """
 
     inputs: tuple[ProgramInput, ...]
@@ -127,6 +134,8 @@ class Program:
     dtypes: Mapping[str, str] = field(default_factory=dict)
     torch_version: str = ""
     sizes: Mapping[str, int | str] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
+    guards: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

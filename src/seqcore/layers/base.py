@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import GraphError, OptionError
-from ..graph import GraphBuilder, Mask, Site, Value, finite, told
+from ..graph import GraphBuilder, Mask, Site, SizeRule, Value, finite, told
 
 __all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol", "snake_case"]
 
@@ -213,7 +213,7 @@ class Input(Symbol):
     (None, 16)
     """
 
-    __slots__ = ("batch_axis", "dtype", "name", "shape")
+    __slots__ = ("batch_axis", "dtype", "name", "rules", "shape")
 
     def __init__(
         self,
@@ -237,6 +237,7 @@ class Input(Symbol):
         self.batch_axis = whole(batch_axis, "Input", "batch_axis", least=0)
         if self.batch_axis > 1:
             raise OptionError(f"Input: batch_axis is 0 or 1; found {told(batch_axis)}")
+        self.rules: tuple[SizeRule | None, ...] = ()  # for importers: of each size in shape
 
     def __repr__(self) -> str:
         second = ", batch_axis=1" if self.batch_axis else ""

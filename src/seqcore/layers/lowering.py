@@ -41,7 +41,7 @@ def lower(
     taken = unique_names(wanted + [(layer.name, layer.stem) for layer in layers])
     graph = GraphBuilder()
     sources = {
-        source: graph.data_input(name, source.shape, source.dtype, source.batch_axis)
+        source: graph.data_input(name, source.shape, source.dtype, source.batch_axis, source.rules)
         for source, name in zip(given, taken, strict=False)
     }
     names = Names(dict(zip(layers, taken[len(given) :], strict=True)))

@@ -95,11 +95,16 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
     from .live import export_program  # it imports torch, whose user has it
 
     args, kwargs = _arguments(example_input)
-    try:
-        return model_of(export_program(module, args, kwargs), name)
-    except UnsupportedLayerError:
-        # What divides by the number of features, say, needs it to be a number.
-        return model_of(export_program(module, args, kwargs, features_vary=False), name)
+    # What divides by the number of features, say, needs it to be a number; and a branch on a size
+    # that no bound can tell makes it the example's.
+    error: UnsupportedLayerError | None = None
+    for fixed in ("nothing", "features", "all"):
+        try:
+            return model_of(export_program(module, args, kwargs, fixed=fixed), name)
+        except UnsupportedLayerError as found:
+            error = error or found
+    assert error is not None
+    raise error
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -143,8 +148,10 @@ def load_pt2(path: str | os.PathLike[str]) -> Model:
     return model_of(read_pt2(path), os.fsdecode(path))
 
 
-def load_module(path: str | os.PathLike[str]) -> Model:
+def load_module(path: str | os.PathLike[str], *, prefix: str = "") -> Model:
     """Load a whole module that ``torch.save(module, path)`` wrote, if it is torch's own.
+
+    `prefix` says where in a checkpoint it is: keys and names of modules, joined with dots.
 
     Raises
     ------
@@ -158,11 +165,11 @@ def load_module(path: str | os.PathLike[str]) -> Model:
 
     name = os.fsdecode(path)
     try:
-        tree = read_module(path)
+        tree = read_module(path, prefix=prefix)
     except ModelFileError as error:
+        if prefix:
+            raise
         why = str(error).removeprefix(f"{name}: ")
-        if "; there are modules at " in why:
-            why += ", each of which torch.save can save alone, for load"
         raise ModelFileError(f"{name}: {weights_alone(path, why)}") from None
     return from_tree(tree, name)
 

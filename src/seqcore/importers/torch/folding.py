@@ -339,7 +339,7 @@ def _expanded(constant: Constant, name: str, given: Mapping[str, Any]) -> Consta
     wanted = next((given[key] for key in ("size", "repeats", "dims") if key in given), None)
     wanted = list(given["other"].sizes if wanted is None else wanted)
     more = len(wanted) - len(constant.sizes)
-    own: list[AnySize] = [1] * more + [*constant.sizes]
+    own: list[AnySize] = [*[1] * more, *constant.sizes]
     if repeats and any(s != 1 and t != 1 for s, t in zip(own, wanted, strict=True)):
         return None
     if repeats:

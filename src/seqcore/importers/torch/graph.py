@@ -21,6 +21,7 @@ from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Re
 from ...layers.shapes import reshape
 from ...model import Model
 from .folding import fold, made_of_sizes
+from .guards import size_rules
 from .operators import OPERATORS
 from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
@@ -45,7 +46,7 @@ def model_of(program: Program, source: str) -> Model:
         Listing every operator that is not supported, with where it is.
     """
     best: list[tuple[str, str]] | None = None
-    for guess in itertools.islice(_guesses(program.inputs), _MOST_GUESSES):
+    for guess in itertools.islice(_guesses(program), _MOST_GUESSES):
         reader = _Reader(program, guess)
         model = reader.read()
         if model is not None:
@@ -59,16 +60,22 @@ def model_of(program: Program, source: str) -> Model:
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 
-def _guesses(inputs: tuple[ProgramInput, ...]) -> Iterator[dict[str, int | None]]:
-    """Yield which dim of every tensor that is given is the batch, the likeliest first."""
-    tensors = [each for each in inputs if each.dtype is not None]
+def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
+    """Yield which dim of every tensor that is given is the batch, the likeliest first.
+
+    Nothing says it of a tensor that forward does not use: the batch is where the first has it.
+    """
+    tensors = [each for each in program.inputs if each.dtype is not None]
     seen = set()
+    used = _used(program)
     for first in tensors[:1]:
         for place in range(min(2, len(first.shape))):
             wanted = first.shape[place]
             choices: list[list[int]] = []
             for each in tensors:
                 dims = [dim for dim, size in enumerate(each.shape[:2]) if size == wanted]
+                if not dims and each.shape and each.name not in used:
+                    dims = [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
             for places in itertools.product(*choices):
                 names = (each.name for each in tensors)
@@ -166,6 +173,11 @@ class _Reader:
     # ---- Inputs and outputs ----
 
     def _read_inputs(self) -> None:
+        batch = next(
+            (each.shape[place] for each in self.program.inputs
+             if (place := self.guess.get(each.name)) is not None), None,
+        )  # fmt: skip
+        self.rules = size_rules(self.program, batch if isinstance(batch, str) else None)
         for name, array in self.program.constants.items():
             self.values[name] = Constant.of(array, self.program.paths.get(name))
         for each in self.program.inputs:
@@ -180,6 +192,10 @@ class _Reader:
         shape = [axis.size if isinstance(axis.size, int) else None for axis in axes]
         kind = "int64" if whole else "float32"
         source = Input(shape, kind, given.name, batch_axis=1 if place == 1 else 0)
+        free = [size for k, size in enumerate(given.shape) if k != place]
+        source.rules = tuple(
+            self.rules.get(size) if isinstance(size, str) else None for size in free
+        )
         self.inputs.append(source)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
         if not axes:  # values here have two axes at least

@@ -28,7 +28,7 @@ RAGGED = "seqcore.ragged.default"
 _RENAMED = {
     f"seqcore.{name}.default": f"aten.{name}.input"
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")
-}
+} | {"seqcore.max_pool1d.default": "aten.max_pool1d.default"}
 # The operators of packed.py that must not be left, and what they make.
 _STAND_INS = {
     "seqcore.packed.default": "the data or batch_sizes",
@@ -44,7 +44,7 @@ def export_program(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None = None,
     *,
-    features_vary: bool = True,
+    fixed: str = "nothing",
 ) -> Program:
     """Make a program of a module by running it once on stand-ins of example inputs.
 
@@ -56,8 +56,8 @@ def export_program(
         Of ``forward``. Of tensors only shape and dtype matter. Every size may vary in the program
         unless the module fixes it; what is no tensor is fixed. An example of one row or of one step
         is repeated, since torch takes sizes of 1 to be fixed.
-    features_vary : bool
-        Whether the last axis of a tensor of floats may vary too.
+    fixed : "nothing", "features" or "all"
+        Which sizes are the example's for ever: of floats the last axis, or every size.
 
     Returns
     -------
@@ -82,9 +82,7 @@ def export_program(
             packed = PackedSequences()
             try:
                 with packed:
-                    exported = _export(
-                        torch, module, some_args, some_kwargs, dynamic, features_vary
-                    )
+                    exported = _export(torch, module, some_args, some_kwargs, dynamic, fixed)
                 saved = io.BytesIO()
                 torch.export.save(exported, saved)
             # Of every kind: torch.export's own, and whatever forward raises.
@@ -196,17 +194,16 @@ def _export(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     dynamic: bool,
-    features_vary: bool,
+    fixed: str,
 ) -> Any:
     shapes = None
-    if dynamic:
+    if dynamic and fixed != "all":
         collection = torch.export.ShapesCollection()
         for tensor in torch.utils._pytree.tree_leaves((args, kwargs)):
             if isinstance(tensor, torch.Tensor) and tensor.dim():
-                fixed = tensor.dim() > 1 and tensor.is_floating_point() and not features_vary
-                collection[tensor] = dict.fromkeys(
-                    range(tensor.dim() - fixed), torch.export.Dim.AUTO
-                )
+                features = fixed == "features" and tensor.dim() > 1 and tensor.is_floating_point()
+                axes = range(tensor.dim() - features)
+                collection[tensor] = dict.fromkeys(axes, torch.export.Dim.AUTO)
         shapes = collection.dynamic_shapes(module, args, kwargs)
     exported = torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
     # How arguments and results nest is not wanted, and not every class of them can be saved.
@@ -239,9 +236,7 @@ def _without_stand_ins(program: Program) -> Program:
     stand_ins: dict[str, str] = {}
     for node in program.nodes:
         read = _names(list(node.arguments.values()))
-        made = {
-            part for name in node.outputs for part in ([name] if type(name) is str else name or ())
-        }
+        made = {part for name in node.outputs for part in _each(name)}
         for name in read & stand_ins.keys():
             where = f" ({node.source})" if node.source else ""
             raise UnsupportedLayerError(

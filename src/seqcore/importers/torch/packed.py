@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from types import FrameType
 from typing import Any, NoReturn
 
 import torch
@@ -29,7 +30,9 @@ from ...errors import UnsupportedLayerError
 
 __all__ = ["PackedSequences"]
 
-_FRAMES = 40
+_FRAMES = 20
+# Where torch sorts rows and puts them back.
+_MOVES = (rnn.pack_padded_sequence, rnn.pad_packed_sequence, rnn_modules._apply_permutation)
 
 # Functions of one step's features, whose first argument is the input: they may run on padded rows.
 _PER_STEP = ("dropout", "embedding", "linear", "layer_norm", "relu", "gelu", "sigmoid", "tanh")
@@ -74,10 +77,25 @@ def _recurrent(name: str, states: int) -> Any:
     @operator.register_fake
     def _(x: torch.Tensor, hx: Any, *more: Any) -> tuple[torch.Tensor, ...]:
         hidden = list(hx) if states == 2 else [hx]
+        _check_states(x, hidden, *more)
         units = hidden[0].shape[-1] * (2 if more[5] else 1)
         return x.new_empty((*x.shape[:-1], units)), *(torch.empty_like(state) for state in hidden)
 
     return operator
+
+
+def _check_states(
+    x: torch.Tensor, states: Sequence[torch.Tensor], params: Sequence[torch.Tensor],
+    has_biases: bool, num_layers: int, dropout: float, train: bool, bidirectional: bool,
+    batch_first: bool,
+) -> None:  # fmt: skip
+    """Have sizes of states be what they must be, which nn.LSTM leaves open for packed rows."""
+    del has_biases, dropout, train
+    units = [params[1].shape[1], params[0].shape[0] // 4]  # of an LSTM's h and c, else of h
+    for state, size in zip(states, units, strict=False):
+        wanted = (num_layers * (1 + bidirectional), _sizes(x, batch_first)[0], size)
+        for own, other in zip(state.shape, wanted, strict=True):
+            torch._check(own == other)  # type: ignore[no-untyped-call]
 
 
 _RECURRENT = {
@@ -86,6 +104,47 @@ _RECURRENT = {
     "rnn_tanh": _recurrent("rnn_tanh", 1),
     "rnn_relu": _recurrent("rnn_relu", 1),
 }
+
+
+_max_pool1d = torch.library.custom_op(
+    "seqcore::max_pool1d",
+    lambda *args: torch.max_pool1d(*args),
+    mutates_args=(),
+    schema="(Tensor self, int[] kernel_size, int[] stride, int[] padding, int[] dilation) "
+    "-> Tensor",
+)
+
+
+@_max_pool1d.register_fake
+def _(
+    x: torch.Tensor,
+    kernel_size: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+) -> torch.Tensor:
+    room = x.shape[-1] + 2 * padding[0] - dilation[0] * (kernel_size[0] - 1) - 1
+    return x.new_empty((*x.shape[:-1], room // (stride or kernel_size)[0] + 1))
+
+
+def _pooled(
+    x: torch.Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """torch.max_pool1d, which fixes T to find out how many windows there are."""
+    if ceil_mode or return_indices:
+        function = torch.max_pool1d_with_indices if return_indices else torch.max_pool1d
+        return function(x, kernel_size, stride, padding, dilation, ceil_mode)
+    return _max_pool1d(x, *map(_list, (kernel_size, stride or (), padding, dilation)))
+
+
+def _list(value: Any) -> list[int]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 @torch.library.custom_op("seqcore::packed", mutates_args=())
@@ -168,13 +227,15 @@ class PackedSequences(TorchFunctionMode):
             return (
                 self.run(_RECURRENT[name], *args) if packed else _RECURRENT[name](*args, **kwargs)
             )
+        if name == "max_pool1d":
+            return _pooled(*args, **kwargs)
         if name in _PER_STEP and id(first) in self.rows and not kwargs.get("inplace"):
             rows = self.rows[id(first)]
             return self.stand_in(func(rows.x, *args[1:], **kwargs), rows, ended=False)
         if name in ("__getitem__", "size") and id(first) in self.batch_sizes and args[1:] == (0,):
             rows = self.batch_sizes[id(first)][1]
             return _sizes(rows.x, rows.batch_first)[0 if name == "__getitem__" else 1]
-        # No order is needed, so each row keeps its place, whatever it is asked for.
+        # No order is needed: each row keeps its place where torch's own code moves rows.
         if name == "sort" and _within(rnn.pack_padded_sequence):
             order = torch.ops.seqcore.sorted_rows(first)
             self.orders[id(order)] = order
@@ -183,7 +244,7 @@ class PackedSequences(TorchFunctionMode):
             return first
         if name == "arange" and _within(rnn.invert_permutation):
             return next(reversed(self.orders.values()))
-        if name in ("index_select", "__getitem__") and id(last) in self.orders:
+        if name in ("index_select", "__getitem__") and id(last) in self.orders and _within(*_MOVES):
             return first
         return func(*args, **kwargs)
 
@@ -254,13 +315,12 @@ class PackedSequences(TorchFunctionMode):
         raise self.refusal
 
 
-def _within(function: Any) -> bool:
-    """Whether a function is being called, this far up the stack as modes may lie between."""
-    frame = sys._getframe(1)
+def _within(*functions: Any) -> bool:
+    """Whether one of the functions called this, as near as modes between them let it be."""
+    codes = {function.__code__ for function in functions}
+    frame: FrameType | None = sys._getframe(1)
     for _ in range(_FRAMES):
-        if frame.f_code is function.__code__:
-            return True
-        if frame.f_back is None:
-            break
+        if frame is None or frame.f_code in codes:
+            return frame is not None
         frame = frame.f_back
     return False

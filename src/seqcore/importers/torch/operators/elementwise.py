@@ -30,6 +30,7 @@ from ..tensors import Constant, RefusedError, Traced
 from .shapes import parts
 from .table import (
     Context,
+    Same,
     activated,
     affine,
     as_float,
@@ -409,7 +410,7 @@ def prelu(context: Context, self: Any, weight: Any) -> Any:
             numbers))  # fmt: skip
     channels = tensor.dims[1]  # torch's second dim, whatever its layout
     symbol, axes = tensor.apart(channels)
-    layer = context.once((id(weight.array), "prelu"), lambda name: PReLU(numbers, name=name))
+    layer = context.once((Same(weight.array), "prelu"), lambda name: PReLU(numbers, name=name))
     own = channels[0] if len(channels) == 1 else None
     if own is None:
         raise RefusedError("of channels that are joined")

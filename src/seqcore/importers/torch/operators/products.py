@@ -11,7 +11,18 @@ from ....layers import Cast, Dense, Embedding, MatMul
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched, told_sizes
 from .elementwise import add, chosen, compare, multiply
 from .shapes import permute, transpose, unsqueeze
-from .table import Context, as_traced, floats, joined_size, known, named, operator, rejoined, traced
+from .table import (
+    Context,
+    Same,
+    as_traced,
+    floats,
+    joined_size,
+    known,
+    named,
+    operator,
+    rejoined,
+    traced,
+)
 
 
 @operator("aten.linear")
@@ -27,7 +38,7 @@ def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     symbol, axes = tensor.apart(tensor.dims[-1])
     offset = None if bias is None else bias.full()
     layer = context.once(
-        (id(weight.array), None if bias is None else id(bias.array)),
+        (Same(weight.array), None if bias is None else Same(bias.array)),
         lambda name: Dense(numbers.T, offset, use_bias=offset is not None, name=name),
         named(weight),
     )
@@ -220,7 +231,7 @@ def embedding(
         tensor = Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
     numbers = weight.full()
     layer = context.once(
-        (id(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
+        (Same(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
     )
     made = Axis(numbers.shape[1])
     return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))

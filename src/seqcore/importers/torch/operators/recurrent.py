@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from .... import layouts
 from ....graph import Mask
 from ....layers import (
@@ -30,7 +32,7 @@ from ....layers.shapes import expand
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import compare
 from .shapes import select, unsqueeze
-from .table import Context, as_traced, floats, joined_size, named, operator, traced
+from .table import Context, Same, as_traced, floats, joined_size, named, operator, traced
 
 _KINDS: dict[str, Any] = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -87,7 +89,7 @@ def _run(
         ]
         return RecurrentStack(rows, name=name, **options)
 
-    key = (kind, *(id(weight.array) for weight in params), activation, *options.values())
+    key = (kind, *(Same(weight.array) for weight in params), activation, *options.values())
     layer = context.once(key, make, label)
     (batch, time), more = _axes(tensor, batch_first)
     inner = layer
@@ -147,7 +149,7 @@ def _initial(context: Context, states: Sequence[Any], cells: int) -> list[Symbol
     made = []
     for cell in range(cells):
         for state in states:
-            one = select(context, as_traced(context, state), 0, cell)
+            one = select(context, as_traced(context, _of_all_rows(state)), 0, cell)
             made.append(_vector(one))
     return made
 
@@ -155,6 +157,16 @@ def _initial(context: Context, states: Sequence[Any], cells: int) -> list[Symbol
 def _zero(states: Sequence[Any]) -> bool:
     """Tell whether all states are zero, which is what they are if nobody gives any."""
     return all(isinstance(state, Constant) and not state.array.any() for state in states)
+
+
+def _of_all_rows(state: Any) -> Any:
+    """Return a learned state (..., B, H) that was repeated for as many rows as the example had."""
+    if not isinstance(state, Constant) or state.array.ndim < 2:
+        return state
+    one = state.array[..., :1, :]
+    if not np.array_equal(np.broadcast_to(one, state.array.shape), state.array):
+        return state
+    return Constant(one, (*state.sizes[:-2], 1, state.sizes[-1]))
 
 
 def _vector(state: Traced) -> Symbol:
@@ -218,10 +230,14 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
             cell.layer = _KINDS[kind].from_cell(found, activation=activation)  # type: ignore[attr-defined]
             return cell
 
-        layer = context.once((kind, *(id(p.array) for p in params), activation), make, label)
+        layer = context.once((kind, *(Same(p.array) for p in params), activation), make, label)
         if frame.batch_dim not in (0, None) or len(frame.dims[0]) != 1:
             raise RefusedError("the batch is joined with another axis")
-        given = [] if _zero(states) else [_vector(as_traced(context, s)) for s in states]
+        given = (
+            []
+            if _zero(states)
+            else [_vector(as_traced(context, _of_all_rows(state))) for state in states]
+        )
         made = layer(frame.arranged([frame.dims[-1]]), initial_state=given or None)
         lead = frame.dims[:-1]
         results = []

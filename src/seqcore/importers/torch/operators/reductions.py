@@ -20,6 +20,7 @@ from ....layers import (
 from ..tensors import Axis, Constant, RefusedError, Traced, told_sizes
 from .table import (
     Context,
+    Same,
     as_float,
     dim_of,
     floats,
@@ -236,7 +237,7 @@ def _numbers(weight: Any) -> Any:
 
 
 def _key(name: str, *parts: Any) -> tuple[Any, ...]:
-    return (name, *(id(part.array) if isinstance(part, Constant) else part for part in parts))
+    return (name, *(Same(part.array) if isinstance(part, Constant) else part for part in parts))
 
 
 def _label(*weights: Any) -> str:

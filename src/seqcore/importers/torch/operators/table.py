@@ -18,9 +18,9 @@ from ..sizes import AnySize, product
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
 
 __all__ = [
-    "OPERATORS", "Context", "activated", "affine", "as_float", "as_traced", "dim_of", "floats",
-    "joined_size", "known", "mapped", "named", "operator", "rejoined", "scalar", "size_or",
-    "together", "traced",
+    "OPERATORS", "Context", "Same", "activated", "affine", "as_float", "as_traced", "dim_of",
+    "floats", "joined_size", "known", "mapped", "named", "operator", "rejoined", "scalar",
+    "size_or", "together", "traced",
 ]  # fmt: skip
 
 
@@ -48,6 +48,19 @@ class Context(Protocol):
 
     def wanted(self, index: int) -> bool:
         """Tell whether anybody uses the output of that number of the node at hand."""
+
+
+class Same:
+    """Stands for one object in a key, and keeps it: the id of one that is gone is free again."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
@@ -131,7 +144,7 @@ def as_traced(context: Context, value: Any) -> Traced:
             axes.append(axis)
         dims.append(() if size == 1 else (axis,))
     numbers = array.astype(np.float32).reshape([axis.size for axis in axes] or [1])
-    layer = context.once(("constant", id(array)), lambda _: Fixed(numbers))
+    layer = context.once(("constant", Same(array)), lambda _: Fixed(numbers))
     own_axes = axes or [Axis(1)]
     return Traced(layer(context.like), (context.batch, *own_axes), tuple(dims))
 

@@ -21,7 +21,7 @@ from ....layers import (
 from ..sizes import AnySize, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .shapes import part
-from .table import Context, dim_of, floats, joined_size, known, named, operator
+from .table import Context, Same, dim_of, floats, joined_size, known, named, operator
 
 
 def one(value: Any, what: str, default: int | None = None) -> int:
@@ -88,7 +88,15 @@ def conv1d(
             return DepthwiseConv1D(kernel, offset, **options)
         return Conv1D(kernel, offset, groups=groups, **options)
 
-    key = ("conv1d", id(weight.array), id(getattr(bias, "array", None)), step, left, right, spread)
+    key = (
+        "conv1d",
+        Same(weight.array),
+        Same(getattr(bias, "array", None)),
+        step,
+        left,
+        right,
+        spread,
+    )
     layer = context.once(key, make, named(weight))
     size = quotient(tensor.sizes[-1] + (left + right - reach - 1), step) + 1
     return _windowed(context, tensor, layer, filters, size)
@@ -130,8 +138,8 @@ def conv_transpose1d(
 
     key = (
         "transposed",
-        id(weight.array),
-        id(getattr(bias, "array", None)),
+        Same(weight.array),
+        Same(getattr(bias, "array", None)),
         step,
         crop,
         more,
