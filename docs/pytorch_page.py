@@ -87,7 +87,7 @@ def _chain() -> Any:
 _LEGACY: dict[str, Any] = {"_use_new_zipfile_serialization": False}
 _FILES: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     "program of torch.export, of torch 2.8 and later": ("m.pt2", lambda p: _export(Tagger(), p)),
-    "the same, of torch 2.4 to 2.7": ("m.pt2", _old_export),
+    "the same, of torch 2.4 to 2.7, for a batch of at most 1000": ("m.pt2", _old_export),
     "whole module, of torch's own classes": ("m.pt", lambda p: torch.save(_chain(), p)),
     "the same, as torch wrote before 1.6": ("m.pt", lambda p: torch.save(_chain(), p, **_LEGACY)),
     "whole module, of a class of one's own": ("m.pt", lambda p: torch.save(Tagger(), p)),
