@@ -78,9 +78,10 @@ format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tables of docs/keras.md, from those of the importer
-docs: $(VENV)/installed
+# The tables of docs/keras.md and docs/pytorch.md, from those of the importers; torch writes files for the second
+docs: $(VENV)/test
 	$(BIN)/python docs/keras_page.py
+	$(BIN)/python docs/pytorch_page.py
 
 # The probe of the machine's limits runs behind the measurements; page and plots go to build/
 bench: $(VENV)/bench

@@ -2,24 +2,21 @@
 
     python docs/keras_page.py
 
-The page's text is written by hand, in the page. What stands between a line `<!-- table: name -->`
-and the next `<!-- end -->` is the result of the function of that name in `TABLES`. What masks and
-streams do is found out by making each layer and asking it, so that the page cannot say otherwise.
+pages.py says how. What masks and streams do is found out by making each layer and asking it, so
+that the page cannot say otherwise.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pages import code, empty_folder, grouped, table, tables_of, write
 
 import seqcore as sc
 from seqcore.graph import ActivationSpec, GraphBuilder, Mask, Site, Value
@@ -32,36 +29,7 @@ from seqcore.importers.keras.operations import COMPARISONS, OPERATIONS
 from seqcore.importers.keras.refused import REFUSED
 
 PAGE = Path(__file__).with_name("keras.md")
-PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SIZE = 4  # of everything in the layers that are made here, so that any weight's shape is known
-
-
-def page(text: str) -> str:
-    """Return the page with its tables as they are now."""
-    return PLACE.sub(lambda found: f"{found[1]}{TABLES[found[2]]()}{found[3]}", text)
-
-
-# ---- Markdown -----------------------------------------------------------------------------------
-
-
-def code(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; a bar within a cell is escaped."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines
-    )
-
-
-def grouped(pairs: Iterable[tuple[str, Any]]) -> dict[Any, list[str]]:
-    """Return the names that have the same value, in the order of their first."""
-    found = defaultdict(list)
-    for name, value in pairs:
-        found[value].append(name)
-    return dict(found)
 
 
 def versions(numbers: Sequence[int]) -> str:
@@ -188,15 +156,10 @@ def foreign() -> str:
         ),
     }  # fmt: skip
     rows = []
-    before = os.getcwd()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        try:
-            for kind, (name, make) in kinds.items():
-                make(Path(name))
-                rows.append([kind, _refusal(name)])
-        finally:
-            os.chdir(before)
+    with empty_folder():
+        for kind, (name, make) in kinds.items():
+            make(Path(name))
+            rows.append([kind, _refusal(name)])
     return table(["kind", "what is said"], rows)
 
 
@@ -431,13 +394,10 @@ def _zeros(shape: Sequence[int | None] | None) -> Any:
     return np.zeros([SIZE if size is None else size for size in sizes], np.float32)
 
 
-TABLES: Mapping[str, Callable[[], str]] = {  # in the page's order
-    function.__name__: function
-    for function in (
-        foreign, inputs, layers, common, refused, activations, operations, booleans, masks, merges,
-        streams, keras_1,
-    )
-}  # fmt: skip
+TABLES = tables_of(
+    foreign, inputs, layers, common, refused, activations, operations, booleans, masks, merges,
+    streams, keras_1,
+)  # fmt: skip
 
 if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    write(PAGE, TABLES)

@@ -1,6 +1,6 @@
 """Runs the Python in the documentation, block after block, and compares what it prints.
 
-docs/keras.md is compared with what its command writes.
+docs/keras.md and docs/pytorch.md are compared with what their commands write.
 
 A ```text block right behind a ```python block is what that block prints, to the letter. Not here:
 examples in docstrings (test_model.py), and adding-a-layer.md, whose fragments are no programs.
@@ -19,15 +19,23 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import pytest
+import torch
+from tolerances import FLOAT32, close
 
 import seqcore as sc
 from seqcore.importers.keras.classes import CLASSES
 from seqcore.importers.keras.refused import REFUSED
+from seqcore.importers.torch.graph import model_of
+from seqcore.importers.torch.modules import MODULES
+from seqcore.importers.torch.operators import OPERATORS
+from seqcore.importers.torch.refused import REFUSED as REFUSED_MODULES
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
 import keras_page  # noqa: E402
+import pages  # noqa: E402
+import pytorch_page  # noqa: E402
 
 BLOCK = re.compile(
     r"^```python\n(.*?)^```\n(?:\s*^```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL
@@ -122,10 +130,12 @@ def keras_3():
     return {kind.__name__ for kind in found if isinstance(kind, type)}
 
 
-def test_keras_page_is_what_its_command_writes():
-    text = keras_page.PAGE.read_text(encoding="utf-8")
-    assert text == keras_page.page(text), "run `make docs`"
-    assert [found[2] for found in keras_page.PLACE.finditer(text)] == list(keras_page.TABLES)
+@pytest.mark.filterwarnings("ignore")  # torch's, while it exports
+@pytest.mark.parametrize("page", [keras_page, pytorch_page])
+def test_page_is_what_its_command_writes(page):
+    text = page.PAGE.read_text(encoding="utf-8")
+    assert text == pages.filled(text, page.TABLES), "run `make docs`"
+    assert [found[2] for found in pages.PLACE.finditer(text)] == list(page.TABLES)
 
 
 @pytest.mark.parametrize(("major", "names"), [(2, KERAS_2), (3, keras_3())])
@@ -141,3 +151,66 @@ def test_page_asks_a_layer_what_it_does(monkeypatch):
     text = keras_page.PAGE.read_text(encoding="utf-8")
     assert keras_page.masks() not in text
     assert keras_page.merges() in text
+
+
+# ---- What PyTorch can bring ---------------------------------------------------------------------
+
+# What no forward calls: bases of classes, and one of the oldest torch's.
+TORCH_BASES = frozenset(["Module", "Container", "RNNBase", "RNNCellBase"])
+
+
+def torch_modules():
+    found = {name: getattr(torch.nn, name) for name in dir(torch.nn)}
+    kinds = [kind for kind in found.values() if isinstance(kind, type)]
+    return {kind.__name__ for kind in kinds if issubclass(kind, torch.nn.Module)}
+
+
+def test_every_module_of_torch_is_supported_or_refused_with_a_reason():
+    known = [
+        set(MODULES), set(pytorch_page.EXAMPLES), set(REFUSED_MODULES), TORCH_BASES,
+        pytorch_page.CONTAINERS, pytorch_page.WRAPPERS,
+    ]  # fmt: skip
+    assert set().union(*known) == torch_modules()
+    assert sum(map(len, known)) == len(torch_modules())  # each in one place
+    text = pytorch_page.PAGE.read_text(encoding="utf-8")
+    for name in torch_modules() - TORCH_BASES:
+        assert re.search(rf"\b{name}\b", text), name
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", pytorch_page.EXAMPLES)
+def test_modules_with_an_example_are_torchs(name):
+    module, program = pytorch_page.exported(name)
+    inputs = [torch.randn(shape) for shape in pytorch_page.EXAMPLES[name]]
+    with torch.no_grad():
+        expected = torch.utils._pytree.tree_leaves(module(*inputs))
+    found = model_of(program, name)(*(each.numpy() for each in inputs))
+    results = found if isinstance(found, tuple) else (found,)
+    for ours, theirs in zip(results, expected, strict=True):
+        close(ours, theirs.numpy(), FLOAT32[3])
+
+
+@pytest.mark.parametrize("name", ["Conv2d", "MSELoss", "MaxUnpool1d", "Bilinear", "LazyLinear"])
+def test_a_refused_module_says_why(name):
+    arguments = {
+        "Conv2d": (3, 3, 2),
+        "MaxUnpool1d": (2,),
+        "Bilinear": (2, 2, 2),
+        "LazyLinear": (3,),
+    }
+    module = getattr(torch.nn, name)(*arguments.get(name, ()))
+    with pytest.raises((sc.UnsupportedLayerError, sc.WeightsError)) as caught:
+        sc.from_torch(torch.nn.Sequential(torch.nn.ReLU(), module))
+    if name != "LazyLinear":  # of which torch says before that there is nothing to read
+        assert caught.value.layers == [(f"1 (nn.{name})", REFUSED_MODULES[name])]
+
+
+def test_every_operator_is_on_the_page_with_its_refusals():
+    text = pytorch_page.PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    told = {name: row[2] for row in rows for name in re.findall(r"`([\w.]+)`", row[0])}
+    assert {pytorch_page.short(name) for name in OPERATORS} <= set(told)
+    assert "in training mode" in told["lstm"]
+    assert "with rounding_mode=" in told["div"]
+    assert "with padding=" in told["conv_transpose1d"]
+    assert "over the rows of the batch" in told["cumsum"]

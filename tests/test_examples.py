@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from tolerances import FLOAT32
 
 import seqcore as sc
@@ -64,8 +65,8 @@ def test_example_says_what_is_expected(name, arguments, expected):
 def test_there_are_examples_with_defaults_for_all_arguments():
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
-        "classify_domains.py", "compare_with_keras.py", "model_files.py", "pronounce_chinese.py",
-        "spell_words.py",
+        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py", "model_files.py",
+        "pronounce_chinese.py", "spell_words.py",
     ]  # fmt: skip
     for name in names:
         code, out, err = run(name)
@@ -96,6 +97,56 @@ def test_a_file_that_keras_cannot_load_is_said_to_be_one():
     assert code == 1
     assert "Total parameters" in out  # seqcore has it
     assert re.search(r"Keras 3\.\S+ does not load this file: .", err)
+
+
+MAKERS = """
+from torch import nn
+
+def convolutions():
+    return nn.Sequential(nn.Conv1d(4, 8, 3), nn.ReLU(), nn.BatchNorm1d(8))
+
+def image():
+    return nn.Conv2d(3, 4, 2)
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shapes"),
+    [
+        ([], ["(3, 20)", "(1, 20)", "(33, 20)", "(3, 1)", "(3, 33)"]),
+        (["makers.py:convolutions", "2", "4", "9"], ["(2, 4, 9)", "(1, 4, 9)", "(2, 4, 33)"]),
+        (["m.pt2"], ["(8, 4)", "(1, 4)", "(33, 4)"]),
+    ],
+)
+def test_torch_gives_the_same_numbers(arguments, shapes, tmp_path):
+    (tmp_path / "makers.py").write_text(MAKERS)
+    rows = ({0: torch.export.Dim.AUTO},)
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh())
+    program = torch.export.export(module, (torch.zeros(2, 4),), dynamic_shapes=rows)
+    torch.export.save(program, tmp_path / "m.pt2")
+    places = [tmp_path / each if each[0].isalpha() else each for each in arguments]
+    code, out, err = run("compare_with_torch.py", *places)
+    assert (code, err) == (0, "")
+    found = dict(re.findall(r"^(\(.*?\)) +(\S+) +[\d,]+ us +[\d,]+ us \(", out, re.MULTILINE))
+    assert set(shapes) <= set(found)
+    assert all(float(difference) < FLOAT32[3] for difference in found.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["makers.py:image", "2", "3", "8", "8"], "seqcore: Conv2d: unsupported: "),
+        (["makers.py:image"], "expected the shape of an example input"),
+        (["makers.py:absent", "2"], "there is no 'absent'"),
+        (["absent.py:image", "2"], "there is no file"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(arguments, message, tmp_path):
+    (tmp_path / "makers.py").write_text(MAKERS)
+    code, out, err = run("compare_with_torch.py", tmp_path / arguments[0], *arguments[1:])
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
 
 
 def test_too_long_domain_is_refused():

@@ -1,7 +1,7 @@
 """The command line, ``seqcore``: one function for each command, and what they share.
 
-A command does its work through the package's public functions. What it refuses it says in one line
-on stderr, with exit status 2, as argparse does for arguments that it does not understand.
+A command does its work through the package's public functions. What it refuses it says on stderr,
+with exit status 2, as argparse does for arguments that it does not understand.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _export_c(chosen: argparse.Namespace) -> None:
     model = load(chosen.model)
     try:
         read_model_file(chosen.model)
-    except ModelFileError:  # then it is a Keras model, which `load` takes as well
+    except ModelFileError:  # then it is a model of Keras or torch, which `load` takes as well
         raise ModelFileError(
             f"{chosen.model}: not a seqcore model file; make it one: seqcore.load(path).save(...)"
         ) from None

@@ -30,6 +30,9 @@ from .zips import Archive
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
+# Members of what torch.export writes, new and old.
+_EXPORTED = ("/archive_format", "/models/model.json", "serialized_exported_program.json")
+
 _FOREIGN = (
     (ZIP_MAGIC[:2] + b"\x05\x06", "an empty zip archive"),
     (b"\x1f\x8b", "compressed by gzip; unpack it first"),
@@ -220,7 +223,7 @@ def _read_zip(path: Path, archive: Archive, budget: Budget) -> dict[str, np.ndar
         else:
             loaded, expand = load_torch(archive, root, budget), module_arrays
         return flatten(settle(loaded, keep_stubs=True, expand=expand), path.stem, budget)
-    if any(name.endswith(("/archive_format", "/models/model.json")) for name in names):
+    if any(name.endswith(_EXPORTED) for name in names):
         raise ModelFileError(
             "this is a program of torch.export (.pt2): seqcore.load makes a model of it; for its "
             "weights alone save the module's state_dict() with torch.save"

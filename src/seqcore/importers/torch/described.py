@@ -131,7 +131,7 @@ def _recurrent(shapes: Mapping[str, Shape]) -> tuple[str, str] | None:
     if proj is not None and len(proj) != 2:
         return None
     if proj is not None:
-        kind, layer = "nn.LSTM", ""
+        kind, layer = "nn.LSTM", "LSTM"
     elif rest or gates not in _KINDS:
         return None
     else:
@@ -144,6 +144,6 @@ def _recurrent(shapes: Mapping[str, Shape]) -> tuple[str, str] | None:
         "bidirectional" * any(match[3] for match in matches),
         f"{outer[1]} -> {units}",
         "without bias" * ("bias_ih" + suffix not in shapes),
-        f"proj_size {proj[0]}, which is not supported" if proj else "",
+        f"proj_size {proj[0]}" if proj else "",
     ]
     return ", ".join(part for part in parts if part), layer

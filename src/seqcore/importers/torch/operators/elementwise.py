@@ -151,14 +151,28 @@ def power(context: Context, self: Any, exponent: Any) -> Any:
     return mapped(self, Power(number) if simple is None else Unary(simple))
 
 
-@operator("aten.maximum", "aten.fmax")
+@operator("aten.maximum")
 def maximum(context: Context, self: Any, other: Any) -> Any:
     return merged(context, Maximum(), self, other)
 
 
-@operator("aten.minimum", "aten.fmin")
+@operator("aten.minimum")
 def minimum(context: Context, self: Any, other: Any) -> Any:
     return merged(context, Minimum(), self, other)
+
+
+def _without_nan(extreme: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what takes the number of two where the other one is none, as C's fmax does."""
+
+    def apply(context: Context, self: Any, other: Any) -> Any:
+        made = chosen(context, isnan(context, self), other, extreme(context, self, other))
+        return chosen(context, isnan(context, other), self, made)
+
+    return apply
+
+
+operator("aten.fmax")(_without_nan(maximum))
+operator("aten.fmin")(_without_nan(minimum))
 
 
 @operator("aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max", "aten.clamp_",
@@ -221,7 +235,14 @@ for _name, _function in _COMPARISONS.items():
     operator(f"aten.{_name}")(_comparison(_function))
 
 
-@operator("aten.logical_not", "aten.bitwise_not")
+@operator("aten.bitwise_not", "aten.bitwise_not_")
+def negate_bits(context: Context, self: Any) -> Any:
+    if traced(self).dtype != "bool":
+        raise RefusedError("of the bits of numbers")
+    return negate(context, self)
+
+
+@operator("aten.logical_not")
 def negate(context: Context, self: Any) -> Any:
     del context
     tensor = traced(self)

@@ -93,7 +93,7 @@ def _batched(a: Traced, b: Traced) -> Traced:
     return Traced(symbol, (a.batch, *order, rows, columns), (*lead, (rows,), (columns,)))
 
 
-@operator("aten.addmm", "aten.baddbmm", "aten.addbmm_")
+@operator("aten.addmm", "aten.baddbmm", "aten.addmm_", "aten.baddbmm_")
 def addmm(
     context: Context, self: Any, mat1: Any = None, mat2: Any = None, batch1: Any = None,
     batch2: Any = None, beta: Any = 1, alpha: Any = 1,

@@ -244,15 +244,6 @@ def _label(*weights: Any) -> str:
     return next((named(weight) for weight in weights if isinstance(weight, Constant)), "")
 
 
-@operator("aten.rms_norm", "aten._fused_rms_norm")
-def rms_norm(
-    context: Context, input: Any, normalized_shape: Sequence[int], weight: Any = None,
-    eps: float | None = None,
-) -> Any:  # fmt: skip
-    small = float(np.finfo(np.float32).eps) if eps is None else eps
-    return _normalized(context, "rms", input, normalized_shape, weight, None, small)
-
-
 @operator("aten.layer_norm", "aten.native_layer_norm")
 def layer_norm(
     context: Context, input: Any, normalized_shape: Sequence[int], weight: Any = None,
@@ -260,6 +251,15 @@ def layer_norm(
 ) -> Any:  # fmt: skip
     del cudnn_enable
     return _normalized(context, "layer", input, normalized_shape, weight, bias, eps)
+
+
+@operator("aten.rms_norm", "aten._fused_rms_norm")
+def rms_norm(
+    context: Context, input: Any, normalized_shape: Sequence[int], weight: Any = None,
+    eps: Any = None,
+) -> Any:  # fmt: skip
+    least = float(np.finfo(np.float32).eps) if eps is None else eps
+    return _normalized(context, "rms", input, normalized_shape, weight, None, least)
 
 
 def _normalized(

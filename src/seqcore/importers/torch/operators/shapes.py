@@ -139,7 +139,12 @@ def transpose(context: Context, self: Any, dim0: int = 0, dim1: int = 1, **names
     return permute(context, self, order)
 
 
-@operator("aten.t", "aten.numpy_T", "aten.mT", "aten.adjoint")
+@operator("aten.numpy_T")
+def reversed_dims(context: Context, self: Any) -> Any:
+    return permute(context, self, list(range(len(traced(self).dims)))[::-1])
+
+
+@operator("aten.t", "aten.mT", "aten.adjoint")
 def turned(context: Context, self: Any) -> Any:
     rank = len(traced(self).dims)
     return self if rank < 2 else transpose(context, self, rank - 2, rank - 1)
@@ -342,7 +347,23 @@ def _cat(
     return Traced(symbol, axes, (*dims[:at], (joined,), *dims[at:]), made[0].dtype)
 
 
-@operator("aten.stack", "aten.hstack", "aten.vstack")
+@operator("aten.hstack")
+def hstack(context: Context, tensors: Sequence[Any]) -> Any:
+    rank = len(tensors[0].sizes)
+    if rank == 0:
+        raise RefusedError("of single numbers")
+    return cat(context, tensors, 0 if rank == 1 else 1)
+
+
+@operator("aten.vstack")
+def vstack(context: Context, tensors: Sequence[Any]) -> Any:
+    rank = len(tensors[0].sizes)
+    if rank == 0:
+        raise RefusedError("of single numbers")
+    return stack(context, tensors) if rank == 1 else cat(context, tensors)
+
+
+@operator("aten.stack")
 def stack(context: Context, tensors: Sequence[Any], dim: int = 0) -> Any:
     made = [as_traced(context, tensor) for tensor in tensors]
     at = dim_of(dim, len(made[0].dims) + 1)
