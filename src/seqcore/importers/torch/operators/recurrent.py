@@ -87,7 +87,7 @@ def _run(
         ]
         return RecurrentStack(rows, name=name, **options)
 
-    key = (kind, *(id(weight.array) for weight in params), activation, *options.values())
+    key = (kind, *(weight.key for weight in params), activation, *options.values())
     layer = context.once(key, make, label)
     (batch, time), more = _axes(tensor, batch_first)
     inner = layer
@@ -218,7 +218,7 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
             cell.layer = _KINDS[kind].from_cell(found, activation=activation)  # type: ignore[attr-defined]
             return cell
 
-        layer = context.once((kind, *(id(p.array) for p in params), activation), make, label)
+        layer = context.once((kind, *(p.key for p in params), activation), make, label)
         if frame.batch_dim not in (0, None) or len(frame.dims[0]) != 1:
             raise RefusedError("the batch is joined with another axis")
         given = [] if _zero(states) else [_vector(as_traced(context, s)) for s in states]
