@@ -373,7 +373,7 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
     repeating = _repeating(name, given)
     if repeating is not None:
         return repeating
-    if name not in FOLDED:
+    if name not in FOLDED or _varies(list(given.values())):
         return NotImplemented
     arrays = {key: _arrays(value) for key, value in given.items()}
     try:
@@ -382,11 +382,18 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
         raise RefusedError(f"of constants ({error})") from None
 
 
+def _varies(value: Any) -> bool:
+    """Tell whether a constant among arguments has a size that varies."""
+    if isinstance(value, Constant):
+        return not all(isinstance(size, int) for size in value.sizes)
+    return isinstance(value, list) and any(map(_varies, value))
+
+
 def _arrays(value: Any) -> Any:
     if isinstance(value, Constant):
         total = product(value.sizes)
         if not isinstance(total, int) or total > max(_MOST_ELEMENTS, value.array.size):
-            raise RefusedError("of a size that varies, or of too many elements")
+            raise RefusedError("of too many elements")
         return value.full()
     if isinstance(value, list):
         return [_arrays(each) for each in value]
