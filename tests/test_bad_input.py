@@ -89,7 +89,6 @@ OPTIONS = {
     "output_dim": [lambda: sc.Embedding(3), lambda: sc.Embedding(np.ones((3, 2)), 2)],
     "shape": [
         lambda: sc.Input(64),
-        lambda: sc.Input(()),
         lambda: sc.Input((None, 0)),
         lambda: sc.Input((1,) * 6),
         lambda: sc.Input((2.5,)),
