@@ -240,6 +240,14 @@ def test_transformer_encoder_layers(tmp_path: Path) -> None:
     agree(in_ours(model, of_encoders(3, 3)), in_torch(module, of_encoders(3, 3)), DEPTH)
 
 
+@pytest.mark.parametrize("option", [name for name in ENCODERS if name != "batch_first"])
+def test_options_of_encoder_layers_matter(option: str) -> None:
+    rows = [row for row in pairwise(ENCODERS) if row[option] == ENCODERS[option][0]]
+    flipped = [{**row, option: ENCODERS[option][1]} for row in rows]
+    found = [in_torch(seeded(Encoders(each)), of_encoders(3)) for each in (rows, flipped)]
+    assert differs(*found, DEPTH)
+
+
 @pytest.mark.parametrize("option", ["add_bias_kv", "add_zero_attn"])
 def test_what_attention_appends(option: str) -> None:
     class Alone(nn.Module):
