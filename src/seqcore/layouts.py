@@ -357,7 +357,7 @@ def _below(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> dict[st
     if not found:
         some = ", ".join(repr(name) for name in list(weights)[:8])
         raise WeightsError(f"layer {layer!r}: no weight begins with {prefix!r}; there are {some}")
-    return _unparametrised(found, layer)
+    return unparametrised(found, layer)
 
 
 # Of both forms: weight_g and weight_v, parametrizations.weight.original0 and .original1.
@@ -367,7 +367,7 @@ _PARAMETRISED = re.compile(
 _NORM_PARTS = {"g": 0, "v": 1, "original0": 0, "original1": 1}
 
 
-def _unparametrised(own: Mapping[str, ArrayLike], layer: str) -> dict[str, ArrayLike]:
+def unparametrised(own: Mapping[str, ArrayLike], layer: str) -> dict[str, ArrayLike]:
     """Return a module's weights with those that weight_norm took apart put together again.
 
     Raises

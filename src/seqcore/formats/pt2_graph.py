@@ -126,7 +126,7 @@ def _refuse_changes(
     for node in nodes:
         operator = node.target.split(".")[1] if node.target.count(".") > 1 else ""
         first = next(iter(node.arguments.values()), None)
-        if not operator.endswith("_") or operator == "detach_" or not isinstance(first, Ref):
+        if not operator.endswith("_") or operator in _NOT_IN_PLACE or not isinstance(first, Ref):
             continue
         where = f"{node.target} at {node.source}" if node.source else node.target
         if first.name in paths:
@@ -379,6 +379,8 @@ _REFUSED_INPUTS = {
     "token": "a token of effects",
 }
 _CHANGES = "the module changes its own {}, which is not supported; export it in eval()"
+# What ends like an operator that changes its first argument, and changes nothing.
+_NOT_IN_PLACE = frozenset(["detach_", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__"])
 _WRITES = "the module writes into its input {}, which is not supported"
 _REFUSED_OUTPUTS = {
     "buffer_mutation": _CHANGES,

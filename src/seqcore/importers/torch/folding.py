@@ -121,8 +121,8 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _weight_norm(v: Array, g: Array, dim: int = 0) -> Array:
-    """g * v/||v||, the norm over all axes but `dim`."""
-    axes = tuple(axis for axis in range(v.ndim) if axis != dim % max(v.ndim, 1))
+    """g * v/||v||, the norm over all axes but `dim`; of -1, which is no axis, over all."""
+    axes = tuple(axis for axis in range(v.ndim) if axis != dim)
     wide = v.astype(np.float64)
     made: Array = g * wide / np.sqrt((wide * wide).sum(axis=axes, keepdims=True))
     return made
@@ -142,8 +142,8 @@ def _norm(
 def _norm_except_dim(v: Array, pow: int = 2, dim: int = 0) -> Any:
     if pow != 2:
         raise RefusedError(f"of order {pow}")
-    axes = tuple(axis for axis in range(v.ndim) if axis != dim % v.ndim)
-    return np.sqrt((v.astype(np.float64) ** 2).sum(axis=axes, keepdims=True))
+    axes = tuple(axis for axis in range(v.ndim) if axis != dim)
+    return np.sqrt((v.astype(np.float64) ** 2).sum(axis=axes, keepdims=dim != -1))
 
 
 def _slice(self: Array, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Array:
@@ -289,6 +289,8 @@ _ON_EACH = frozenset(["neg", "abs", "sqrt", "exp", "tanh", "sigmoid", "relu", "l
 
 def _repeating(name: str, given: Mapping[str, Any]) -> Any:
     """Return what an operator makes of a constant whose sizes vary; None if it is another one."""
+    if name == "embedding":
+        return _looked_up(given["weight"], given["indices"])
     constant = given.get("self", given.get("input"))
     if not isinstance(constant, Constant):
         return None
@@ -333,6 +335,16 @@ def _sizes_behind(
     return tuple(left)
 
 
+def _looked_up(table: Any, ids: Any) -> Constant | None:
+    """Return the rows of a table for ids that repeat, such as a first token for every row."""
+    if not isinstance(table, Constant) or not isinstance(ids, Constant):
+        return None
+    rows = table.full()
+    if ids.array.dtype.kind != "i" or np.any((ids.array < 0) | (ids.array >= len(rows))):
+        raise RefusedError(f"of ids that are not among {len(rows)}")
+    return Constant(rows[ids.array], (*ids.sizes, *rows.shape[1:]))
+
+
 def _expanded(constant: Constant, name: str, given: Mapping[str, Any]) -> Constant | None:
     """Return a constant with sizes of 1 repeated, which costs nothing."""
     repeats = name in ("repeat", "tile")
@@ -361,7 +373,7 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
     repeating = _repeating(name, given)
     if repeating is not None:
         return repeating
-    if name not in FOLDED:
+    if name not in FOLDED or _varies(list(given.values())):
         return NotImplemented
     arrays = {key: _arrays(value) for key, value in given.items()}
     try:
@@ -370,11 +382,18 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
         raise RefusedError(f"of constants ({error})") from None
 
 
+def _varies(value: Any) -> bool:
+    """Tell whether a constant among arguments has a size that varies."""
+    if isinstance(value, Constant):
+        return not all(isinstance(size, int) for size in value.sizes)
+    return isinstance(value, list) and any(map(_varies, value))
+
+
 def _arrays(value: Any) -> Any:
     if isinstance(value, Constant):
         total = product(value.sizes)
         if not isinstance(total, int) or total > max(_MOST_ELEMENTS, value.array.size):
-            raise RefusedError("of a size that varies, or of too many elements")
+            raise RefusedError("of too many elements")
         return value.full()
     if isinstance(value, list):
         return [_arrays(each) for each in value]

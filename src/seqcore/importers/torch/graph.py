@@ -12,7 +12,7 @@ import itertools
 import math
 import operator as python
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ...errors import GraphError, ModelFileError, SeqcoreError, ShapeError, UnsupportedLayerError
@@ -23,6 +23,7 @@ from ...model import Model
 from .folding import fold, made_of_sizes
 from .guards import size_rules
 from .operators import OPERATORS
+from .operators.table import as_traced
 from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
 
@@ -73,8 +74,8 @@ def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
             wanted = first.shape[place]
             choices: list[list[int]] = []
             for each in tensors:
-                dims = [dim for dim, size in enumerate(each.shape[:2]) if size == wanted]
-                if not dims and each.shape and each.name not in used:
+                dims = _batches(each, wanted, place)
+                if each.shape and each.name not in used:
                     dims = [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
             for places in itertools.product(*choices):
@@ -86,6 +87,19 @@ def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
     yield {each.name: None for each in tensors}
 
 
+def _batches(given: ProgramInput, wanted: int | str, place: int) -> list[int]:
+    """Return which dims of an input may be the batch, whose size is `wanted` in another's `place`.
+
+    An input that never meets the other, or is not used, has sizes of its own.
+    """
+    sizes = dict(enumerate(given.shape[:2]))
+    same = [dim for dim, size in sizes.items() if size == wanted]
+    if same or isinstance(wanted, int):
+        return same
+    varying = [dim for dim, size in sizes.items() if isinstance(size, str)]
+    return sorted(varying, key=lambda dim: dim != place)
+
+
 # ---- Reading -------------------------------------------------------------------------------------
 
 
@@ -95,6 +109,9 @@ class _Unknown:
 
 class _Rows:
     """0, 1, 2 ... over the rows of the batch, which nothing can compute with."""
+
+
+_KEEPING_ROWS = frozenset(["to", "_to_copy", "clone", "detach", "alias", "contiguous"])
 
 
 _UNKNOWN = _Unknown()
@@ -137,7 +154,7 @@ class _Reader:
         self.taken: set[str] = set()
         self.holders: dict[AnySize, Traced] = {}
         self.node: Node | None = None
-        self.rows = _Rows()
+        self.rows: object = _Rows()
         self.used = _used(self.program)
         self.batch = Axis(self._batch_size(), is_batch=True)
 
@@ -197,6 +214,7 @@ class _Reader:
             self.rules.get(size) if isinstance(size, str) else None for size in free
         )
         self.inputs.append(source)
+        self.taken.add(given.name)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
         if not axes:  # values here have two axes at least
             symbol, axes = Rearrange([reshape(1, [1])])(symbol), [Axis(1)]
@@ -266,8 +284,12 @@ class _Reader:
             made = made_of_sizes(name, given)
             if made is not None:
                 return made
-        if name == "arange" and isinstance(given.get("end"), Size):
+        if name == "arange" and _has(given, Size):
             return self._range(given)
+        if name != "index" and _has(given, _Rows):
+            if name in _KEEPING_ROWS:
+                return self.rows
+            raise RefusedError("computes with the numbers of the batch's rows")
         if not _has(given, Traced):
             made = fold(name, given)
             if made is not NotImplemented:
@@ -275,18 +297,25 @@ class _Reader:
         function = OPERATORS.get(f"{namespace}.{name}")
         if function is None:
             raise RefusedError("is not supported")
+        given = self._computable(given)
         try:
             inspect.signature(function).bind(self, **given)
         except TypeError as error:
             raise RefusedError(f"has arguments that are not supported ({error})") from None
         made = function(self, **given)
         if name.endswith("_") and not name.endswith("__"):
-            self._changed(node, given, made)
+            self._changed(node, self._value(next(iter(node.arguments.values()))), made)
         return made
 
-    def _changed(self, node: Node, given: Mapping[str, Any], made: Any) -> None:
+    def _computable(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Let what is not worked out here, of constants alone, be computed when the model runs."""
+        if _has(given, Traced):
+            return given
+        name, first = next(iter(given.items()), ("", None))
+        return given | {name: as_traced(self, first)} if isinstance(first, Constant) else given
+
+    def _changed(self, node: Node, first: Any, made: Any) -> None:
         """Let every name of a tensor that was changed in place mean what it is now."""
-        (first, *_) = given.values()
         if isinstance(first, Constant) and _read_before(self.program, node):
             raise RefusedError("changes a constant that may be seen through a view")
         for name, value in self.values.items():
@@ -300,11 +329,20 @@ class _Reader:
                 raise RefusedError("changes a tensor that is also seen through a view")
 
     def _range(self, given: Mapping[str, Any]) -> Any:
-        if given.get("start", 0) != 0 or given.get("step", 1) != 1:
-            raise RefusedError("from another start or by another step")
-        if given["end"] == self.batch.size:
-            return self.rows
-        return self.positions(given["end"])
+        start, end, step = given.get("start", 0), given["end"], given.get("step", 1)
+        if not isinstance(step, int) or abs(step) != 1:
+            raise RefusedError("by another step")
+        count = (end - start) * step
+        if count == self.batch.size:
+            if start == 0 and step == 1:
+                return self.rows
+            raise RefusedError("computes with the numbers of the batch's rows")
+        if not isinstance(count, Size):
+            raise RefusedError("of sizes that vary")
+        places = self.positions(count)
+        if step == -1:
+            places = OPERATORS["aten.mul"](self, places, -1)
+        return places if start == 0 else OPERATORS["aten.add"](self, places, start)
 
     def _bind(self, node: Node, made: Any) -> None:
         names = node.outputs
@@ -322,9 +360,19 @@ class _Reader:
                 self._name(name, part)
 
     def _name(self, name: str, made: Any) -> None:
+        if isinstance(made, Traced):
+            made = self._typed(name, made)
         self.values[name] = made
         if isinstance(made, Traced):
             self._hold(made)
+
+    def _typed(self, name: str, made: Traced) -> Traced:
+        """Return a tensor as of torch's dtype, where that says more than what made it."""
+        wanted = self.program.dtypes.get(name)
+        if wanted is None or made.dtype == "int64":
+            return made
+        kind = "bool" if wanted == "bool" else "float32"
+        return made if made.dtype == kind else replace(made, dtype=kind)
 
     def _hold(self, tensor: Traced) -> None:
         for axis in tensor.axes[1:]:
@@ -359,6 +407,12 @@ class _Reader:
         assert self.node is not None
         names = self.node.outputs
         return index < len(names) and names[index] in self.used
+
+    def whole(self) -> bool:
+        assert self.node is not None
+        (first, *_) = self.node.outputs
+        kind = self.program.dtypes.get(first) if isinstance(first, str) else None
+        return kind is not None and kind.startswith(("int", "uint"))
 
     def holder(self, size: AnySize) -> Traced | None:
         return self.holders.get(size)
@@ -424,7 +478,11 @@ def _read_before(program: Program, node: Node) -> bool:
     before = program.nodes[: program.nodes.index(node)]
     maker = next((each for each in before if name in each.outputs), None)
     reads = [ref for each in before for ref in _refs(list(each.arguments.values()))]
-    return maker is None or maker.arguments.get("self") is not None or name in reads
+    if maker is None or name in reads:
+        return True
+    made_by = maker.target.split(".")[1] if "." in maker.target else maker.target
+    is_new = made_by.endswith("_like") or made_by.startswith("new_") or made_by == "clone"
+    return not is_new and maker.arguments.get("self") is not None
 
 
 def _where(node: Node) -> str:

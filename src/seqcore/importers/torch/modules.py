@@ -276,8 +276,21 @@ _TENSOR = {
 }  # fmt: skip
 
 
+_WITH_INDICES = frozenset(["aten.adaptive_max_pool1d.default"])  # which nobody uses here
+
+
 class _NotKnownError(Exception):
     """What a module is told to do is not supported; the message says what."""
+
+
+def _whole(tree: ModuleTree, where: str) -> Mapping[str, Any]:
+    """Return the arrays of a module by the names that they have without weight_norm."""
+    own: dict[str, Any] = {k: array for k, array in tree.arrays.items() if array is not None}
+    computed = tree.children.get("parametrizations")
+    for name, entry in computed.children.items() if computed else ():
+        for part, array in entry.arrays.items() if entry else ():
+            own[f"parametrizations.{name}.{part}"] = array
+    return layouts.unparametrised(own, where)
 
 
 # ---- A chain of modules as a program -------------------------------------------------------------
@@ -293,16 +306,23 @@ class _Chain:
     offenders: list[tuple[str, str]] = field(default_factory=list)
     value: Any = field(default_factory=lambda: Ref("input"))
     results: tuple[Any, ...] = ()
+    whole: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def weight(self, tree: ModuleTree, path: str, name: str) -> Ref | None:
         """Return a weight of a module as an argument; None for one that it was made without."""
-        array = tree.arrays.get(name)
+        array = self.arrays_of(tree, path).get(name)
         if array is None:
             return None
         own = f"{path}.{name}".lstrip(".")
         label = f"p_{len(self.constants)}"
         self.constants[label], self.paths[label] = array, own
         return Ref(label)
+
+    def arrays_of(self, tree: ModuleTree, path: str) -> Mapping[str, Any]:
+        """Return a module's weights, those together that weight_norm took apart."""
+        if id(tree) not in self.whole:
+            self.whole[id(tree)] = _whole(tree, path or short_kind(tree))
+        return self.whole[id(tree)]
 
     def zero_states(self, count: int) -> list[Ref]:
         import numpy as np
@@ -340,7 +360,8 @@ class _Chain:
         own = _TENSOR.get(target.split(".")[1], "self")
         names = tuple(f"v{len(self.nodes)}_{k}" for k in range(max(tuple_of, 1)))
         arguments = {own: self.value, **given}
-        self.nodes.append(Node(target, arguments, names, path))
+        more = (None,) * (target in _WITH_INDICES)
+        self.nodes.append(Node(target, arguments, (*names, *more), path))
         self.value = Ref(names[0])
         if tuple_of:
             self.results = tuple(Ref(name) for name in names)
@@ -430,11 +451,12 @@ def _named(tree: ModuleTree, path: str) -> Iterator[tuple[str, ModuleTree]]:
 
 
 def _flat(tree: ModuleTree) -> Iterator[ModuleTree]:
+    if _class(tree) in MODULES:
+        yield tree
+        return
     for child in tree.children.values():
         if child is not None:
             yield from _flat(child)
-    if not tree.children:
-        yield tree
 
 
 def _shapes(tree: ModuleTree) -> list[tuple[str, tuple[int | str, ...]]]:
@@ -471,7 +493,7 @@ def _lone(tree: ModuleTree, source: str, return_state: bool) -> Model:
     layer = RECURRENT[name]
     label = layer.__name__
     activation = tree.options["nonlinearity"] if name == "RNN" else "tanh"
-    arrays = {key: array for key, array in tree.arrays.items() if array is not None}
+    arrays = _whole(tree, short_kind(tree))
     rows = [
         [layer.from_cell(cell, activation=activation) for cell in row]
         for row in layouts.torch_recurrent(label, arrays, "", label)

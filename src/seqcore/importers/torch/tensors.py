@@ -23,8 +23,8 @@ from ...layers.shapes import Step, expand, reshape
 from .sizes import AnySize, divided, product
 
 __all__ = [
-    "Axis", "Constant", "Dims", "RefusedError", "Traced", "matched", "split", "told_sizes",
-    "viewed",
+    "Axis", "Constant", "Dims", "Memory", "RefusedError", "Traced", "matched", "split",
+    "told_sizes", "viewed",
 ]  # fmt: skip
 
 
@@ -50,6 +50,20 @@ class Axis:
 
 
 Dims = tuple[tuple[Axis, ...], ...]
+
+
+class Memory:
+    """An array as a key: equal for the same memory seen alike, which it keeps alive."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.place = (array.ctypes.data, array.shape, array.strides, array.dtype)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Memory) and self.place == other.place
+
+    def __hash__(self) -> int:
+        return hash(self.place)
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +92,11 @@ class Constant:
     @property
     def dtype(self) -> str:
         return str(self.array.dtype)
+
+    @property
+    def key(self) -> Memory:
+        """Equal for constants that are the same numbers in memory."""
+        return Memory(self.array)
 
     def full(self) -> NDArray[Any]:
         """Return the whole array, read-only; every size must be known."""

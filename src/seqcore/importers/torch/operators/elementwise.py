@@ -21,6 +21,7 @@ from ....layers import (
     Power,
     PReLU,
     ReLU,
+    Rescaling,
     Softmax,
     Subtract,
     Unary,
@@ -30,7 +31,6 @@ from ..tensors import Constant, RefusedError, Traced
 from .shapes import parts
 from .table import (
     Context,
-    Same,
     activated,
     affine,
     as_float,
@@ -70,6 +70,8 @@ def _spread(tensor: Any, value: Any) -> bool:
 
 @operator("aten.add", "aten.add_")
 def add(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
+    if _both_true(self, other):
+        return merged(context, Logical("or"), self, other, dtype="bool")
     if alpha != 1:
         other = multiply(context, other, alpha) if isinstance(other, Traced) else _times(
             other, alpha
@@ -79,6 +81,10 @@ def add(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
         if number is not None and _spread(tensor, value):
             return affine(tensor, 1.0, number)
     return merged(context, Add(), self, other)
+
+
+def _both_true(self: Any, other: Any) -> bool:
+    return all(getattr(value, "dtype", "") == "bool" for value in (self, other))
 
 
 def _times(value: Any, factor: Any) -> Any:
@@ -117,16 +123,50 @@ def multiply(context: Context, self: Any, other: Any) -> Any:
 @operator("aten.div", "aten.div_", "aten.divide", "aten.true_divide")
 def divide(context: Context, self: Any, other: Any, rounding_mode: str | None = None) -> Any:
     number = _steady(other)
+    if rounding_mode is not None:
+        return _whole_quotient(context, self, other, rounding_mode)
     if number and abs(number) > 1e-30 and _spread(self, other):
-        made = affine(self, 1 / number, 0.0)  # half a unit in the last place off at most
-    else:
-        made = merged(context, Divide(), self, other)
-    if rounding_mode is None:
-        return made
-    function = {"floor": "floor", "trunc": "trunc"}.get(rounding_mode)
-    if function is None:
+        return affine(self, 1 / number, 0.0)  # half a unit in the last place off at most
+    return merged(context, Divide(), self, other)
+
+
+def _whole_quotient(context: Context, self: Any, other: Any, rounding_mode: str) -> Traced:
+    """Return a quotient towards zero ("trunc") or down ("floor").
+
+    The quotient of two whole numbers, rounded, reaches a whole number only if it is one. That of
+    others may, which torch looks after where it rounds down: 1 // 0.1 is 9.
+    """
+    if rounding_mode not in ("floor", "trunc"):
         raise RefusedError(f"with rounding_mode={rounding_mode!r}")
-    return mapped(made, Unary(function))
+    number = _steady(other)
+    exact = context.whole() or (number and math.frexp(number)[0] in (0.5, -0.5))
+    if rounding_mode == "floor" and not exact:
+        raise RefusedError("rounded down, of numbers that are not whole")
+    return mapped(merged(context, Divide(), self, other), Unary(rounding_mode))
+
+
+@operator("aten.floor_divide", "aten.floor_divide_")
+def floor_divide(context: Context, self: Any, other: Any) -> Any:
+    return _whole_quotient(context, self, other, "floor")
+
+
+def _left_over(rounding_mode: str) -> Callable[..., Any]:
+    def apply(context: Context, self: Any, other: Any) -> Any:
+        if not context.whole():
+            raise RefusedError("of numbers that are not whole")
+        times = _whole_quotient(context, self, other, rounding_mode)
+        return subtract(context, self, multiply(context, times, other))
+
+    return apply
+
+
+operator("aten.remainder", "aten.remainder_")(_left_over("floor"))
+operator("aten.fmod", "aten.fmod_")(_left_over("trunc"))
+
+
+@operator("aten.addcdiv")
+def addcdiv(context: Context, self: Any, tensor1: Any, tensor2: Any, value: Any = 1) -> Any:
+    return add(context, self, divide(context, tensor1, tensor2), value)
 
 
 @operator("aten.addcmul")
@@ -142,7 +182,9 @@ def lerp(context: Context, self: Any, end: Any, weight: Any) -> Any:
 @operator("aten.pow", "aten.pow_")
 def power(context: Context, self: Any, exponent: Any) -> Any:
     del context
-    number = scalar(exponent)
+    base, number = scalar(self), scalar(exponent)
+    if base is not None and base > 0 and math.isfinite(base) and number is None:
+        return mapped(affine(traced(exponent), math.log(base), 0.0), Unary("exp"))
     if number is None or not isinstance(self, Traced):
         raise RefusedError("of an exponent that varies")
     simple = {1.0: "", 2.0: "square", 0.5: "sqrt", -0.5: "rsqrt", -1.0: "reciprocal"}.get(number)
@@ -236,10 +278,9 @@ for _name, _function in _COMPARISONS.items():
 
 
 @operator("aten.bitwise_not", "aten.bitwise_not_")
-def negate_bits(context: Context, self: Any) -> Any:
-    if traced(self).dtype != "bool":
-        raise RefusedError("of the bits of numbers")
-    return negate(context, self)
+def bitwise_not(context: Context, self: Any) -> Any:
+    """~x: of a whole number -x - 1."""
+    return negate(context, self) if self.dtype == "bool" else affine(self, -1.0, -1.0)
 
 
 @operator("aten.logical_not")
@@ -251,7 +292,10 @@ def negate(context: Context, self: Any) -> Any:
 
 def _logical(function: str, bitwise: bool) -> Callable[..., Any]:
     def apply(context: Context, self: Any, other: Any) -> Any:
-        if bitwise and not all(getattr(value, "dtype", "") == "bool" for value in (self, other)):
+        if bitwise and not all(
+            isinstance(value, bool) or getattr(value, "dtype", "") == "bool"
+            for value in (self, other)
+        ):
             raise RefusedError("of the bits of numbers")
         return merged(context, Logical(function), self, other, dtype="bool")
 
@@ -286,6 +330,97 @@ def masked_fill(context: Context, self: Any, mask: Any, value: Any) -> Any:
 @operator("aten.isnan")
 def isnan(context: Context, self: Any) -> Any:
     return merged(context, Compare("not_equal"), self, self, dtype="bool")
+
+
+@operator("aten.isinf")
+def isinf(context: Context, self: Any) -> Any:
+    return compare(context, "equal", mapped(traced(self), Unary("abs")), math.inf)
+
+
+@operator("aten.isfinite")
+def isfinite(context: Context, self: Any) -> Any:
+    return compare(context, "less", mapped(traced(self), Unary("abs")), math.inf)
+
+
+@operator("aten.nan_to_num")
+def nan_to_num(
+    context: Context, self: Any, nan: Any = None, posinf: Any = None, neginf: Any = None
+) -> Any:
+    most = float(np.finfo(np.float32).max)
+    made = chosen(context, isnan(context, self), float(nan or 0.0), self)
+    for limit, given, default in ((math.inf, posinf, most), (-math.inf, neginf, -most)):
+        here = compare(context, "equal", self, limit)
+        made = chosen(context, here, default if given is None else float(given), made)
+    return made
+
+
+@operator("aten.fill_", "aten.zero_")
+def fill(context: Context, self: Any, value: Any = 0) -> Any:
+    """A constant in place of what was there."""
+    del context
+    number = scalar(value)
+    if number is None:
+        raise RefusedError("with a value that varies")
+    kind = {"int64": np.int64, "bool": np.bool_}.get(traced(self).dtype, np.float32)
+    return Constant(np.full((1,) * len(self.dims), number, kind), self.sizes)
+
+
+# ---- Of several simple ones ----------------------------------------------------------------------
+
+
+@operator("aten.log2")
+def log2(context: Context, self: Any) -> Any:
+    del context
+    return mapped(traced(self), Unary("log"), Rescaling(1 / math.log(2)))
+
+
+@operator("aten.log10")
+def log10(context: Context, self: Any) -> Any:
+    del context
+    return mapped(traced(self), Unary("log"), Rescaling(1 / math.log(10)))
+
+
+@operator("aten.exp2", "aten.special_exp2")
+def exp2(context: Context, self: Any) -> Any:
+    del context
+    return mapped(traced(self), Rescaling(math.log(2)), Unary("exp"))
+
+
+@operator("aten.tan")
+def tan(context: Context, self: Any) -> Any:
+    sine, cosine = (mapped(traced(self), Unary(name)) for name in ("sin", "cos"))
+    return divide(context, sine, cosine)
+
+
+@operator("aten.sinh")
+def sinh(context: Context, self: Any) -> Any:
+    """Of expm1, which keeps what is small."""
+    grown = mapped(traced(self), Unary("expm1"))
+    shrunk = mapped(traced(self), Unary("negative"), Unary("expm1"))
+    return affine(subtract(context, grown, shrunk), 0.5, 0.0)
+
+
+@operator("aten.cosh")
+def cosh(context: Context, self: Any) -> Any:
+    grown = mapped(traced(self), Unary("exp"))
+    shrunk = mapped(traced(self), Unary("negative"), Unary("exp"))
+    return affine(add(context, grown, shrunk), 0.5, 0.0)
+
+
+@operator("aten.frac")
+def frac(context: Context, self: Any) -> Any:
+    return subtract(context, self, mapped(traced(self), Unary("trunc")))
+
+
+@operator("aten.logaddexp")
+def logaddexp(context: Context, self: Any, other: Any) -> Any:
+    """max + log1p(exp(-|a - b|)), and of equal ones, which may be infinite, a + log 2."""
+    a, b = as_traced(context, self), as_traced(context, other)
+    apart = mapped(subtract(context, a, b), Unary("abs"), Unary("negative"))
+    more = mapped(apart, Unary("exp"), Unary("log1p"))
+    made = add(context, maximum(context, a, b), more)
+    same = compare(context, "equal", a, b)
+    return chosen(context, same, affine(a, 1.0, math.log(2)), made)
 
 
 # ---- Activations ---------------------------------------------------------------------------------
@@ -406,15 +541,21 @@ def prelu(context: Context, self: Any, weight: Any) -> Any:
         raise RefusedError("with a weight that varies")
     numbers = weight.full().astype(np.float32).reshape(-1)
     if numbers.size == 1:
-        return mapped(tensor, ReLU(negative_slope=float(numbers[0])) if numbers[0] >= 0 else PReLU(
-            numbers))  # fmt: skip
+        slope = float(numbers[0])
+        if slope >= 0:
+            return mapped(tensor, ReLU(negative_slope=slope))
+        shape = (1,) * (len(tensor.axes) - 1)
+        return mapped(tensor, PReLU(np.full(shape, slope, np.float32)))
     channels = tensor.dims[1]  # torch's second dim, whatever its layout
+    if tensor.batch in channels:
+        raise RefusedError("of channels that are the batch")
     symbol, axes = tensor.apart(channels)
-    layer = context.once((Same(weight.array), "prelu"), lambda name: PReLU(numbers, name=name))
-    own = channels[0] if len(channels) == 1 else None
-    if own is None:
-        raise RefusedError("of channels that are joined")
-    return Traced(layer(symbol), (*axes, own), tensor.dims)
+    shared = list(range(1, len(axes)))
+    alpha = numbers.reshape([1] * len(shared) + [-1])
+    layer = context.once(
+        (weight.key, "prelu", len(axes)), lambda name: PReLU(alpha, shared_axes=shared, name=name)
+    )
+    return rejoined(tensor, layer(symbol), axes, 1)
 
 
 # ---- Softmax -------------------------------------------------------------------------------------
@@ -425,7 +566,7 @@ def _softmax(log: bool) -> Callable[..., Any]:
         context: Context, self: Any, dim: int = -1, dtype: Any = None, half_to_float: bool = False
     ) -> Any:
         del context, dtype, half_to_float
-        tensor = floats(self)
+        tensor = as_float(traced(self))
         at = dim_of(dim, len(tensor.dims))
         group = tensor.dims[at]
         if tensor.batch in group:

@@ -13,10 +13,10 @@ import numpy as np
 
 from ....layers import Embedding
 from ..tensors import Axis, Constant, RefusedError, Traced
-from .elementwise import chosen, compare
+from .elementwise import add, chosen, compare, subtract
 from .reductions import reduced
 from .shapes import cat, part, unsqueeze
-from .table import Context, dim_of, known, operator, traced
+from .table import Context, as_traced, dim_of, known, operator, traced
 
 _MOST_PIECES = 256
 
@@ -42,11 +42,14 @@ def _picked(context: Context, tensor: Traced, at: int, index: Traced) -> Traced:
     return reduced(chosen(context, here, tensor, 0.0), "sum", at, keepdim=True)
 
 
-@operator("aten.gather")
-def gather(context: Context, self: Any, dim: int, index: Any, sparse_grad: bool = False) -> Any:
+@operator("aten.gather", "aten.take_along_dim")
+def gather(
+    context: Context, self: Any, dim: int = -1, index: Any = None, sparse_grad: bool = False,
+    indices: Any = None,
+) -> Any:  # fmt: skip
     """self[i][index[i][j][k]][k] for dim 1."""
     del sparse_grad
-    tensor, picks = traced(self), traced(index)
+    tensor, picks = traced(self), as_traced(context, index if indices is None else indices)
     at = dim_of(dim, len(tensor.dims))
     if picks.sizes[at] == 1:
         return _picked(context, tensor, at, _fitted(tensor, picks, at))
@@ -108,6 +111,14 @@ def index(context: Context, self: Any, indices: Sequence[Any]) -> Any:
         if value.array.dtype == np.bool_:
             raise RefusedError("by a mask, which gives rows of different sizes")
         return _by_constant(context, tensor, dim, value.full())
+    if len(given) == 1 and isinstance(given[0][1], Traced) and len(given[0][1].dims) == 1:
+        at, picks = given[0]
+        if picks.dtype == "bool":
+            raise RefusedError("by a mask, which gives rows of different sizes")
+        behind = [()] * (len(tensor.dims) - at - 1)
+        picks = picks.seen_as([*[()] * (at + 1), *picks.dims, *behind])
+        made = _picked(context, unsqueeze(context, tensor, at + 1), at, picks)
+        return made.seen_as(d for k, d in enumerate(made.dims) if k != at)
     if len(given) == 2 and [dim for dim, _ in given] == [0, 1] and tensor.batch_dim == 0:
         rows, picks = given[0][1], given[1][1]
         if _all_rows(context, rows) and isinstance(picks, Traced) and len(picks.dims) == 1:
@@ -135,6 +146,45 @@ def one_hot(context: Context, self: Any, num_classes: int = -1) -> Any:
     return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))
 
 
+@operator("aten.tril", "aten.tril_")
+def tril(context: Context, self: Any, diagonal: int = 0) -> Any:
+    return _triangle(context, traced(self), "less_equal", diagonal)
+
+
+@operator("aten.triu", "aten.triu_")
+def triu(context: Context, self: Any, diagonal: int = 0) -> Any:
+    return _triangle(context, traced(self), "greater_equal", diagonal)
+
+
+def _triangle(context: Context, tensor: Traced, function: str, diagonal: int) -> Traced:
+    """Return the elements whose column is so to their row + diagonal, of the last two dims."""
+    rank = len(tensor.dims)
+    rows, columns = (_place_of(context, tensor, at, rank) for at in (rank - 2, rank - 1))
+    sees = compare(context, function, columns, add(context, rows, known(diagonal, "diagonal")))
+    return chosen(context, sees, tensor, 0)
+
+
+def _place_of(context: Context, tensor: Traced, at: int, rank: int) -> Any:
+    """Return 0, 1, 2 ... along a dim that may be one of a constant, which no tensor has."""
+    size = tensor.sizes[at]
+    if tensor.batch in tensor.dims[at]:
+        raise RefusedError("over the rows of the batch")
+    if isinstance(size, int):
+        return as_traced(context, _place(context, tensor, at, rank))
+    made = context.positions(size)
+    return made.seen_as([*made.dims, *[()] * (rank - at - 1)])
+
+
+@operator("aten.diff")
+def diff(context: Context, self: Any, n: int = 1, dim: int = -1) -> Any:
+    tensor = traced(self)
+    at = dim_of(dim, len(tensor.dims))
+    for _ in range(known(n, "n")):
+        later, sooner = (part(context, tensor, at, *ends) for ends in ((1, None), (0, -1)))
+        tensor = subtract(context, later, sooner)
+    return tensor
+
+
 @operator("aten.roll")
 def roll(context: Context, self: Any, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
     tensor = traced(self)
@@ -142,9 +192,11 @@ def roll(context: Context, self: Any, shifts: Sequence[int], dims: Sequence[int]
         raise RefusedError("over all dims at once")
     for shift, dim in zip(shifts, dims, strict=True):
         at = dim_of(dim, len(tensor.dims))
-        size = known(tensor.sizes[at], "the size that is rolled")
-        cut = -shift % size
+        size = tensor.sizes[at]
+        if not isinstance(size, int) and abs(shift) != 1:  # it may be rolled round and round
+            raise RefusedError(f"by {shift} of a size that varies")
+        cut = -shift % size if isinstance(size, int) else -shift
         if cut:
-            halves = [part(context, tensor, at, cut, size), part(context, tensor, at, 0, cut)]
+            halves = [part(context, tensor, at, cut, None), part(context, tensor, at, 0, cut)]
             tensor = cat(context, halves, at)
     return tensor

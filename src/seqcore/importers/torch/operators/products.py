@@ -9,20 +9,10 @@ import numpy as np
 
 from ....layers import Cast, Dense, Embedding, MatMul
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched, told_sizes
-from .elementwise import add, chosen, compare, multiply
-from .shapes import permute, transpose, unsqueeze
-from .table import (
-    Context,
-    Same,
-    as_traced,
-    floats,
-    joined_size,
-    known,
-    named,
-    operator,
-    rejoined,
-    traced,
-)
+from .elementwise import add, chosen, compare, divide, maximum, multiply, softmax, subtract
+from .reductions import norm, reduced
+from .shapes import permute, repeat_interleave, transpose, unsqueeze
+from .table import Context, as_traced, floats, joined_size, known, named, operator, rejoined, traced
 
 
 @operator("aten.linear")
@@ -38,7 +28,7 @@ def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     symbol, axes = tensor.apart(tensor.dims[-1])
     offset = None if bias is None else bias.full()
     layer = context.once(
-        (Same(weight.array), None if bias is None else Same(bias.array)),
+        (weight.key, None if bias is None else bias.key),
         lambda name: Dense(numbers.T, offset, use_bias=offset is not None, name=name),
         named(weight),
     )
@@ -110,32 +100,90 @@ def addmm(
 
 @operator("aten.einsum")
 def einsum(context: Context, equation: str, tensors: Sequence[Any], path: Any = None) -> Any:
-    """Two operands, every label at most once in each; or one, whose dims are reordered."""
+    """From left to right, two operands at a time; what no longer matters is summed."""
     del path
-    left, _, out = equation.replace(" ", "").partition("->")
+    labels, out = _spelt(equation, [len(tensor.sizes) for tensor in tensors])
+    made, own = tensors[0], labels[0]
+    for index, (tensor, more) in enumerate(zip(tensors[1:], labels[1:], strict=True), 2):
+        later = out + "".join(labels[index:])
+        kept = "".join(dict.fromkeys(label for label in own + more if label in later))
+        kept = out if index == len(tensors) else kept
+        made, own = _pair(context, made, own, tensor, more, kept), kept
+    alone = [own.index(label) for label in own if label not in out]
+    if alone:
+        made = reduced(as_traced(context, made), "sum", alone)
+        own = "".join(label for label in own if label in out)
+    return permute(context, as_traced(context, made), [own.index(label) for label in out])
+
+
+def _spelt(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
+    """Return the labels of every operand and of the result, dots as labels of their own."""
+    left, arrow, out = equation.replace(" ", "").partition("->")
     labels = left.split(",")
-    if "." in left or not out or any(len(set(each)) < len(each) for each in [*labels, out]):
+    if len(labels) != len(ranks):
+        raise RefusedError(f"einsum {equation!r} of {len(ranks)} operands")
+    spare = "".join(chr(0x3B1 + k) for k in range(24))
+    dots = [rank - len(each.replace("...", "")) for each, rank in zip(labels, ranks, strict=True)]
+    dots = [count if "..." in each else 0 for count, each in zip(dots, labels, strict=True)]
+    most = max(dots)
+    named = [each.replace("...", spare[most - n : most]) for each, n in zip(labels, dots,
+             strict=True)]  # fmt: skip
+    if not arrow:
+        letters = sorted({c for each in named for c in each if c not in spare})
+        single = [c for c in letters if sum(each.count(c) for each in named) == 1]
+        out = ("..." if most else "") + "".join(single)
+    out = out.replace("...", spare[:most])
+    fits = all(len(each) == rank for each, rank in zip(named, ranks, strict=True))
+    if not fits or "." in "".join([*named, out]) or any(
+        len(set(each)) < len(each) for each in [*named, out]
+    ) or not set(out) <= set("".join(named)):  # fmt: skip
         raise RefusedError(f"einsum {equation!r}")
-    if len(tensors) == 1 and set(labels[0]) == set(out):
-        return permute(context, tensors[0], [labels[0].index(label) for label in out])
-    if len(tensors) != 2 or len(labels) != 2 or set(labels[0] + labels[1]) < set(out):
-        raise RefusedError(f"einsum {equation!r}")
-    a, b = (as_traced(context, tensor) for tensor in tensors)
-    shared = [label for label in labels[0] if label in labels[1] and label in out]
-    summed = [label for label in labels[0] if label in labels[1] and label not in out]
-    own = [[label for label in each if label not in shared + summed] for each in labels]
-    if any(label not in out for label in own[0] + own[1]):
-        raise RefusedError(f"einsum {equation!r}: a label of one operand is summed")
+    return named, out
+
+
+def _pair(context: Context, a: Any, left: str, b: Any, right: str, out: str) -> Any:
+    """Return what two operands make together, by labels."""
+    shared = [label for label in left if label in right and label in out]
+    summed = [label for label in left if label in right and label not in out]
+    own = [[label for label in each if label not in shared + summed] for each in (left, right)]
+    try:
+        return _as_product(context, (a, b), (left, right), (shared, summed, own), out)
+    except RefusedError:
+        return _summed(context, (a, b), (left, right), out)
+
+
+def _summed(context: Context, given: Sequence[Any], labels: Sequence[str], out: str) -> Any:
+    """Return the products of all elements, summed: of what is no product of matrices."""
+    order = "".join(dict.fromkeys(out + "".join(labels)))
+    spread = []
+    for value, own in zip(given, labels, strict=True):
+        tensor = as_traced(context, value)
+        spread.append(tensor.seen_as(
+            tensor.dims[own.index(label)] if label in own else () for label in order
+        ))  # fmt: skip
+    made = multiply(context, *spread)
+    gone = list(range(len(out), len(order)))
+    return reduced(made, "sum", gone) if gone else made
+
+
+def _as_product(
+    context: Context, given: Sequence[Any], labels: Sequence[str],
+    parts: tuple[list[str], list[str], list[list[str]]], out: str,
+) -> Any:  # fmt: skip
+    """Return a product of matrices, which each label of one operand alone must outlive."""
+    shared, summed, own = parts
+    if any(label not in out for label in own[0] + own[1]) or not summed:
+        raise RefusedError("no product of matrices")
+    a, b = (as_traced(context, tensor) for tensor in given)
     dims = [
         dict(zip(each, tensor.dims, strict=True))
         for each, tensor in zip(labels, (a, b), strict=True)
     ]
     x = a.seen_as([*(dims[0][s] for s in shared), _flat(dims[0], own[0]), _flat(dims[0], summed)])
     y = b.seen_as([*(dims[1][s] for s in shared), _flat(dims[1], summed), _flat(dims[1], own[1])])
-    constant = isinstance(tensors[1], Constant) and not shared
-    if constant:
-        order = [labels[1].index(label) for label in summed + own[1]]
-        weights = tensors[1].full().transpose(order)
+    if isinstance(given[1], Constant) and not shared:
+        order = [labels[1].index(label) for label in [*summed, *own[1]]]
+        weights = given[1].full().transpose(order)
         weights = weights.reshape(-1, known(joined_size(_flat(dims[1], own[1])), "a size"))
         made = linear(context, x, Constant.of(weights.T))
     else:
@@ -173,6 +221,53 @@ def _again(made: Traced, inner: Traced, dim: tuple[Axis, ...]) -> Traced:
     return inner.seen_as(dims)
 
 
+@operator("aten.bilinear")
+def bilinear(
+    context: Context, input1: Any, input2: Any, weight: Any, bias: Any = None
+) -> Any:  # fmt: skip
+    """x1.W.x2 for every output's W."""
+    made = einsum(context, "...i,oij,...j->...o", [input1, weight, input2])
+    return made if bias is None else add(context, made, bias)
+
+
+@operator("aten.mv")
+def mv(context: Context, self: Any, vec: Any) -> Any:
+    return matmul(context, self, vec)
+
+
+@operator("aten.linalg_vecdot")
+def vecdot(context: Context, x: Any, y: Any, dim: int = -1) -> Any:
+    return reduced(multiply(context, x, y), "sum", dim)
+
+
+@operator("aten.inner")
+def inner(context: Context, self: Any, other: Any) -> Any:
+    """Sums of products over the last dims of both."""
+    right = as_traced(context, other)
+    turned = right if len(right.dims) == 1 else transpose(context, right, -1, -2)
+    if len(right.dims) > 2:
+        raise RefusedError(f"of {len(right.dims)} dims")
+    return matmul(context, self, turned)
+
+
+@operator("aten.cosine_similarity")
+def cosine_similarity(context: Context, x1: Any, x2: Any, dim: int = 1, eps: float = 1e-8) -> Any:
+    """The sum of the products of what was divided by its norm, or by eps if that is smaller."""
+    units = [
+        divide(context, x, maximum(context, norm(context, x, 2, None, dim, True), eps))
+        for x in (as_traced(context, x1), as_traced(context, x2))
+    ]
+    return reduced(multiply(context, *units), "sum", dim)
+
+
+@operator("aten.pairwise_distance")
+def pairwise_distance(
+    context: Context, x1: Any, x2: Any, p: float = 2, eps: float = 1e-6, keepdim: bool = False
+) -> Any:
+    apart = add(context, subtract(context, x1, x2), eps)
+    return norm(context, apart, p, None, -1, keepdim)
+
+
 # ---- Attention -----------------------------------------------------------------------------------
 
 
@@ -186,7 +281,9 @@ def attention(
     if dropout_p:
         raise RefusedError("in training mode; export module.eval()")
     if enable_gqa:
-        raise RefusedError("with enable_gqa")
+        heads = known(traced(query).sizes[-3], "the number of heads")
+        own = known(traced(key).sizes[-3], "the number of heads of the keys")
+        key, value = (repeat_interleave(context, each, heads // own, -3) for each in (key, value))
     size = traced(query).sizes[-1]
     if scale is None:
         if not isinstance(size, int):
@@ -201,9 +298,11 @@ def attention(
             scores = chosen(context, attn_mask, scores, float("-inf"))
         else:
             scores = add(context, scores, attn_mask)
-    from .elementwise import softmax
-
-    return matmul(context, softmax(context, scores), value)
+    weights = softmax(context, scores)
+    if attn_mask is not None:  # who sees nobody gets zeros
+        most = reduced(scores, "max", -1, keepdim=True)
+        weights = chosen(context, compare(context, "equal", most, float("-inf")), 0.0, weights)
+    return matmul(context, weights, value)
 
 
 def _sees(context: Context, scores: Traced) -> Any:
@@ -231,7 +330,7 @@ def embedding(
         tensor = Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
     numbers = weight.full()
     layer = context.once(
-        (Same(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
+        (weight.key, "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
     )
     made = Axis(numbers.shape[1])
     return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))

@@ -32,7 +32,7 @@ from ....layers.shapes import expand
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import compare
 from .shapes import select, unsqueeze
-from .table import Context, Same, as_traced, floats, joined_size, named, operator, traced
+from .table import Context, as_traced, floats, joined_size, named, operator, traced
 
 _KINDS: dict[str, Any] = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -89,7 +89,7 @@ def _run(
         ]
         return RecurrentStack(rows, name=name, **options)
 
-    key = (kind, *(Same(weight.array) for weight in params), activation, *options.values())
+    key = (kind, *(weight.key for weight in params), activation, *options.values())
     layer = context.once(key, make, label)
     (batch, time), more = _axes(tensor, batch_first)
     inner = layer
@@ -211,6 +211,17 @@ operator("aten.rnn_relu")(_gates("SimpleRNN", "relu"))
 
 # ---- Cells ---------------------------------------------------------------------------------------
 
+
+def _frame(context: Context, value: Any) -> Traced:
+    """Return what a cell takes; a constant must be the same for all rows of the batch."""
+    if not isinstance(value, Constant):
+        return floats(value)
+    one = as_traced(context, _of_all_rows(value))
+    if len(value.sizes) != 2 or one.dims[0] or value.sizes[0] != context.batch.size:
+        raise RefusedError("of a constant")
+    return one.seen_as(((context.batch,), one.dims[-1]))
+
+
 _CELLS: dict[str, Any] = {"SimpleRNN": SimpleRNNCell, "LSTM": LSTMCell, "GRU": GRUCell}
 
 
@@ -219,7 +230,7 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
         context: Context, input: Any, hx: Any, w_ih: Any, w_hh: Any,
         b_ih: Any = None, b_hh: Any = None,
     ) -> Any:  # fmt: skip
-        frame, states = floats(input), hx if isinstance(hx, list) else [hx]
+        frame, states = _frame(context, input), hx if isinstance(hx, list) else [hx]
         params = [weight for weight in (w_ih, w_hh, b_ih, b_hh) if weight is not None]
         arrays = _weights(params, b_ih is not None, 1, 1)
         label = named(w_ih)
@@ -230,7 +241,7 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
             cell.layer = _KINDS[kind].from_cell(found, activation=activation)  # type: ignore[attr-defined]
             return cell
 
-        layer = context.once((kind, *(Same(p.array) for p in params), activation), make, label)
+        layer = context.once((kind, *(p.key for p in params), activation), make, label)
         if frame.batch_dim not in (0, None) or len(frame.dims[0]) != 1:
             raise RefusedError("the batch is joined with another axis")
         given = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,22 +11,25 @@ import numpy as np
 from ....layers import (
     ArgMax,
     BatchNormalization,
+    Compare,
     Cumsum,
     GroupNormalization,
     LayerNormalization,
+    Power,
     Reduce,
     RMSNormalization,
     TopK,
+    Unary,
 )
 from ..tensors import Axis, Constant, RefusedError, Traced, told_sizes
 from .table import (
     Context,
-    Same,
     as_float,
     dim_of,
     floats,
     joined_size,
     known,
+    mapped,
     named,
     operator,
     rejoined,
@@ -165,7 +169,7 @@ def topk(
     sorted: bool = True,
 ) -> Any:
     del context, sorted
-    tensor, count = floats(self), known(k, "k")
+    tensor, count = as_float(traced(self)), known(k, "k")
     at = dim_of(dim, len(tensor.dims))
     if tensor.batch in tensor.dims[at]:
         raise RefusedError("over the rows of the batch")
@@ -180,7 +184,7 @@ def sort(
     context: Context, self: Any, dim: int = -1, descending: bool = False, stable: Any = None
 ) -> Any:
     del stable
-    tensor = floats(self)
+    tensor = as_float(traced(self))
     size = known(tensor.sizes[dim_of(dim, len(tensor.dims))], "the size that is sorted")
     return topk(context, tensor, size, dim, descending)
 
@@ -196,17 +200,35 @@ def cumsum(context: Context, self: Any, dim: int, dtype: Any = None) -> Any:
     return rejoined(tensor, Cumsum(-1)(symbol), axes, at)
 
 
+@operator("aten.linalg_norm")
+def linalg_norm(
+    context: Context, self: Any, ord: Any = None, dim: Any = None, keepdim: bool = False,
+    dtype: Any = None,
+) -> Any:  # fmt: skip
+    """Of vectors, and the root of all squares of a matrix."""
+    one = isinstance(dim, int) or (isinstance(dim, list) and len(dim) == 1)
+    if ord is not None and not one:
+        raise RefusedError(f"of matrices, of order {ord}")
+    return norm(context, self, 2, ord, dim, keepdim, dtype)
+
+
 @operator("aten.norm", "aten.linalg_vector_norm")
 def norm(
     context: Context, self: Any, p: Any = 2, ord: Any = None, dim: Any = None,
     keepdim: bool = False, dtype: Any = None,
 ) -> Any:  # fmt: skip
     del context, dtype
-    order = float(p if ord is None else ord)
+    order = float((2 if p is None else p) if ord is None else ord)
     names = {1.0: "norm1", 2.0: "norm2"}
-    if order not in names:
+    if order in names:
+        return reduced(traced(self), names[order], dim, keepdim)
+    sizes = mapped(traced(self), Unary("abs"))
+    if math.isinf(order):
+        return reduced(sizes, "max" if order > 0 else "min", dim, keepdim)
+    if order <= 0:
         raise RefusedError(f"of order {order}")
-    return reduced(traced(self), names[order], dim, keepdim)
+    total = reduced(mapped(sizes, Power(order)), "sum", dim, keepdim)
+    return mapped(total, Power(1 / order))
 
 
 def _spread(function: str) -> Callable[..., Any]:
@@ -221,8 +243,41 @@ def _spread(function: str) -> Callable[..., Any]:
     return apply
 
 
-operator("aten.std")(_spread("std"))
-operator("aten.var")(_spread("var"))
+deviation = operator("aten.std")(_spread("std"))
+variance = operator("aten.var")(_spread("var"))
+
+
+@operator("aten.std_mean")
+def std_mean(context: Context, self: Any, dim: Any = None, **how: Any) -> Any:
+    mean = reduced(traced(self), "mean", dim, how.get("keepdim", False))
+    return deviation(context, self, dim, **how), mean
+
+
+@operator("aten.var_mean")
+def var_mean(context: Context, self: Any, dim: Any = None, **how: Any) -> Any:
+    mean = reduced(traced(self), "mean", dim, how.get("keepdim", False))
+    return variance(context, self, dim, **how), mean
+
+
+@operator("aten.aminmax")
+def aminmax(context: Context, self: Any, dim: Any = None, keepdim: bool = False) -> Any:
+    del context
+    return tuple(reduced(traced(self), name, dim, keepdim) for name in ("min", "max"))
+
+
+@operator("aten.count_nonzero")
+def count_nonzero(context: Context, self: Any, dim: Any = None) -> Any:
+    del context
+    tensor = traced(self)
+    truth = Compare("not_equal", 0)(tensor.symbol)
+    return reduced(Traced(truth, tensor.axes, tensor.dims, "bool"), "sum", dim)
+
+
+@operator("aten.argsort")
+def argsort(
+    context: Context, self: Any, dim: int = -1, descending: bool = False, stable: Any = None
+) -> Any:
+    return sort(context, self, dim, descending, stable)[1]
 
 
 # ---- Norms ---------------------------------------------------------------------------------------
@@ -237,7 +292,7 @@ def _numbers(weight: Any) -> Any:
 
 
 def _key(name: str, *parts: Any) -> tuple[Any, ...]:
-    return (name, *(Same(part.array) if isinstance(part, Constant) else part for part in parts))
+    return (name, *(part.key if isinstance(part, Constant) else part for part in parts))
 
 
 def _label(*weights: Any) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ....layers import Cast, Concatenate, Rearrange
+from ....layers import Cast, Compare, Concatenate, Rearrange
 from ....layers.shapes import expand
 from ..sizes import AnySize, product, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced, matched, viewed
-from .table import Context, as_traced, dim_of, known, operator, size_or, traced
+from .table import Context, as_float, as_traced, dim_of, known, operator, size_or, traced
 
 _ENDLESS = (1 << 63) - 1
 
@@ -53,6 +53,9 @@ def convert(context: Context, self: Any, dtype: Any = None, other: Any = None, *
         return Traced(Cast("float32")(tensor.symbol), tensor.axes, tensor.dims)
     if target == "int64":
         return Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
+    if target == "bool":
+        truth = Compare("not_equal", 0)(tensor.symbol)
+        return Traced(truth, tensor.axes, tensor.dims, "bool")
     raise RefusedError(f"a conversion from {tensor.dtype} to {wanted}")
 
 
@@ -295,6 +298,11 @@ def parts(
     return tuple(made)
 
 
+@operator("aten.fliplr")
+def fliplr(context: Context, self: Any) -> Any:
+    return flip(context, self, [1])
+
+
 @operator("aten.flip")
 def flip(context: Context, self: Any, dims: Sequence[int]) -> Any:
     del context
@@ -319,8 +327,8 @@ def cat(context: Context, tensors: Sequence[Any], dim: int = 0) -> Any:
     made = [as_traced(context, tensor) for tensor in given]
     rank = len(made[0].dims)
     at = dim_of(dim, rank)
-    if len({tensor.dtype == "int64" for tensor in made}) > 1:
-        raise RefusedError("of whole numbers and floats")
+    if len({tensor.dtype for tensor in made}) > 1:
+        made = [replace(as_float(tensor), dtype="float32") for tensor in made]
     if any(tensor.batch in tensor.dims[at] for tensor in made):
         raise RefusedError("rows of batches are joined")
     # All dims but the one along which they are joined must have the same axes.
@@ -361,6 +369,21 @@ def vstack(context: Context, tensors: Sequence[Any]) -> Any:
     if rank == 0:
         raise RefusedError("of single numbers")
     return stack(context, tensors) if rank == 1 else cat(context, tensors)
+
+
+@operator("aten.column_stack")
+def column_stack(context: Context, tensors: Sequence[Any]) -> Any:
+    if any(len(tensor.sizes) < 2 for tensor in tensors):
+        raise RefusedError("of vectors")
+    return cat(context, tensors, 1)
+
+
+@operator("aten.dstack")
+def dstack(context: Context, tensors: Sequence[Any]) -> Any:
+    if any(len(tensor.sizes) < 2 for tensor in tensors):
+        raise RefusedError("of vectors")
+    made = [as_traced(context, tensor) for tensor in tensors]
+    return cat(context, [t if len(t.dims) > 2 else unsqueeze(context, t, 2) for t in made], 2)
 
 
 @operator("aten.stack")

@@ -12,13 +12,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ....layers import Activation, Cast, Layer, Rescaling, Symbol
+from ....layers import Activation, Add, Cast, Layer, Reduce, Rescaling, Symbol
 from ....layers import Constant as Fixed
-from ..sizes import AnySize, product
+from ..sizes import AnySize, Size, product
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
 
 __all__ = [
-    "OPERATORS", "Context", "Same", "activated", "affine", "as_float", "as_traced", "dim_of",
+    "OPERATORS", "Context", "activated", "affine", "as_float", "as_traced", "dim_of",
     "floats", "joined_size", "known", "mapped", "named", "operator", "rejoined", "scalar",
     "size_or", "together", "traced",
 ]  # fmt: skip
@@ -28,8 +28,11 @@ class Context(Protocol):
     """What an operator may ask of the program that it is in."""
 
     batch: Axis
-    like: Symbol  # some value of the program: it tells the batch
     rows: object  # what arange gives for the size of the batch
+
+    @property
+    def like(self) -> Symbol:
+        """Some value of the program: it tells the batch."""
 
     def once(self, key: Hashable, make: Callable[[str | None], Layer], name: str = "") -> Layer:
         """Return the layer made for `key`, the same every time.
@@ -46,21 +49,11 @@ class Context(Protocol):
     def holder(self, size: AnySize) -> Traced | None:
         """Return a tensor that has an axis of a size that varies."""
 
+    def whole(self) -> bool:
+        """Tell whether what the node at hand makes is whole numbers to torch."""
+
     def wanted(self, index: int) -> bool:
         """Tell whether anybody uses the output of that number of the node at hand."""
-
-
-class Same:
-    """Stands for one object in a key, and keeps it: the id of one that is gone is free again."""
-
-    def __init__(self, value: object) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.value is self.value
-
-    def __hash__(self) -> int:
-        return id(self.value)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
@@ -133,8 +126,10 @@ def as_traced(context: Context, value: Any) -> Traced:
         return value
     if isinstance(value, (bool, int, float)):
         value = Constant.of(np.float32(value))
+    if isinstance(value, Size):
+        return _counted(context, value)
     if not isinstance(value, Constant):
-        raise RefusedError("of a size that varies")
+        raise RefusedError(f"of {type(value).__name__}, which is no tensor")
     array = value.array
     axes: list[Axis] = []
     dims: list[tuple[Axis, ...]] = []
@@ -144,9 +139,25 @@ def as_traced(context: Context, value: Any) -> Traced:
             axes.append(axis)
         dims.append(() if size == 1 else (axis,))
     numbers = array.astype(np.float32).reshape([axis.size for axis in axes] or [1])
-    layer = context.once(("constant", Same(array)), lambda _: Fixed(numbers))
+    layer = context.once(("constant", value.key), lambda _: Fixed(numbers))
     own_axes = axes or [Axis(1)]
     return Traced(layer(context.like), (context.batch, *own_axes), tuple(dims))
+
+
+def _counted(context: Context, size: Size) -> Traced:
+    """Return a size that varies as a tensor (): 1 + the last of its positions; or sums of such."""
+    if context.holder(size) is None and len(size.terms) > 1:
+        parts = [Size(((names, 1),)) for names, _ in size.terms if names]
+        counts = [_counted(context, part) for part in parts]
+        scales = [factor for names, factor in size.terms if names]
+        offset = sum(factor for names, factor in size.terms if not names)
+        symbols = [Rescaling(float(scale))(count.symbol)
+                   for scale, count in zip(scales, counts, strict=True)]  # fmt: skip
+        total = symbols[0] if len(symbols) == 1 else Add()(*symbols)
+        return Traced(Rescaling(1.0, float(offset))(total), counts[0].axes, ())
+    places = context.positions(size)
+    last = Reduce("max", 1, keepdims=True)(places.symbol)
+    return Traced(Rescaling(1.0, 1.0)(last), (context.batch, Axis(1)), ())
 
 
 # ---- Element by element --------------------------------------------------------------------------

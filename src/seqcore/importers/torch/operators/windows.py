@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ....graph import GraphBuilder, Site, Value
 from ....layers import (
     AdaptiveAveragePooling1D,
@@ -20,8 +22,18 @@ from ....layers import (
 )
 from ..sizes import AnySize, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced
-from .shapes import part
-from .table import Context, Same, dim_of, floats, joined_size, known, named, operator
+from .shapes import cat, part, parts
+from .table import (
+    Context,
+    as_float,
+    dim_of,
+    floats,
+    joined_size,
+    known,
+    named,
+    operator,
+    traced,
+)
 
 
 def one(value: Any, what: str, default: int | None = None) -> int:
@@ -88,15 +100,7 @@ def conv1d(
             return DepthwiseConv1D(kernel, offset, **options)
         return Conv1D(kernel, offset, groups=groups, **options)
 
-    key = (
-        "conv1d",
-        Same(weight.array),
-        Same(getattr(bias, "array", None)),
-        step,
-        left,
-        right,
-        spread,
-    )
+    key = ("conv1d", weight.key, getattr(bias, "key", None), step, left, right, spread, groups)
     layer = context.once(key, make, named(weight))
     size = quotient(tensor.sizes[-1] + (left + right - reach - 1), step) + 1
     return _windowed(context, tensor, layer, filters, size)
@@ -122,7 +126,9 @@ def conv_transpose1d(
     tensor, numbers, offset = floats(input), _array(weight, 3), _offset(bias)
     step, spread = one(stride, "stride"), one(dilation, "dilation")
     if groups != 1:
-        raise RefusedError(f"with groups={groups}")
+        whole = (tensor, numbers, offset, weight.name)
+        options = (stride, padding, output_padding, 1, dilation)
+        return _by_group(context, *whole, groups, options)
     crop, more = one(padding, "padding"), one(output_padding, "output_padding")
     reach = spread * (numbers.shape[2] - 1)
     tail = reach + 1 + more - 2 * crop
@@ -136,18 +142,30 @@ def conv_transpose1d(
             use_bias=offset is not None, name=name,
         )  # fmt: skip
 
-    key = (
-        "transposed",
-        Same(weight.array),
-        Same(getattr(bias, "array", None)),
-        step,
-        crop,
-        more,
-        spread,
-    )
+    key = ("transposed", weight.key, getattr(bias, "key", None), step, crop, more, spread)
     layer = context.once(key, make, named(weight))
     size = (tensor.sizes[-1] - 1) * step + tail
     return _windowed(context, tensor, layer, numbers.shape[1], size)
+
+
+def _by_group(
+    context: Context, tensor: Traced, kernel: Any, offset: Any, name: str | None, groups: int,
+    options: Sequence[Any],
+) -> Any:  # fmt: skip
+    """Apply a transposed convolution to each group of channels by itself."""
+    if len(kernel) % groups:
+        raise RefusedError(f"with groups={groups} of {len(kernel)} channels")
+    kernels = np.split(kernel, groups)
+    offsets = [None] * groups if offset is None else np.split(offset, groups)
+    made = [
+        conv_transpose1d(
+            context, piece, Constant.of(own, name), None if b is None else Constant.of(b), *options
+        )
+        for piece, own, b in zip(
+            parts(context, tensor, chunks=groups, dim=-2), kernels, offsets, strict=True
+        )
+    ]
+    return cat(context, made, -2)
 
 
 def _array(weight: Any, rank: int) -> Any:
@@ -231,7 +249,7 @@ _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replicate"
 def pad(
     context: Context, self: Any, pad: Sequence[int], mode: str = "constant", value: Any = None
 ) -> Any:
-    tensor = floats(self)
+    tensor = as_float(traced(self))
     if len(pad) % 2 or mode not in _MODES:
         raise RefusedError(f"with pad={pad}, mode={mode!r}")
     for index in range(len(pad) // 2):
@@ -252,7 +270,11 @@ def _padded(
     size = joined_size(group) + left + right
     if mode == "constant" and left <= 0 and right <= 0:
         return part(context, tensor, at, -left, joined_size(group) + right)  # type: ignore[no-any-return]
-    rest = [axis for dim in tensor.dims for axis in dim if axis not in group and not axis.is_batch]
+    rest: list[Axis] = [
+        axis for dim in tensor.dims for axis in dim if axis not in group and not axis.is_batch
+    ]
+    if mode == "constant" and (len(rest) != 1 or rest[0].size == 1):
+        return _between(context, tensor, at, left, right, value)
     symbol = tensor.arranged([group, *((axis,) for axis in rest)])
     options: dict[str, Any] = {"mode": mode} | ({"value": value} if mode == "constant" else {})
     layer = Padding1D(left, right, **options)
@@ -261,6 +283,18 @@ def _padded(
         raise RefusedError(f"of {1 + len(rest)} axes beside the batch")
     dims = tuple((made,) if k == at else dim for k, dim in enumerate(tensor.dims))
     return Traced(layer(symbol), (context.batch, made, *rest), dims)
+
+
+def _between(
+    context: Context, tensor: Traced, at: int, left: int, right: int, value: float
+) -> Traced:
+    """Pad with numbers that are joined, whatever other dims there are; or cut off."""
+    inner = part(context, tensor, at, max(0, -left), tensor.sizes[at] + min(0, right))
+    sizes = [[max(0, end) if k == at else 1 for k in range(len(tensor.dims))]
+             for end in (left, right)]  # fmt: skip
+    ends = [Constant.of(np.full(size, value, np.float32)) if size[at] else None for size in sizes]
+    joined = cat(context, [each for each in (ends[0], inner, ends[1]) if each is not None], at)
+    return joined  # type: ignore[no-any-return]
 
 
 @operator("aten.upsample_nearest1d")
