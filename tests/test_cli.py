@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from c_programs import ROOT, compiler, flags_of, run
 
 import seqcore as sc
@@ -209,3 +210,31 @@ def test_as_a_module() -> None:
     assert done.returncode == 2
     assert "usage: seqcore" in done.stderr
     assert "export-c" in run([*command, "--help"], env=env)
+
+
+def test_what_torch_wrote_is_sent_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4))
+    program = torch.export.export(module, (torch.zeros(2, 3),))
+    torch.export.save(program, tmp_path / "m.pt2")
+    torch.save(module, tmp_path / "m.pt")
+    for name in ("m.pt2", "m.pt"):
+        assert main(["export-c", str(tmp_path / name), str(tmp_path / "model.h")]) == 2
+        assert capsys.readouterr().err == (
+            f"seqcore: {tmp_path / name}: not a seqcore model file; make it one: "
+            "seqcore.load(path).save(...)\n"
+        )
+    torch.save(module.state_dict(), tmp_path / "w.pt")
+    assert main(["export-c", str(tmp_path / "w.pt"), str(tmp_path / "model.h")]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(
+        f"seqcore: {tmp_path / 'w.pt'}: holds no whole module. It holds weights"
+    )
+    assert second == "  0: nn.Linear, 3 -> 4: Dense.from_torch(weights, '0')"
+    assert not (tmp_path / "model.h").exists()
+    sc.load(tmp_path / "m.pt").save(tmp_path / "m.safetensors")
+    header = tmp_path / "model.h"
+    assert main(["export-c", str(tmp_path / "m.safetensors"), str(header)]) == 0
+    stored = (tmp_path / "m.safetensors").read_bytes()
+    assert same_words(header)[: len(stored)] == stored

@@ -157,7 +157,7 @@ def test_stepped_it_gives_the_bits_of_the_whole(exported, tmp_path):
     model.save(tmp_path / "tagger.safetensors")
     whole = model(IDS)
     for made in (model, sc.load(tmp_path / "tagger.safetensors")):
-        stream = made.stream(batch=3)
+        stream = made.stream(3)
         steps = [stream.step(IDS[:, t]) for t in range(IDS.shape[1])]
         np.testing.assert_array_equal(np.stack(steps, axis=1), whole)
         pool = made.pool(capacity=4)
