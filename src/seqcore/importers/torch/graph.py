@@ -94,13 +94,17 @@ def _batches(given: ProgramInput, wanted: int | str, place: int) -> list[int]:
     """
     sizes = dict(enumerate(given.shape[:2]))
     same = [dim for dim, size in sizes.items() if size == wanted]
-    if same or isinstance(wanted, int):
+    if same:
         return same
     varying = [dim for dim, size in sizes.items() if isinstance(size, str)]
     return sorted(varying, key=lambda dim: dim != place)
 
 
 # ---- Reading -------------------------------------------------------------------------------------
+
+
+# What Python raises where an argument is of a kind that an operator does not expect of torch.
+_MISFITS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 
 
 class _Unknown:
@@ -261,6 +265,10 @@ class _Reader:
             if isinstance(error, ModelFileError):
                 raise
             self.offenders.append((_where(node), f"{_told(node.target)} {error}"))
+            made = _UNKNOWN
+        except _MISFITS as error:
+            what = f"has arguments that are not supported ({error})"
+            self.offenders.append((_where(node), f"{_told(node.target)} {what}"))
             made = _UNKNOWN
         self._bind(node, made)
 

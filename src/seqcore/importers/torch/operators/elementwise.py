@@ -356,13 +356,10 @@ def nan_to_num(
 
 @operator("aten.fill_", "aten.zero_")
 def fill(context: Context, self: Any, value: Any = 0) -> Any:
-    """A constant in place of what was there."""
-    del context
-    number = scalar(value)
-    if number is None:
+    """A number in place of what was there, whatever that was."""
+    if scalar(value) is None:
         raise RefusedError("with a value that varies")
-    kind = {"int64": np.int64, "bool": np.bool_}.get(traced(self).dtype, np.float32)
-    return Constant(np.full((1,) * len(self.dims), number, kind), self.sizes)
+    return chosen(context, traced(self), value, value)
 
 
 # ---- Of several simple ones ----------------------------------------------------------------------

@@ -96,17 +96,24 @@ operator("aten.logsumexp")(_reduction("logsumexp"))
 operator("aten.prod")(_reduction("prod"))
 
 
+def _true(tensor: Traced) -> Traced:
+    """Return where a tensor is not zero."""
+    if tensor.dtype == "bool":
+        return tensor
+    return Traced(Compare("not_equal", 0)(tensor.symbol), tensor.axes, tensor.dims, "bool")
+
+
 @operator("aten.any")
 def any_of(context: Context, self: Any, dim: Any = None, keepdim: bool = False) -> Any:
     del context
-    made = reduced(traced(self), "max", dim, keepdim)
+    made = reduced(_true(traced(self)), "max", dim, keepdim)
     return Traced(made.symbol, made.axes, made.dims, "bool")
 
 
 @operator("aten.all")
 def all_of(context: Context, self: Any, dim: Any = None, keepdim: bool = False) -> Any:
     del context
-    made = reduced(traced(self), "min", dim, keepdim)
+    made = reduced(_true(traced(self)), "min", dim, keepdim)
     return Traced(made.symbol, made.axes, made.dims, "bool")
 
 
@@ -268,9 +275,7 @@ def aminmax(context: Context, self: Any, dim: Any = None, keepdim: bool = False)
 @operator("aten.count_nonzero")
 def count_nonzero(context: Context, self: Any, dim: Any = None) -> Any:
     del context
-    tensor = traced(self)
-    truth = Compare("not_equal", 0)(tensor.symbol)
-    return reduced(Traced(truth, tensor.axes, tensor.dims, "bool"), "sum", dim)
+    return reduced(_true(traced(self)), "sum", dim)
 
 
 @operator("aten.argsort")
