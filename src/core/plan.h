@@ -144,6 +144,7 @@ typedef struct sc_size_rule {
     sc_size_axis *axes;
     size_t n_axes;
     size_t least, most, multiple;
+    size_t longest; /* an input of whole numbers (B,), the greatest of which is that size; or SC_NONE */
 } sc_size_rule;
 
 struct sc_plan {

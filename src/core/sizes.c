@@ -1,4 +1,4 @@
-/* Rules for sizes that vary: which axes of inputs are equally long, and how long. Of what an exported program took for granted when
+/* Rules for sizes that vary: which axes of inputs are equally long, how long, and as long as which row. Of what an exported program took for granted when
  * it was made: beyond it the network might be another one. */
 #include "plan.h"
 
@@ -36,7 +36,35 @@ sc_status sc_size_rule_read(sc_builder *builder, const sc_json *entry)
         (multiple != NULL && (!sc_json_size(multiple, &rule->multiple) || rule->multiple < 1))) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "sizes: min, max and multiple must be whole numbers");
     }
+    const sc_json *longest = sc_json_get(entry, "longest");
+    rule->longest = SC_NONE;
+    if (longest != NULL) {
+        rule->longest = longest->type == SC_JSON_STRING ? sc_plan_find(builder->plan, longest->string) : SC_NONE;
+        const sc_value *value = rule->longest != SC_NONE ? &builder->plan->values[rule->longest] : NULL;
+        if (value == NULL || value->kind != SC_DATA || value->input == SC_NONE || value->dtype != SC_I64 ||
+            builder->plan->shapes[rule->longest].rank != 1) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "sizes: longest must be the name of an input of whole numbers (B,)");
+        }
+    }
     return read_axes(builder, sc_json_get(entry, "axes"), rule);
+}
+
+/* Whether the longest row is as long as the array: what lies behind it would else be frames that the program never had. */
+static sc_status check_longest(const sc_plan *plan, const sc_size_rule *rule, const sc_array *inputs, size_t size, sc_error *error)
+{
+    const sc_value *value = &plan->values[rule->longest];
+    const sc_array *array = &inputs[value->input];
+    const int64_t *lengths = array->data;
+    int64_t longest = -1;
+    for (size_t m = 0; lengths != NULL && m < array->shape[0]; m++) {
+        longest = lengths[m] > longest ? lengths[m] : longest;
+    }
+    if (longest < 0 || (uint64_t)longest == size) {
+        return SC_OK;
+    }
+    const char *of = plan->values[rule->axes[0].value].name;
+    return sc_fail(error, SC_BAD_SHAPE, "input '%s': the longest row has %lld, and '%s' has %zu in axis %zu: cut that to the "
+                   "longest row", value->name, (long long)longest, of, size, rule->axes[0].axis);
 }
 
 sc_status sc_size_rules_check(const sc_plan *plan, const sc_array *inputs, sc_error *error)
@@ -61,6 +89,10 @@ sc_status sc_size_rules_check(const sc_plan *plan, const sc_array *inputs, sc_er
         if (size % rule->multiple != 0) {
             return sc_fail(error, SC_BAD_SHAPE, "input '%s' must have a multiple of %zu in axis %zu, found %zu", first->name,
                            rule->multiple, rule->axes[0].axis, size);
+        }
+        const sc_status status = rule->longest != SC_NONE ? check_longest(plan, rule, inputs, size, error) : SC_OK;
+        if (status != SC_OK) {
+            return status;
         }
     }
     return SC_OK;

@@ -290,15 +290,18 @@ class SizeRule:
     least, most : int or None
     multiple : int
         Of which the size is a multiple.
+    longest : str or None
+        An input of whole numbers (B,), of which the greatest is the size.
     """
 
     least: int | None = None
     most: int | None = None
     multiple: int = 1
+    longest: str | None = None
 
-    def bounds(self) -> dict[str, int]:
+    def bounds(self) -> dict[str, int | str]:
         """Return what is bounded, as a graph has it."""
-        found = {"min": self.least, "max": self.most}
+        found = {"min": self.least, "max": self.most, "longest": self.longest}
         made = {key: value for key, value in found.items() if value is not None}
         return made | ({"multiple": self.multiple} if self.multiple > 1 else {})
 
@@ -428,19 +431,17 @@ class GraphBuilder:
         shape: Sequence[int | None],
         dtype: str,
         batch_axis: int = 0,
-        rules: Sequence[SizeRule | None] = (),
+        rules: Sequence[tuple[int, SizeRule]] = (),
     ) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3.
 
-        `shape` leaves out the batch, and so do `rules`, one for each size. With `batch_axis` 1 its
-        first axis stands before the batch, and nobody gives a mask.
+        `shape` leaves out the batch; `rules` are of axes, with the batch. With `batch_axis` 1 the
+        first axis of `shape` stands before the batch, and nobody gives a mask.
         """
         entry = {"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
-        for axis, rule in enumerate(rules):
-            if rule is not None:
-                place = axis + (axis >= batch_axis)
-                self._sizes.setdefault(rule, []).append((name, place))
+        for axis, rule in rules:
+            self._sizes.setdefault(rule, []).append((name, axis))
         rank = 1 + len(shape)
         if len(shape) < (1 if dtype == "int64" else 2):
             return Value(name, dtype, rank=rank, batch_axis=batch_axis)

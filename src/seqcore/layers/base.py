@@ -237,7 +237,7 @@ class Input(Symbol):
         self.batch_axis = whole(batch_axis, "Input", "batch_axis", least=0)
         if self.batch_axis > 1:
             raise OptionError(f"Input: batch_axis is 0 or 1; found {told(batch_axis)}")
-        self.rules: tuple[SizeRule | None, ...] = ()  # for importers: of each size in shape
+        self.rules: tuple[tuple[int, SizeRule], ...] = ()  # for importers: of axes, batch included
 
     def __repr__(self) -> str:
         second = ", batch_axis=1" if self.batch_axis else ""

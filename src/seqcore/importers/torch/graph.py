@@ -17,6 +17,7 @@ from typing import Any
 
 from ...errors import GraphError, ModelFileError, SeqcoreError, ShapeError, UnsupportedLayerError
 from ...formats.torch_programs import Node, Program, ProgramInput, Ref
+from ...graph import SizeRule
 from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Rearrange, Symbol
 from ...layers.shapes import reshape
 from ...model import Model
@@ -26,6 +27,7 @@ from .operators import OPERATORS
 from .operators.table import as_traced
 from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
+from .unpadded import frames_meet, lengths_input
 
 __all__ = ["model_of"]
 
@@ -194,11 +196,8 @@ class _Reader:
     # ---- Inputs and outputs ----
 
     def _read_inputs(self) -> None:
-        batch = next(
-            (each.shape[place] for each in self.program.inputs
-             if (place := self.guess.get(each.name)) is not None), None,
-        )  # fmt: skip
-        self.rules = size_rules(self.program, batch if isinstance(batch, str) else None)
+        self.rules = size_rules(self.program)
+        self.sizes: dict[Input, dict[int, AnySize]] = {}
         for name, array in self.program.constants.items():
             self.values[name] = Constant.of(array, self.program.paths.get(name))
         for each in self.program.inputs:
@@ -213,10 +212,13 @@ class _Reader:
         shape = [axis.size if isinstance(axis.size, int) else None for axis in axes]
         kind = "int64" if whole else "float32"
         source = Input(shape, kind, given.name, batch_axis=1 if place == 1 else 0)
-        free = [size for k, size in enumerate(given.shape) if k != place]
+        before = 1 if place is None else 0  # a batch that torch does not have
         source.rules = tuple(
-            self.rules.get(size) if isinstance(size, str) else None for size in free
+            (before + axis, self.rules[size])
+            for axis, size in enumerate(given.shape)
+            if isinstance(size, str) and size in self.rules
         )
+        self.sizes[source] = {before + k: _size(size) for k, size in enumerate(given.shape)}
         self.inputs.append(source)
         self.taken.add(given.name)
         symbol: Symbol = BatchFirst()(source) if place == 1 else source
@@ -410,6 +412,18 @@ class _Reader:
         name = next(n for n in _numbered(wanted) if n not in self.taken)
         self.taken.add(name)
         return name
+
+    def longest_is(self, size: AnySize) -> None:
+        assert self.node is not None
+        if not frames_meet(self.program, self.node):
+            return
+        name = lengths_input(self.program, self.node.arguments["lengths"])
+        for source, sizes in self.sizes.items():
+            for axis, own in sizes.items():
+                if own == size:
+                    source.rules += ((axis, SizeRule(longest=name)),)
+                    return
+        raise RefusedError("of another time than any input has; give total_length")
 
     def wanted(self, index: int) -> bool:
         assert self.node is not None

@@ -36,40 +36,24 @@ _MOST_SAMPLES = 400
 _MOST_RAISED = 20
 
 
-def size_rules(program: Program, batch: str | None) -> dict[str, SizeRule]:
+def size_rules(program: Program) -> dict[str, SizeRule]:
     """Return the rules of the names of sizes.
-
-    Parameters
-    ----------
-    program : Program
-    batch : str or None
-        The name of the batch's size: a model's batch is free, so that nothing may bound it.
 
     Raises
     ------
     RefusedError
-        A guard that no rule can say, or that is about the batch.
+        A guard that no rule can say.
     """
     names = {size for each in program.inputs for size in each.shape if isinstance(size, str)}
     bounds = {name: _bounds(program.ranges.get(name, (None, None))) for name in names}
     multiples = dict.fromkeys(names, 1)
     _read_guards(program, bounds, multiples)
-    if batch is not None and (bounds.get(batch, (None, None)) != (None, None)):
-        raise RefusedError(f"it is another program for a batch {_told(bounds[batch])}")
-    if batch is not None and multiples.get(batch, 1) > 1:
-        raise RefusedError(f"its batch must be a multiple of {multiples[batch]}")
     return {name: SizeRule(*bounds[name], multiples[name]) for name in names}
 
 
 def _bounds(found: tuple[int | None, int | None]) -> tuple[int | None, int | None]:
     least, most = found
     return None if least is None or least <= _UNKNOWN_TO_TORCH else least, most
-
-
-def _told(bounds: tuple[int | None, int | None]) -> str:
-    least, most = bounds
-    parts = [f"of less than {least}"] if least is not None else []
-    return " or ".join(parts + ([f"of more than {most}"] if most is not None else []))
 
 
 # ---- Guards --------------------------------------------------------------------------------------

@@ -159,6 +159,19 @@ def _(x: torch.Tensor, batch_first: bool) -> tuple[torch.Tensor, torch.Tensor]:
     return x.new_empty((rows * steps, *x.shape[2:])), torch.empty((steps,), dtype=torch.int64)
 
 
+@torch.library.custom_op("seqcore::unpadded", mutates_args=())
+def _unpadded(x: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> torch.Tensor:
+    """x, where torch would return no more frames than the longest row has."""
+    longest = int(lengths.max())
+    return x[:, :longest].clone() if batch_first else x[:longest].clone()
+
+
+@_unpadded.register_fake
+def _(x: torch.Tensor, lengths: torch.Tensor, batch_first: bool) -> torch.Tensor:
+    del lengths, batch_first
+    return torch.empty_like(x)
+
+
 @torch.library.custom_op("seqcore::sorted_rows", mutates_args=())
 def _sorted_rows(lengths: torch.Tensor) -> torch.Tensor:
     """Stand-in for a PackedSequence's sorted_indices and unsorted_indices."""
@@ -308,11 +321,23 @@ class PackedSequences(TorchFunctionMode):
         x = rows.x
         if not rows.ended:
             x = torch.ops.seqcore.ragged(x, rows.lengths, rows.batch_first)
+        if not _given("total_length", rnn.pad_packed_sequence):
+            x = torch.ops.seqcore.unpadded(x, rows.lengths, rows.batch_first)
         return x if rows.batch_first == batch_first else x.transpose(0, 1), rows.lengths
 
     def refuse(self, what: str, instead: str) -> NoReturn:
         self.refusal = UnsupportedLayerError(f"{what} is not supported; use {instead}")
         raise self.refusal
+
+
+def _given(argument: str, function: Any) -> bool:
+    """Whether the function that called this, not far above, was given an argument."""
+    frame: FrameType | None = sys._getframe(1)
+    for _ in range(_FRAMES):
+        if frame is None or frame.f_code is function.__code__:
+            break
+        frame = frame.f_back
+    return frame is not None and frame.f_locals.get(argument) is not None
 
 
 def _within(*functions: Any) -> bool:

@@ -269,6 +269,16 @@ operator("aten.rnn_relu_cell")(_cell("SimpleRNN", "relu"))
 # ---- Rows of their own lengths -------------------------------------------------------------------
 
 
+@operator("seqcore.unpadded")
+def unpadded(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
+    """Return a sequence that torch would cut to its longest row."""
+    del lengths
+    tensor = floats(x)
+    (_, time), _ = _axes(tensor, batch_first)
+    context.longest_is(joined_size(time))
+    return tensor
+
+
 @operator("seqcore.ragged")
 def ragged(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
     """Return a sequence of which the recurrent layer behind it sees each row's own frames."""

@@ -52,6 +52,12 @@ class Context(Protocol):
     def whole(self) -> bool:
         """Tell whether what the node at hand makes is whole numbers to torch."""
 
+    def longest_is(self, size: AnySize) -> None:
+        """Let a call have this size as the longest of the lengths of the node at hand.
+
+        Unless nothing behind it sees more than one frame at a time.
+        """
+
     def wanted(self, index: int) -> bool:
         """Tell whether anybody uses the output of that number of the node at hand."""
 
