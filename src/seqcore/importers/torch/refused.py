@@ -47,9 +47,4 @@ REFUSED: Mapping[str, str] = {
     ),
     "ChannelShuffle": "images and volumes are not supported; view and transpose say it as well",
     "EmbeddingBag": "its bags are rows that meet; nn.Embedding and a sum say it as well",
-    "Bilinear": "products of three tensors are not supported",
-    **_names(
-        "CosineSimilarity PairwiseDistance",
-        "its operator is not supported; products, sums and norms say it as well",
-    ),
 }
