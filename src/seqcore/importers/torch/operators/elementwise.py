@@ -36,6 +36,8 @@ from .table import (
     as_traced,
     dim_of,
     floats,
+    held,
+    is_bool,
     mapped,
     operator,
     rejoined,
@@ -73,6 +75,8 @@ def add(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
         other = multiply(context, other, alpha) if isinstance(other, Traced) else _times(
             other, alpha
         )  # fmt: skip
+    elif is_bool(self) and is_bool(other):  # the sum of truth values is one
+        return merged(context, Logical("or"), self, other, dtype="bool")
     for tensor, value in ((self, other), (other, self)):
         number = _steady(value)
         if number is not None and _spread(tensor, value):
@@ -106,6 +110,8 @@ def reverse_subtract(context: Context, self: Any, other: Any, alpha: Any = 1) ->
 
 @operator("aten.mul", "aten.mul_", "aten.multiply")
 def multiply(context: Context, self: Any, other: Any) -> Any:
+    if is_bool(self) and is_bool(other):
+        return merged(context, Logical("and"), self, other, dtype="bool")
     for tensor, value in ((self, other), (other, self)):
         number = _steady(value)
         if number is not None and _spread(tensor, value):
@@ -116,7 +122,9 @@ def multiply(context: Context, self: Any, other: Any) -> Any:
 @operator("aten.div", "aten.div_", "aten.divide", "aten.true_divide")
 def divide(context: Context, self: Any, other: Any, rounding_mode: str | None = None) -> Any:
     number = _steady(other)
-    if number and abs(number) > 1e-30 and _spread(self, other):
+    if rounding_mode == "floor" and getattr(self, "dtype", "") != "int64":
+        raise RefusedError("with rounding_mode='floor' of floats, which torch corrects")
+    if number and abs(number) > 1e-30 and _spread(self, other) and rounding_mode is None:
         made = affine(self, 1 / number, 0.0)  # half a unit in the last place off at most
     else:
         made = merged(context, Divide(), self, other)
@@ -150,14 +158,30 @@ def power(context: Context, self: Any, exponent: Any) -> Any:
     return mapped(self, Power(number) if simple is None else Unary(simple))
 
 
-@operator("aten.maximum", "aten.fmax")
+def _where_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Of a NaN and a number, the number."""
+
+    def apply(context: Context, self: Any, other: Any) -> Any:
+        made = function(context, self, other)
+        for value, instead in ((other, self), (self, other)):
+            made = chosen(context, isnan(context, value), instead, made)
+        return made
+
+    return apply
+
+
+@operator("aten.maximum")
 def maximum(context: Context, self: Any, other: Any) -> Any:
     return merged(context, Maximum(), self, other)
 
 
-@operator("aten.minimum", "aten.fmin")
+@operator("aten.minimum")
 def minimum(context: Context, self: Any, other: Any) -> Any:
     return merged(context, Minimum(), self, other)
+
+
+operator("aten.fmax")(_where_numbers(maximum))
+operator("aten.fmin")(_where_numbers(minimum))
 
 
 @operator("aten.clamp", "aten.clip", "aten.clamp_min", "aten.clamp_max", "aten.clamp_",
@@ -220,7 +244,14 @@ for _name, _function in _COMPARISONS.items():
     operator(f"aten.{_name}")(_comparison(_function))
 
 
-@operator("aten.logical_not", "aten.bitwise_not")
+@operator("aten.bitwise_not")
+def inverted(context: Context, self: Any) -> Any:
+    if traced(self).dtype != "bool":
+        raise RefusedError("of the bits of numbers")
+    return negate(context, self)
+
+
+@operator("aten.logical_not")
 def negate(context: Context, self: Any) -> Any:
     del context
     tensor = traced(self)
@@ -388,7 +419,7 @@ def prelu(context: Context, self: Any, weight: Any) -> Any:
             numbers))  # fmt: skip
     channels = tensor.dims[1]  # torch's second dim, whatever its layout
     symbol, axes = tensor.apart(channels)
-    layer = context.once((id(weight.array), "prelu"), lambda name: PReLU(numbers, name=name))
+    layer = context.once((held(weight), "prelu"), lambda name: PReLU(numbers, name=name))
     own = channels[0] if len(channels) == 1 else None
     if own is None:
         raise RefusedError("of channels that are joined")

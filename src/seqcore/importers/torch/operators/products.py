@@ -11,7 +11,18 @@ from ....layers import Cast, Dense, Embedding, MatMul
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched, told_sizes
 from .elementwise import add, chosen, compare, multiply
 from .shapes import permute, transpose, unsqueeze
-from .table import Context, as_traced, floats, joined_size, known, named, operator, rejoined, traced
+from .table import (
+    Context,
+    as_traced,
+    floats,
+    held,
+    joined_size,
+    known,
+    named,
+    operator,
+    rejoined,
+    traced,
+)
 
 
 @operator("aten.linear")
@@ -27,7 +38,7 @@ def linear(context: Context, input: Any, weight: Any, bias: Any = None) -> Any:
     symbol, axes = tensor.apart(tensor.dims[-1])
     offset = None if bias is None else bias.full()
     layer = context.once(
-        (id(weight.array), None if bias is None else id(bias.array)),
+        (held(weight), held(bias)),
         lambda name: Dense(numbers.T, offset, use_bias=offset is not None, name=name),
         named(weight),
     )
@@ -103,6 +114,8 @@ def einsum(context: Context, equation: str, tensors: Sequence[Any], path: Any = 
     del path
     left, _, out = equation.replace(" ", "").partition("->")
     labels = left.split(",")
+    if [len(each) for each in labels] != [len(tensor.sizes) for tensor in tensors]:
+        raise RefusedError(f"of tensors of other numbers of dims than {equation[:80]!r}")
     if "." in left or not out or any(len(set(each)) < len(each) for each in [*labels, out]):
         raise RefusedError(f"einsum {equation!r}")
     if len(tensors) == 1 and set(labels[0]) == set(out):
@@ -195,10 +208,15 @@ def attention(
     return matmul(context, softmax(context, scores), value)
 
 
+_MOST_SEEN = 1 << 24
+
+
 def _sees(context: Context, scores: Traced) -> Any:
     """Return (Tq, Tv): frame i of the query sees frames 0 to i."""
     rows, columns = scores.sizes[-2:]
     if isinstance(rows, int) and isinstance(columns, int):
+        if rows * columns > _MOST_SEEN:
+            raise RefusedError(f"of {rows} frames that see {columns}")
         return Constant.of(np.tri(rows, columns, dtype=bool))
     places = [context.positions(size) for size in (rows, columns)]
     return compare(context, "greater_equal", unsqueeze(context, places[0], 1), places[1])
@@ -220,7 +238,7 @@ def embedding(
         tensor = Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
     numbers = weight.full()
     layer = context.once(
-        (id(weight.array), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
+        (held(weight), "embedding"), lambda name: Embedding(numbers, name=name), named(weight)
     )
     made = Axis(numbers.shape[1])
     return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))

@@ -30,7 +30,7 @@ from ....layers.shapes import expand
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import compare
 from .shapes import select, unsqueeze
-from .table import Context, as_traced, floats, joined_size, named, operator, traced
+from .table import Context, as_traced, floats, held, joined_size, named, operator, traced
 
 _KINDS: dict[str, Any] = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
@@ -87,7 +87,7 @@ def _run(
         ]
         return RecurrentStack(rows, name=name, **options)
 
-    key = (kind, *(id(weight.array) for weight in params), activation, *options.values())
+    key = (kind, *map(held, params), activation, *options.values())
     layer = context.once(key, make, label)
     (batch, time), more = _axes(tensor, batch_first)
     inner = layer
@@ -218,7 +218,7 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
             cell.layer = _KINDS[kind].from_cell(found, activation=activation)  # type: ignore[attr-defined]
             return cell
 
-        layer = context.once((kind, *(id(p.array) for p in params), activation), make, label)
+        layer = context.once((kind, *map(held, params), activation), make, label)
         if frame.batch_dim not in (0, None) or len(frame.dims[0]) != 1:
             raise RefusedError("the batch is joined with another axis")
         given = [] if _zero(states) else [_vector(as_traced(context, s)) for s in states]

@@ -23,6 +23,7 @@ from .table import (
     as_float,
     dim_of,
     floats,
+    held,
     joined_size,
     known,
     named,
@@ -91,17 +92,22 @@ operator("aten.logsumexp")(_reduction("logsumexp"))
 operator("aten.prod")(_reduction("prod"))
 
 
+def _truth(context: Context, tensor: Any) -> Any:
+    """Return where a tensor is not 0."""
+    from .elementwise import compare
+
+    return tensor if traced(tensor).dtype == "bool" else compare(context, "not_equal", tensor, 0)
+
+
 @operator("aten.any")
 def any_of(context: Context, self: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    del context
-    made = reduced(traced(self), "max", dim, keepdim)
+    made = reduced(_truth(context, self), "max", dim, keepdim)
     return Traced(made.symbol, made.axes, made.dims, "bool")
 
 
 @operator("aten.all")
 def all_of(context: Context, self: Any, dim: Any = None, keepdim: bool = False) -> Any:
-    del context
-    made = reduced(traced(self), "min", dim, keepdim)
+    made = reduced(_truth(context, self), "min", dim, keepdim)
     return Traced(made.symbol, made.axes, made.dims, "bool")
 
 
@@ -236,7 +242,7 @@ def _numbers(weight: Any) -> Any:
 
 
 def _key(name: str, *parts: Any) -> tuple[Any, ...]:
-    return (name, *(id(part.array) if isinstance(part, Constant) else part for part in parts))
+    return (name, *map(held, parts))
 
 
 def _label(*weights: Any) -> str:

@@ -21,7 +21,7 @@ from ....layers import (
 from ..sizes import AnySize, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .shapes import part
-from .table import Context, dim_of, floats, joined_size, known, named, operator
+from .table import Context, dim_of, floats, held, joined_size, known, named, operator
 
 
 def one(value: Any, what: str, default: int | None = None) -> int:
@@ -88,7 +88,7 @@ def conv1d(
             return DepthwiseConv1D(kernel, offset, **options)
         return Conv1D(kernel, offset, groups=groups, **options)
 
-    key = ("conv1d", id(weight.array), id(getattr(bias, "array", None)), step, left, right, spread)
+    key = ("conv1d", held(weight), held(bias), step, left, right, spread, groups)
     layer = context.once(key, make, named(weight))
     size = quotient(tensor.sizes[-1] + (left + right - reach - 1), step) + 1
     return _windowed(context, tensor, layer, filters, size)
@@ -128,15 +128,7 @@ def conv_transpose1d(
             use_bias=offset is not None, name=name,
         )  # fmt: skip
 
-    key = (
-        "transposed",
-        id(weight.array),
-        id(getattr(bias, "array", None)),
-        step,
-        crop,
-        more,
-        spread,
-    )
+    key = ("transposed", held(weight), held(bias), step, crop, more, spread)
     layer = context.once(key, make, named(weight))
     size = (tensor.sizes[-1] - 1) * step + tail
     return _windowed(context, tensor, layer, numbers.shape[1], size)
