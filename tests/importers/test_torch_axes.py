@@ -172,6 +172,24 @@ def test_of_a_nan_and_a_number_fmax_takes_the_number():
         assert np.array_equal(model(x.numpy()), module(x).numpy(), equal_nan=True)
 
 
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+def test_packed_rows_are_zero_past_their_ends(kind):
+    """A state that goes on past a row's end would not be."""
+
+    def forward(s: Any, x: Any, n: Any) -> Any:
+        pack = nn.utils.rnn.pack_padded_sequence(x, n, batch_first=True, enforce_sorted=False)
+        y, state = s.rnn(pack)
+        pad = nn.utils.rnn.pad_packed_sequence
+        return pad(y, batch_first=True, total_length=x.shape[1])[0], state
+
+    module = Calling(forward, rnn=getattr(nn, kind)(4, 3, 2, batch_first=True))
+    model = sc.from_torch(module, (numbers(3, 5, 4), torch.tensor([5, 1, 2])))
+    same(module, model, numbers(4, 7, 4), torch.tensor([1, 7, 3, 3]))
+    found = model(numbers(2, 6, 4).numpy(), np.array([2, 6]))[0]
+    assert not found[0, 2:].any()
+    assert found[1].all()
+
+
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 # Files in which all sizes are fixed and alike: the first axis along which rows are alone.
