@@ -284,3 +284,13 @@ def test_inputs_of_few_axes(shape, tmp_path):
     model.save(tmp_path / "m.seqcore")
     assert np.array_equal(sc.load(tmp_path / "m.seqcore")(x.numpy()), out)
     assert "Rescaling" in str(model.summary())
+
+
+def test_large_modules(monkeypatch):
+    """What a module may need grows with what it holds, not with where its file was left."""
+    from seqcore.formats.opening import budget_of
+    from seqcore.importers.torch import live
+
+    monkeypatch.setattr(live, "budget_of", lambda size, most: budget_of(size, most, floor=0))
+    module = Calling(lambda s, x: s.linear(x), linear=nn.Linear(300, 300))
+    same(module, sc.from_torch(module, numbers(2, 300)), numbers(3, 300))
