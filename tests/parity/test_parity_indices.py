@@ -14,7 +14,7 @@ from stream_models import planned, same_bits
 
 import seqcore as sc
 from seqcore import reference as ref
-from seqcore.layers import ArgMax, BatchFirst, Cast, GetItem, TopK
+from seqcore.layers import ArgMax, BatchFirst, Cast, GetItem, Positions, TopK
 
 NAN, INF = np.nan, np.inf
 ODD = np.array([0.0, -0.0, 1e-40, -1e-40, 1.0, -1.0, INF, -INF, NAN, -NAN, 3e38, 1e-45], np.float32)
@@ -325,3 +325,32 @@ def test_layers_that_compute_refuse_ids(rng):
         sc.Model(x, sc.Concatenate(name="guilty")([x, TopK(4)(x)[1]]))
     with pytest.raises(sc.GraphError, match=r"'guilty'.*int64.*float32"):
         sc.Model(x, sc.Embedding(floats(rng, 4, 2), name="guilty")(x))
+
+
+# ---- Positions -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize("features", [(), (3,), (2, 5)])
+def test_positions_of_frames(features, dtype):
+    """Every instruction set, rank and dtype; what is in the frames does not matter."""
+
+    model = of(Positions(), None, *features, dtype=dtype)
+    for _, on_isa in on_every_isa(model):
+        for steps in (0, 1, 7, 8, 9, 16, 17, 33):
+            x = np.full((3, steps, *features), NAN if dtype == "float32" else -7, dtype)
+            found = on_isa(x)
+            assert found.dtype == np.float32
+            same_bits(found, np.tile(np.arange(steps, dtype=np.float32), (3, 1)))
+            assert np.array_equal(found, said_by_reference(model, x)[0])
+
+
+def test_positions_go_on_past_a_rows_end():
+    model = of(Positions(), None, 4)
+    found = model(np.zeros((3, 5, 4), np.float32), lengths=[5, 0, 2])
+    same_bits(found, np.tile(np.arange(5, dtype=np.float32), (3, 1)))
+
+
+def test_positions_have_no_step():
+    with pytest.raises(sc.SeqcoreError, match="positions"):
+        of(Positions(), None, 4).stream()

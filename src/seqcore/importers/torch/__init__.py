@@ -52,7 +52,9 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
         has it so), and every size that torch.export can leave open is. Lengths that the module
         gives to ``pack_padded_sequence`` are an input like any other, whole numbers (B,); outputs
         keep all of x's frames, zero past a row's end. A module that takes one sequence without a
-        batch is given a batch of them.
+        batch is given a batch of them, and so is one whose rows meet, or that returns a tensor
+        without the batch: a call of torch is a row then. Floats are float32, whole numbers int64
+        (exact up to 2^24 where they are computed with), truth values floats of 0 and 1.
 
         An nn.RNN, nn.LSTM or nn.GRU without example: batch first, whatever its batch_first, (B, T,
         input_size) to (B, T, directions*hidden_size). States, those returned and

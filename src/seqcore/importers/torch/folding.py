@@ -7,6 +7,8 @@ along it.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,7 +22,8 @@ __all__ = ["FOLDED", "fold", "made_of_sizes"]
 
 Array = NDArray[Any]
 
-_MOST_ELEMENTS = 1 << 28
+_MOST_ELEMENTS = 1 << 24  # of what is not as large as the weights that it is made of
+_MOST_PRODUCTS = 1 << 31  # of a matrix product
 _DTYPES = {
     "float32": np.float32, "float64": np.float32, "float16": np.float32, "bfloat16": np.float32,
     "int64": np.int64, "int32": np.int64, "int16": np.int64, "int8": np.int64, "uint8": np.int64,
@@ -82,6 +85,8 @@ def made_of_sizes(name: str, given: Mapping[str, Any]) -> Constant | None:
             np.arange(*bounds, dtype=_dtype(given.get("dtype"), np.int64 if whole else np.float32))
         )
     if name == "eye":
+        if given["n"] * (given.get("m") or given["n"]) > _MOST_ELEMENTS:
+            raise RefusedError("of too many elements")
         return Constant.of(np.eye(given["n"], given.get("m"), dtype=np.float32))
     return None
 
@@ -377,6 +382,7 @@ def fold(name: str, given: Mapping[str, Any]) -> Any:
         return NotImplemented
     arrays = {key: _arrays(value) for key, value in given.items()}
     try:
+        _check_work(name, arrays)
         return FOLDED[name](arrays)
     except (TypeError, ValueError, IndexError, ZeroDivisionError, MemoryError) as error:
         raise RefusedError(f"of constants ({error})") from None
@@ -387,6 +393,32 @@ def _varies(value: Any) -> bool:
     if isinstance(value, Constant):
         return not all(isinstance(size, int) for size in value.sizes)
     return isinstance(value, list) and any(map(_varies, value))
+
+
+def _check_work(name: str, given: Mapping[str, Any]) -> None:
+    """Refuse what is not as large as what it is made of, and too large."""
+    arrays = [value for value in given.values() if isinstance(value, np.ndarray)]
+    own = sum(array.size for array in arrays)
+    if name in ("cat", "stack"):
+        made = sum(np.size(array) for array in given["tensors"])
+        own = max(np.size(array) for array in given["tensors"])
+    elif name in ("repeat", "tile"):
+        made = own * math.prod(map(int, given.get("repeats", given.get("dims", ()))))
+    elif name in ("embedding", "index_select"):
+        table = given.get("weight", given.get("self"))
+        made = table.size // max(1, len(table)) * np.size(given.get("indices", given.get("index")))
+    elif name in ("mm", "bmm", "matmul", "mv", "linear") and len(arrays) > 1:
+        a, b = arrays[:2]
+        columns = b.shape[0 if name == "linear" else -1] if b.ndim > 1 else 1
+        each = 1 if a.dtype.kind == b.dtype.kind == "f" else 16  # others are multiplied slowly
+        if a.size * columns * math.prod(b.shape[:-2]) * each > _MOST_PRODUCTS:
+            raise RefusedError("of too many elements")
+        made = a.size // max(1, a.shape[-1]) * columns
+    else:
+        made = math.prod(max(sizes) for sizes in itertools.zip_longest(
+            *(reversed(array.shape) for array in arrays), fillvalue=1))  # fmt: skip
+    if made > max(_MOST_ELEMENTS, own):
+        raise RefusedError("of too many elements")
 
 
 def _arrays(value: Any) -> Any:

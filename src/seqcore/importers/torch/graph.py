@@ -1,12 +1,15 @@
 """A program of torch.export -> Model.
 
 The batch of a program is not marked. It is found by trying: an axis is the batch if every operator
-lets the rows along it alone. So what is found is right whatever it is called; of several axes that
-would do, the first is taken.
+lets the rows along it alone and every output has it. So what is found is right whatever it is
+called: what the program computes along an axis that is taken for the batch, it computes for each
+of its rows. Of several axes that would do, the first is taken; where none does, as of a module
+whose rows meet, the whole call of torch is one row here.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 import itertools
 import math
@@ -15,7 +18,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ...errors import GraphError, ModelFileError, SeqcoreError, ShapeError, UnsupportedLayerError
+from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
 from ...formats.torch_programs import Node, Program, ProgramInput, Ref
 from ...graph import SizeRule
 from ...layers import BatchFirst, BatchSecond, Cast, Input, Layer, Positions, Rearrange, Symbol
@@ -29,9 +32,19 @@ from .sizes import AnySize, Size, quotient, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
 from .unpadded import frames_meet, lengths_input
 
-__all__ = ["model_of"]
+__all__ = ["MALFORMED", "model_of"]
 
 _MOST_GUESSES = 64
+_MOST_READ = 1 << 14  # nodes, over all guesses but the first
+_MOST_PARTS = 1 << 16  # of the arguments of one node
+# What folded constants may take beside those of the program: a file could double one forever.
+_MOST_FOLDED = 1 << 28
+
+# What an operator makes of arguments that torch would not have let through.
+MALFORMED = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError, RecursionError,
+    StopIteration, TypeError, ValueError,
+)  # fmt: skip
 
 
 def model_of(program: Program, source: str) -> Model:
@@ -49,35 +62,40 @@ def model_of(program: Program, source: str) -> Model:
         Listing every operator that is not supported, with where it is.
     """
     best: list[tuple[str, str]] | None = None
-    for guess in itertools.islice(_guesses(program), _MOST_GUESSES):
-        reader = _Reader(program, guess)
+    most = max(1, min(_MOST_GUESSES, _MOST_READ // max(1, len(program.nodes))))
+    index = _Index(program)
+    likely = itertools.islice(_guesses(program.inputs, index), most)
+    nowhere: dict[str, int | None] = {
+        each.name: None for each in program.inputs if each.dtype is not None
+    }
+    for guess in itertools.chain(likely, [nowhere]):
+        reader = _Reader(program, guess, index)
         model = reader.read()
         if model is not None:
             return model
         if best is None or len(reader.offenders) < len(best):
             best = reader.offenders
     assert best is not None  # there is a guess at least
-    raise UnsupportedLayerError(best, source)
+    raise UnsupportedLayerError(dict.fromkeys(best), source)
 
 
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 
-def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
+def _guesses(inputs: tuple[ProgramInput, ...], index: _Index) -> Iterator[dict[str, int | None]]:
     """Yield which dim of every tensor that is given is the batch, the likeliest first.
 
-    Nothing says it of a tensor that forward does not use: the batch is where the first has it.
+    Of a tensor that nobody reads it is any.
     """
-    tensors = [each for each in program.inputs if each.dtype is not None]
+    tensors = [each for each in inputs if each.dtype is not None]
     seen = set()
-    used = _used(program)
     for first in tensors[:1]:
         for place in range(min(2, len(first.shape))):
             wanted = first.shape[place]
             choices: list[list[int]] = []
             for each in tensors:
                 dims = _batches(each, wanted, place)
-                if each.shape and each.name not in used:
+                if each.shape and each.name not in index.last:
                     dims = [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
             for places in itertools.product(*choices):
@@ -86,7 +104,6 @@ def _guesses(program: Program) -> Iterator[dict[str, int | None]]:
                 if tuple(guess.items()) not in seen:
                     seen.add(tuple(guess.items()))
                     yield guess
-    yield {each.name: None for each in tensors}
 
 
 def _batches(given: ProgramInput, wanted: int | str, place: int) -> list[int]:
@@ -103,10 +120,6 @@ def _batches(given: ProgramInput, wanted: int | str, place: int) -> list[int]:
 
 
 # ---- Reading -------------------------------------------------------------------------------------
-
-
-# What Python raises where an argument is of a kind that an operator does not expect of torch.
-_MISFITS = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError)
 
 
 class _Unknown:
@@ -151,6 +164,7 @@ class _Reader:
 
     program: Program
     guess: Mapping[str, int | None]
+    index: _Index
     offenders: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -160,8 +174,11 @@ class _Reader:
         self.taken: set[str] = set()
         self.holders: dict[AnySize, Traced] = {}
         self.node: Node | None = None
+        self.at = 0  # its number
         self.rows: object = _Rows()
-        self.used = _used(self.program)
+        self.first: Symbol | None = None
+        self.names: dict[int, list[str]] = {}  # of all views of a tensor, by its root
+        self.folded = 0
         self.batch = Axis(self._batch_size(), is_batch=True)
 
     def _batch_size(self) -> AnySize:
@@ -175,10 +192,11 @@ class _Reader:
         """Return the model; None if there are offenders."""
         try:
             self._read_inputs()
-        except RefusedError as error:
-            self.offenders.append(("forward", str(error)))
+        except (RefusedError, SeqcoreError, *MALFORMED) as error:
+            self.offenders.append(("forward", f"what it takes: {error}"))
             return None
-        for node in self.program.nodes:
+        for number, node in enumerate(self.program.nodes):
+            self.at = number
             self._read_node(node)
         if self.offenders:
             return None
@@ -189,7 +207,7 @@ class _Reader:
             return None
         try:
             return Model(self.inputs, outputs)
-        except (GraphError, ShapeError) as error:
+        except SeqcoreError as error:
             self.offenders.append(("forward", str(error)))
             return None
 
@@ -199,9 +217,9 @@ class _Reader:
         self.rules = size_rules(self.program)
         self.sizes: dict[Input, dict[int, AnySize]] = {}
         for name, array in self.program.constants.items():
-            self.values[name] = Constant.of(array, self.program.paths.get(name))
+            self._name(name, Constant.of(array, self.program.paths.get(name)))
         for each in self.program.inputs:
-            self.values[each.name] = each.value if each.dtype is None else self._input(each)
+            self._name(each.name, each.value if each.dtype is None else self._input(each))
 
     def _input(self, given: ProgramInput) -> Traced:
         whole = given.dtype in ("int64", "int32", "int16", "int8", "uint8")
@@ -230,17 +248,18 @@ class _Reader:
         if place is not None:
             dims.insert(place, (self.batch,))
         dtype = "bool" if given.dtype == "bool" else kind
-        made = Traced(symbol, (self.batch, *axes), tuple(dims), dtype)
-        self._hold(made)
-        return made
+        self.first = self.first or symbol
+        return Traced(symbol, (self.batch, *axes), tuple(dims), dtype)
 
     def _output(self, ref: Any) -> Symbol:
-        tensor = self.values[ref.name] if isinstance(ref, Ref) else ref
+        tensor = self._value(ref)
         if isinstance(tensor, Constant):
             raise RefusedError("a constant")
         if not isinstance(tensor, Traced):
             raise RefusedError("a size")
         place = tensor.batch_dim
+        if place is None and any(where is not None for where in self.guess.values()):
+            raise RefusedError("a tensor without the batch")
         if place is not None and place > 1:
             raise RefusedError(f"the batch is dim {place}")
         dims = tensor.without_batch()
@@ -256,6 +275,8 @@ class _Reader:
         self.node = node
         name = node.target.split(".")[1] if "." in node.target else node.target
         try:
+            if self.at in self.index.endless:
+                raise RefusedError("of arguments without end")
             given = {key: self._value(value) for key, value in node.arguments.items()}
             if _has(given, _Unknown):
                 made: Any = _UNKNOWN
@@ -263,19 +284,23 @@ class _Reader:
                 made = None
             else:
                 made = self._made(node, name, given)
+            self._bind(node, made)
         except (RefusedError, SeqcoreError) as error:
             if isinstance(error, ModelFileError):
                 raise
-            self.offenders.append((_where(node), f"{_told(node.target)} {error}"))
-            made = _UNKNOWN
-        except _MISFITS as error:
-            what = f"has arguments that are not supported ({error})"
-            self.offenders.append((_where(node), f"{_told(node.target)} {what}"))
-            made = _UNKNOWN
-        self._bind(node, made)
+            self._refuse(node, str(error))
+        except MALFORMED as error:
+            found = f"{type(error).__name__}: {str(error)[:200]}"
+            self._refuse(node, f"of arguments that it cannot have ({found})")
+
+    def _refuse(self, node: Node, why: str) -> None:
+        self.offenders.append((_where(node), f"{_told(node.target)} {why}"))
+        self._bind(node, _UNKNOWN)
 
     def _value(self, value: Any) -> Any:
         if isinstance(value, Ref):
+            if value.name not in self.values:
+                raise RefusedError(f"of {value.name!r}, which nothing before it makes")
             return self.values[value.name]
         if isinstance(value, list):
             return [self._value(each) for each in value]
@@ -301,15 +326,17 @@ class _Reader:
                 return self.rows
             raise RefusedError("computes with the numbers of the batch's rows")
         if not _has(given, Traced):
+            if self.folded > _MOST_FOLDED:
+                raise RefusedError("of constants: all that are worked out are too large")
             made = fold(name, given)
             if made is not NotImplemented:
-                return made
+                return self._counted(made)
         function = OPERATORS.get(f"{namespace}.{name}")
         if function is None:
             raise RefusedError("is not supported")
         given = self._computable(given)
         try:
-            inspect.signature(function).bind(self, **given)
+            _signature(function).bind(self, **given)
         except TypeError as error:
             raise RefusedError(f"has arguments that are not supported ({error})") from None
         made = function(self, **given)
@@ -324,19 +351,36 @@ class _Reader:
         name, first = next(iter(given.items()), ("", None))
         return given | {name: as_traced(self, first)} if isinstance(first, Constant) else given
 
+    def _counted(self, made: Any) -> Any:
+        """Return constants that were worked out, and count their bytes."""
+        for each in made if isinstance(made, tuple) else [made]:
+            if isinstance(each, Constant) and each.array.base is None:
+                self.folded += each.array.nbytes
+        return made
+
     def _changed(self, node: Node, first: Any, made: Any) -> None:
         """Let every name of a tensor that was changed in place mean what it is now."""
-        if isinstance(first, Constant) and _read_before(self.program, node):
+        own = next(iter(node.arguments.values()))
+        if isinstance(first, Constant) and self._may_be_seen(own.name):
             raise RefusedError("changes a constant that may be seen through a view")
-        for name, value in self.values.items():
-            if value is first:
-                self.values[name] = made
-            elif (
-                isinstance(value, Traced)
-                and value.root is getattr(first, "root", None)
-                and _read_later(self.program, node, name)
-            ):
+        if isinstance(first, Traced) and first.sizes != made.sizes:
+            raise RefusedError("changes the shape of what it changes")
+        for name in self.names.pop(_root(first), ()):
+            value = self.values[name]
+            if _root(value) != _root(first) or self.index.last.get(name, -1) <= self.at:
+                continue
+            if value is not first:
                 raise RefusedError("changes a tensor that is also seen through a view")
+            self._name(name, made)
+
+    def _may_be_seen(self, name: str) -> bool:
+        """Tell whether a constant was made as a view, or has been read by an earlier node."""
+        maker = self.index.makers.get(name)
+        if maker is None or self.index.first[name] < self.at:
+            return True
+        made_by = maker.target.split(".")[1] if "." in maker.target else maker.target
+        is_new = made_by.endswith("_like") or made_by.startswith("new_") or made_by == "clone"
+        return not is_new and "self" in maker.arguments
 
     def _range(self, given: Mapping[str, Any]) -> Any:
         start, end, step = given.get("start", 0), given["end"], given.get("step", 1)
@@ -373,6 +417,8 @@ class _Reader:
         if isinstance(made, Traced):
             made = self._typed(name, made)
         self.values[name] = made
+        if isinstance(made, (Traced, Constant)):
+            self.names.setdefault(_root(made), []).append(name)
         if isinstance(made, Traced):
             self._hold(made)
 
@@ -393,10 +439,9 @@ class _Reader:
 
     @property
     def like(self) -> Symbol:
-        for value in self.values.values():
-            if isinstance(value, Traced):
-                return value.symbol
-        raise RefusedError("without an input")
+        if self.first is None:
+            raise RefusedError("without an input")
+        return self.first
 
     def once(self, key: Hashable, make: Callable[[str | None], Layer], name: str = "") -> Layer:
         if key not in self.layers:
@@ -428,7 +473,7 @@ class _Reader:
     def wanted(self, index: int) -> bool:
         assert self.node is not None
         names = self.node.outputs
-        return index < len(names) and names[index] in self.used
+        return index < len(names) and names[index] in self.index.last
 
     def whole(self) -> bool:
         assert self.node is not None
@@ -443,8 +488,7 @@ class _Reader:
         held = self.holder(size)
         if held is None:
             raise RefusedError(f"of a size, {size}, that no tensor has")
-        axis = next(each for each in held.axes[1:] if each.size == size)
-        return self.positions_of(held, axis)
+        return self.positions_of(held, held.axis_of(size))
 
     def positions_of(self, tensor: Traced, axis: Axis) -> Traced:
         rest = [(each,) for each in tensor.axes[1:] if each is not axis and each.size != 1]
@@ -472,39 +516,54 @@ def _has(given: Any, kind: type | tuple[type, ...]) -> bool:
     return isinstance(given, kind)
 
 
-def _refs(value: Any) -> Iterator[str]:
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _refs(each)
+_ALWAYS = math.inf
 
 
-def _used(program: Program) -> set[str]:
-    """Return the names that a node reads, or that are returned."""
-    names = set(_refs(list(program.outputs)))
-    for node in program.nodes:
-        names.update(_refs(list(node.arguments.values())))
+class _Index:
+    """Who makes and who reads what in a program, by its names."""
+
+    def __init__(self, program: Program) -> None:
+        self.makers: dict[str, Node] = {}
+        self.first: dict[str, float] = {}  # the number of the node that reads it first
+        self.last: dict[str, float] = {}  # last; without an end where it is returned
+        self.endless: set[int] = set()  # numbers of nodes whose arguments contain themselves
+        for number, node in enumerate(program.nodes):
+            names = _refs(list(node.arguments.values()))
+            if names is None:
+                self.endless.add(number)
+            for name in names or ():
+                self.first.setdefault(name, number)
+                self.last[name] = number
+            for output in node.outputs:
+                made = output if isinstance(output, tuple) else (output,)
+                self.makers.update((name, node) for name in made if name is not None)
+        self.last |= dict.fromkeys(_refs(list(program.outputs)) or (), _ALWAYS)
+
+
+def _refs(value: list[Any]) -> list[str] | None:
+    """Return the names that are read in lists of lists; None if there is no end to these."""
+    names, left, count = [], [value], 0
+    while left:
+        count += 1
+        part = left.pop()
+        if isinstance(part, Ref):
+            names.append(part.name)
+        elif isinstance(part, (list, tuple)):
+            count += len(part)
+            if count > _MOST_PARTS or len(left) > _MOST_PARTS:
+                return None
+            left.extend(reversed(part))
     return names
 
 
-def _read_later(program: Program, node: Node, name: str) -> bool:
-    after = program.nodes[program.nodes.index(node) + 1 :]
-    later = [ref for each in after for ref in _refs(list(each.arguments.values()))]
-    return name in later or name in set(_refs(list(program.outputs)))
+def _root(value: Any) -> int:
+    """Return what is the same for all views of a tensor."""
+    return id(value.root if isinstance(value, Traced) else value)
 
 
-def _read_before(program: Program, node: Node) -> bool:
-    """Tell whether what a node changes was made as a view, or has been read by another node."""
-    (name, *_) = _refs(list(node.arguments.values()))
-    before = program.nodes[: program.nodes.index(node)]
-    maker = next((each for each in before if name in each.outputs), None)
-    reads = [ref for each in before for ref in _refs(list(each.arguments.values()))]
-    if maker is None or name in reads:
-        return True
-    made_by = maker.target.split(".")[1] if "." in maker.target else maker.target
-    is_new = made_by.endswith("_like") or made_by.startswith("new_") or made_by == "clone"
-    return not is_new and maker.arguments.get("self") is not None
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
 
 
 def _where(node: Node) -> str:

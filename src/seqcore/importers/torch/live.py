@@ -218,7 +218,7 @@ def _export(
 
 def _read(saved: io.BytesIO) -> Program:
     try:
-        return read_pt2_file(saved, budget_of(saved.tell(), None))
+        return read_pt2_file(saved, budget_of(saved.getbuffer().nbytes, None))
     except ModelFileError as error:
         # Without the member of an archive that nobody has seen.
         raise UnsupportedLayerError(str(error).split("model.json: ", 1)[-1]) from error

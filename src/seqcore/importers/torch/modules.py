@@ -7,17 +7,18 @@ what is inside of it.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ... import layouts
-from ...errors import UnsupportedLayerError
+from ...errors import SeqcoreError, UnsupportedLayerError
 from ...formats.torch_programs import ModuleTree, Node, Program, ProgramInput, Ref
 from ...layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
 from ...model import Model
-from .graph import model_of
+from .graph import MALFORMED, model_of
 from .refused import REFUSED
 
 __all__ = ["MODULES", "from_tree", "short_kind", "without_wrappers"]
@@ -26,6 +27,7 @@ RECURRENT: Mapping[str, type[Recurrent]] = {"RNN": SimpleRNN, "LSTM": LSTM, "GRU
 _WRAPPERS = {"DataParallel": "module", "DistributedDataParallel": "module",
              "OptimizedModule": "_orig_mod"}  # fmt: skip
 _MOST_MODULES = 10_000
+_MOST_NESTED = 100
 _DIRECTIONS = ("", "_reverse")
 
 
@@ -307,6 +309,7 @@ class _Chain:
     value: Any = field(default_factory=lambda: Ref("input"))
     results: tuple[Any, ...] = ()
     whole: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    count: int = 0
 
     def weight(self, tree: ModuleTree, path: str, name: str) -> Ref | None:
         """Return a weight of a module as an argument; None for one that it was made without."""
@@ -332,8 +335,10 @@ class _Chain:
 
     def add(self, tree: ModuleTree, path: str) -> None:
         """Add a module behind those that there are."""
-        if len(self.nodes) + len(self.offenders) > _MOST_MODULES:
-            raise UnsupportedLayerError([(path, f"more than {_MOST_MODULES} modules")])
+        self.count += 1
+        if self.count > _MOST_MODULES or path.count(".") > _MOST_NESTED:
+            what = f"more than {_MOST_MODULES} modules, or nested more than {_MOST_NESTED} deep"
+            raise UnsupportedLayerError([(path[:80], what)])
         name = _class(tree)
         if tree.changed:
             self.offenders.append((_told(tree, path), tree.changed))
@@ -352,7 +357,7 @@ class _Chain:
         try:
             for target, given in MODULES[name](self, tree, path):
                 self._node(target, given, path, tuple_of=_results(name))
-        except (_NotKnownError, KeyError, TypeError) as error:
+        except (_NotKnownError, *MALFORMED) as error:
             why = f"option {error} is missing" if isinstance(error, KeyError) else str(error)
             self.offenders.append((_told(tree, path), why))
 
@@ -410,6 +415,17 @@ def from_tree(tree: ModuleTree, source: str, *, return_state: bool = False) -> M
         Listing every module that is not supported.
     """
     tree = without_wrappers(tree)
+    try:
+        return _from_tree(tree, source, return_state)
+    except MALFORMED as error:
+        if isinstance(error, SeqcoreError):
+            raise
+        why = f"option {error} is missing" if isinstance(error, KeyError) else str(error)
+        told = f"options that it cannot have: {why[:200]}"
+        raise UnsupportedLayerError([(short_kind(tree), told)], source) from error
+
+
+def _from_tree(tree: ModuleTree, source: str, return_state: bool) -> Model:
     if _class(tree) in RECURRENT:
         return _lone(tree, source, return_state)
     chain = _Chain()
@@ -434,20 +450,22 @@ def _unrolled(tree: ModuleTree, offenders: list[tuple[str, str]]) -> list[tuple[
     """Say of a class of somebody's own what is inside of it, which layers can be made of."""
     if _is_torchs(tree) or len(offenders) != 1:
         return offenders
-    parts = [f"{path}: {short_kind(part)}" for path, part in _named(tree, "")][:12]
+    named = itertools.islice(_named(tree, "", set()), 12)
+    parts = [f"{path}: {short_kind(part)}" for path, part in named]
     (name, why), *_ = offenders
     return [(name, f"{why}; inside are {', '.join(parts)}" if parts else why)]
 
 
-def _named(tree: ModuleTree, path: str) -> Iterator[tuple[str, ModuleTree]]:
+def _named(tree: ModuleTree, path: str, seen: set[int]) -> Iterator[tuple[str, ModuleTree]]:
     for key, child in tree.children.items():
-        if child is None:
+        if child is None or id(child) in seen:
             continue
+        seen.add(id(child))
         own = f"{path}.{key}".lstrip(".")
         if _is_torchs(child) and _class(child) not in ("ModuleList", "ModuleDict", "Sequential"):
             yield own, child
         else:
-            yield from _named(child, own)
+            yield from _named(child, own, seen)
 
 
 def _flat(tree: ModuleTree) -> Iterator[ModuleTree]:

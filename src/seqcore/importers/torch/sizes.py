@@ -97,6 +97,8 @@ def product(sizes: Iterable[AnySize]) -> AnySize:
     total: AnySize = 1
     for size in sizes:
         total = total * size
+        if isinstance(total, int) and abs(total) > _MOST:
+            raise ModelFileError("a size is larger than any tensor")
     return total
 
 

@@ -51,6 +51,8 @@ class Axis:
 
 Dims = tuple[tuple[Axis, ...], ...]
 
+_MOST_DIMS = 64  # torch's own bound
+
 
 class Memory:
     """An array as a key: equal for the same memory seen alike, which it keeps alive."""
@@ -134,6 +136,10 @@ class Traced:
     root: object = field(default_factory=object)
     mask: Symbol | None = None
 
+    def __post_init__(self) -> None:
+        if len(self.dims) > _MOST_DIMS or sum(map(len, self.dims)) > _MOST_DIMS:
+            raise RefusedError(f"of more than {_MOST_DIMS} dims")
+
     @property
     def sizes(self) -> tuple[AnySize, ...]:
         """torch's shape."""
@@ -150,6 +156,18 @@ class Traced:
             if self.batch in dim:
                 return index
         return None
+
+    def axis_of(self, size: AnySize) -> Axis:
+        """Return an axis of this size, which the value has."""
+        found = next((axis for axis in self.axes[1:] if axis.size == size), None)
+        if found is None:
+            raise RefusedError(f"of a size, {size}, that no tensor has")
+        return found
+
+    def solid(self, axis: Axis) -> Traced:
+        """Return the same tensor with a value that has this axis, should it be only repeated."""
+        symbol, axes = self._with_all([axis])
+        return replace(self, symbol=symbol, axes=tuple(axes))
 
     def seen_as(self, dims: Iterable[tuple[Axis, ...]]) -> Traced:
         """Return the same value with other dims."""
@@ -235,7 +253,7 @@ def _zeros_along(axis: Axis, rank: int) -> Symbol:
     if axis.holder is None:
         raise RefusedError(f"it is repeated {axis.size} times, which no value here tells")
     held = axis.holder
-    own = next(each for each in held.axes[1:] if each.size == axis.size)
+    own = held.axis_of(axis.size)
     rest = [(each,) for each in held.axes[1:] if each is not own and each.size != 1]
     symbol = held.arranged([(own,), *rest])
     zeros = Rescaling(0.0)(Positions()(symbol))

@@ -37,6 +37,7 @@ from .table import (
     as_traced,
     dim_of,
     floats,
+    is_bool,
     mapped,
     operator,
     rejoined,
@@ -76,6 +77,8 @@ def add(context: Context, self: Any, other: Any, alpha: Any = 1) -> Any:
         other = multiply(context, other, alpha) if isinstance(other, Traced) else _times(
             other, alpha
         )  # fmt: skip
+    elif is_bool(self) and is_bool(other):  # the sum of truth values is one
+        return merged(context, Logical("or"), self, other, dtype="bool")
     for tensor, value in ((self, other), (other, self)):
         number = _steady(value)
         if number is not None and _spread(tensor, value):
@@ -113,6 +116,8 @@ def reverse_subtract(context: Context, self: Any, other: Any, alpha: Any = 1) ->
 
 @operator("aten.mul", "aten.mul_", "aten.multiply")
 def multiply(context: Context, self: Any, other: Any) -> Any:
+    if is_bool(self) and is_bool(other):
+        return merged(context, Logical("and"), self, other, dtype="bool")
     for tensor, value in ((self, other), (other, self)):
         number = _steady(value)
         if number is not None and _spread(tensor, value):

@@ -19,12 +19,16 @@ from .shapes import cat, part, unsqueeze
 from .table import Context, as_traced, dim_of, known, operator, traced
 
 _MOST_PIECES = 256
+_MOST_PLACES = 1 << 24  # beyond, floats are not exact
+_MOST_CLASSES = 1 << 12  # a square of which is a table
 
 
 def _place(context: Context, tensor: Traced, at: int, rank: int) -> Any:
     """Return 0, 1, 2 ... along a dim of a tensor, with as many dims behind it as there are."""
     size = tensor.sizes[at]
     if isinstance(size, int):
+        if size > _MOST_PLACES:
+            raise RefusedError(f"of {size} places")
         return Constant.of(
             np.arange(size, dtype=np.float32).reshape([size] + [1] * (rank - at - 1))
         )
@@ -123,9 +127,18 @@ def index(context: Context, self: Any, indices: Sequence[Any]) -> Any:
         rows, picks = given[0][1], given[1][1]
         if _all_rows(context, rows) and isinstance(picks, Traced) and len(picks.dims) == 1:
             shaped = picks.seen_as([*picks.dims, *[()] * (len(tensor.dims) - 1)])
-            made = _picked(context, tensor, 1, shaped)
+            made = _picked(context, tensor, 1, _from_the_end(context, tensor, shaped))
             return made.seen_as(d for k, d in enumerate(made.dims) if k != 1)
     raise RefusedError("by indices that vary")
+
+
+def _from_the_end(context: Context, tensor: Traced, picks: Traced) -> Traced:
+    """Return indices along dim 1 counted from its start: those below 0 count from its end."""
+    count: Any = tensor.sizes[1]
+    if not isinstance(count, int):
+        (axis,) = tensor.dims[1]
+        count = add(context, reduced(context.positions_of(tensor, axis), "max", 0), 1)
+    return chosen(context, compare(context, "less", picks, 0), add(context, picks, count), picks)
 
 
 def _all_rows(context: Context, rows: Any) -> bool:
@@ -139,8 +152,8 @@ def _all_rows(context: Context, rows: Any) -> bool:
 @operator("aten.one_hot")
 def one_hot(context: Context, self: Any, num_classes: int = -1) -> Any:
     tensor, count = traced(self), known(num_classes, "num_classes")
-    if count < 1 or tensor.dtype != "int64":
-        raise RefusedError("without the number of classes")
+    if not 1 <= count <= _MOST_CLASSES or tensor.dtype != "int64":
+        raise RefusedError(f"with num_classes={count} of {tensor.dtype}")
     layer = context.once(("one_hot", count), lambda _: Embedding(np.eye(count, dtype=np.float32)))
     made = Axis(count)
     return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))

@@ -121,7 +121,7 @@ def _spelt(equation: str, ranks: Sequence[int]) -> tuple[list[str], str]:
     left, arrow, out = equation.replace(" ", "").partition("->")
     labels = left.split(",")
     if len(labels) != len(ranks):
-        raise RefusedError(f"einsum {equation!r} of {len(ranks)} operands")
+        raise RefusedError(f"einsum {equation[:80]!r} of {len(ranks)} operands")
     spare = "".join(chr(0x3B1 + k) for k in range(24))
     dots = [rank - len(each.replace("...", "")) for each, rank in zip(labels, ranks, strict=True)]
     dots = [count if "..." in each else 0 for count, each in zip(dots, labels, strict=True)]
@@ -305,10 +305,15 @@ def attention(
     return matmul(context, weights, value)
 
 
+_MOST_SEEN = 1 << 24
+
+
 def _sees(context: Context, scores: Traced) -> Any:
     """Return (Tq, Tv): frame i of the query sees frames 0 to i."""
     rows, columns = scores.sizes[-2:]
     if isinstance(rows, int) and isinstance(columns, int):
+        if rows * columns > _MOST_SEEN:
+            raise RefusedError(f"of {rows} frames that see {columns}")
         return Constant.of(np.tri(rows, columns, dtype=bool))
     places = [context.positions(size) for size in (rows, columns)]
     return compare(context, "greater_equal", unsqueeze(context, places[0], 1), places[1])

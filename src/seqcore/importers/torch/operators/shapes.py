@@ -10,26 +10,38 @@ from ....layers import Cast, Compare, Concatenate, Rearrange
 from ....layers.shapes import expand
 from ..sizes import AnySize, product, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced, matched, viewed
-from .table import Context, as_float, as_traced, dim_of, known, operator, size_or, traced
+from .table import Context, as_float, as_traced, dim_of, few, known, operator, size_or, traced
 
 _ENDLESS = (1 << 63) - 1
 
 
+@operator("aten.clone", "aten.lift_fresh_copy")
+def copied(context: Context, self: Any, memory_format: Any = None) -> Any:
+    """Return a tensor that does not change with the one that it is copied from."""
+    del context, memory_format
+    return replace(traced(self), root=object())
+
+
 @operator(
-    "aten.contiguous", "aten.clone", "aten.detach", "aten.detach_", "aten.alias", "aten.dropout",
+    "aten.contiguous", "aten.detach", "aten.detach_", "aten.alias", "aten.dropout",
     "aten.feature_dropout", "aten.alpha_dropout", "aten.feature_alpha_dropout", "aten.dropout_",
-    "aten.lift_fresh_copy", "aten.lift_fresh", "aten.lift", "aten.cpu", "aten.native_dropout",
+    "aten.lift_fresh", "aten.lift", "aten.cpu", "aten.native_dropout",
     "aten.resolve_conj", "aten.resolve_neg", "aten.requires_grad_", "aten.positive",
 )  # fmt: skip
 def same(
     context: Context, self: Any = None, input: Any = None, p: float = 0.0,
     train: bool | None = False, memory_format: Any = None, requires_grad: bool = False,
 ) -> Any:  # fmt: skip
-    """Return the tensor itself; dropout does nothing outside of training."""
+    """Return the tensor itself, or a copy; dropout does nothing outside of training."""
     del context, memory_format, requires_grad
     if train and p:
         raise RefusedError("in training mode; export module.eval()")
-    return input if self is None else self
+    return _maybe_copied(input if self is None else self)
+
+
+def _maybe_copied(value: Any) -> Any:
+    """Return what torch may copy, or not: nobody knows what becomes of one if the other changes."""
+    return replace(value) if isinstance(value, Traced) else value
 
 
 @operator("aten.to", "aten._to_copy", "aten.type_as", "aten.float", "aten.long")
@@ -46,10 +58,10 @@ def convert(context: Context, self: Any, dtype: Any = None, other: Any = None, *
     kind = {"float64": "float32", "float16": "float32", "bfloat16": "float32", "int32": "int64"}
     target = kind.get(wanted, wanted)
     if target == tensor.dtype:
-        return tensor
+        return _maybe_copied(tensor)
     if target == "float32":
         if tensor.dtype == "bool":
-            return replace(tensor, dtype="float32")
+            return replace(tensor, dtype="float32", root=object())
         return Traced(Cast("float32")(tensor.symbol), tensor.axes, tensor.dims)
     if target == "int64":
         return Traced(Cast("int64")(tensor.symbol), tensor.axes, tensor.dims, "int64")
@@ -201,8 +213,9 @@ def select(context: Context, self: Any, dim: int, index: AnySize) -> Any:
     if isinstance(size, int) and not -size <= number < size:
         raise RefusedError(f"index {number} of an axis of {size}")
     rest = [each for k, each in enumerate(tensor.dims) if k != at]
-    if axis is None or axis not in tensor.axes:
+    if axis is None or (axis not in tensor.axes and isinstance(size, int)):
         return tensor.seen_as(rest)
+    tensor = tensor.solid(axis)
     where = _at(tensor, axis)
     step = ("index", {"axis": where, "index": number}, "gone" if where == 1 else "kept")
     return _moved(tensor, [step], [each for each in tensor.axes if each is not axis], rest)
@@ -253,8 +266,9 @@ def part(
         raise RefusedError("a slice of nothing")
     made = Axis(left, holder=axis.holder)
     dims = [(made,) if k == at else each for k, each in enumerate(tensor.dims)]
-    if axis not in tensor.axes:
+    if axis not in tensor.axes and isinstance(left, int):
         return tensor.seen_as(dims)
+    tensor = tensor.solid(axis)
     where = _at(tensor, axis)
     attrs = {"axis": where, "start": begin, "stop": stop, "step": stride}
     steps = [("slice", attrs, "mapped" if where == 1 else "kept")]
@@ -274,7 +288,7 @@ def _left(size: AnySize, start: Any, stop: Any, step: int) -> AnySize:
 @operator("aten.unbind")
 def unbind(context: Context, self: Any, dim: int = 0) -> Any:
     tensor = traced(self)
-    size = known(tensor.sizes[dim_of(dim, len(tensor.dims))], "the number of parts")
+    size = few(known(tensor.sizes[dim_of(dim, len(tensor.dims))], "the number of parts"), "parts")
     return tuple(select(context, tensor, dim, index) for index in range(size))
 
 
@@ -290,6 +304,9 @@ def parts(
     if not isinstance(sizes, list):
         total = known(size, "the size that is divided")
         each = -(-total // known(chunks, "chunks")) if sizes is None else known(sizes, "split_size")
+        if each < 1:
+            raise RefusedError(f"into parts of {each}")
+        few(-(-total // each), "parts")
         sizes = [min(each, total - at) for at in range(0, total, each)]
     made, at = [], 0
     for length in sizes:
@@ -403,12 +420,13 @@ def repeat(context: Context, self: Any, repeats: Any = None, dims: Any = None) -
     for index, count in enumerate(times):
         if count == 1:
             continue
-        if tensor.sizes[index] == 1 and tensor.batch not in tensor.dims[index]:
-            sizes = [count if k == index else -1 for k in range(len(times))]
-            tensor = expanded(context, tensor, sizes)
-        else:
-            tensor = cat(context, [tensor] * known(count, "a number of repeats"), index)
-    return tensor
+        if tensor.batch in tensor.dims[index]:
+            raise RefusedError("rows of the batch are repeated")
+        again = Axis(count, holder=context.holder(count))
+        tensor = tensor.seen_as(
+            (again, *dim) if k == index else dim for k, dim in enumerate(tensor.dims)
+        )
+    return replace(tensor, root=object())
 
 
 @operator("aten.repeat_interleave")
@@ -423,8 +441,10 @@ def repeat_interleave(
     if tensor.batch in tensor.dims[at]:
         raise RefusedError("rows of the batch are repeated")
     count = known(repeats, "repeats")
+    if count < 1:
+        raise RefusedError(f"with repeats={count}")
     dims = [(*d, Axis(count)) if k == at and count > 1 else d for k, d in enumerate(tensor.dims)]
-    return tensor.seen_as(dims)
+    return replace(tensor.seen_as(dims), root=object())
 
 
 @operator("aten.sym_size")

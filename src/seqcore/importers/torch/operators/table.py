@@ -18,9 +18,9 @@ from ..sizes import AnySize, Size, product
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
 
 __all__ = [
-    "OPERATORS", "Context", "activated", "affine", "as_float", "as_traced", "dim_of",
-    "floats", "joined_size", "known", "mapped", "named", "operator", "rejoined", "scalar",
-    "size_or", "together", "traced",
+    "OPERATORS", "Context", "activated", "affine", "as_float", "as_traced", "dim_of", "few",
+    "floats", "is_bool", "joined_size", "known", "mapped", "named", "operator", "rejoined",
+    "scalar", "size_or", "together", "traced",
 ]  # fmt: skip
 
 
@@ -64,6 +64,8 @@ class Context(Protocol):
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
 
+_MOST_PARTS = 1 << 12
+
 
 def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a function into the table, under names without their overload: "aten.view"."""
@@ -87,6 +89,13 @@ def known(value: Any, what: str) -> int:
     return value
 
 
+def few(count: int, what: str) -> int:
+    """Return how many parts an operator makes, if they can be made one by one."""
+    if not 0 <= count <= _MOST_PARTS:
+        raise RefusedError(f"with {what}={count}")
+    return count
+
+
 def dim_of(dim: Any, rank: int) -> int:
     """Return a dim counted from the start."""
     number = known(dim, "dim")
@@ -108,6 +117,26 @@ def floats(value: Any) -> Traced:
     if tensor.dtype == "int64":
         raise RefusedError("of whole numbers")
     return tensor
+
+
+def is_bool(value: Any) -> bool:
+    """Tell whether an argument is a truth value, or a tensor of them."""
+    return isinstance(value, bool) or getattr(value, "dtype", None) == "bool"
+
+
+class _Held:
+    """An array as a key: equal for the same elements in memory, which it keeps from being freed."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+        place = array.__array_interface__["data"][0]
+        self.key = (place, array.shape, array.strides, array.dtype.str)
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and self.key == other.key
 
 
 def scalar(value: Any) -> float | None:
