@@ -76,7 +76,8 @@ def whole(x: Any, y: Any, n: Any, z: Any, s: Any) -> Any:
         n // 2, -n // 3, many // 41, torch.div(-many, 41, rounding_mode="trunc"), n % 3, -n % 4,
         torch.div(-n, 2, rounding_mode="floor"), torch.remainder(n, -4), torch.fmod(-n, 4),
         n // (n + 1), torch.div(x * 9, 0.3, rounding_mode="trunc"), x // 0.25, ~n, -n, n.abs(),
-        (n * 1).floor_divide_(2), (-n).fmod_(5), (-n).remainder_(5), torch.floor_divide(n, 3), (n > 2) + (n < 5), (n > 2) * (n < 5), (n > 2) + 1, (n > 2) * n,
+        (n * 1).floor_divide_(2), (-n).fmod_(5), (-n).remainder_(5), torch.floor_divide(n, 3),
+        (n > 2) + (n < 5), (n > 2) * (n < 5), (n > 2) + 1, (n > 2) * n,
     )  # fmt: skip
 
 
