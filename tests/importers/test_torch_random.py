@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812  # as everybody calls it
+import torch.nn.functional as F
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tolerances import FLOAT32, close
@@ -22,7 +22,7 @@ import seqcore as sc
 from seqcore.errors import UnsupportedLayerError
 
 QUICK = settings(
-    max_examples=20,
+    max_examples=12,
     derandomize=True,
     database=None,
     deadline=None,
@@ -41,7 +41,7 @@ class Steps(nn.Module):
         self.draw = draw
         self.parts = nn.ModuleList()
         self.steps: list[tuple[Step, tuple[int, ...]]] = []
-        self.b = 1 if self.any_of(False, True) else 0  # noqa: FBT003
+        self.b = 1 if self.any_of(False, True) else 0
         self.t = 1 - self.b
         self.ids = self.any_of(True, False)
         self.told: list[str] = []
@@ -288,7 +288,9 @@ def checked(m: Steps) -> None:
 @given(m=modules())
 @QUICK
 def test_random_module(m: Steps) -> None:
+    refusal = ""
     try:
         checked(m)
     except UnsupportedLayerError as error:
-        assert "test_torch_random.py" in str(error)  # it says where, and what
+        refusal = str(error)
+    assert "test_torch_random.py" in (refusal or __file__)  # it says where, and what
