@@ -90,7 +90,7 @@ def programs() -> list[Program]:
     return [
         export_program(Mixed(), (torch.zeros(3, 7, dtype=torch.int64), torch.tensor([7, 2, 4]))),
         export_program(Views(), (torch.randn(3, 7, 6),)),
-        export_program(Constants(), (torch.randn(3, 2, 4),), features_vary=False),
+        export_program(Constants(), (torch.randn(3, 2, 4),), fixed="features"),
     ]
 
 

@@ -100,8 +100,9 @@ def test_an_input_is_not_changed():
 REFUSED = {
     "a constant": lambda _, x: (x, torch.ones(3)),
     "a size": lambda _, x: (x, x.shape[1]),
-    "of the bits of numbers": lambda _, x: ~x.argmax(-1),
-    "rounding_mode='floor' of floats": lambda _, x: torch.div(x, 0.1, rounding_mode="floor"),
+    "rounded down, of numbers that are not whole": lambda _, x: torch.div(
+        x, 0.1, rounding_mode="floor"
+    ),
 }
 
 

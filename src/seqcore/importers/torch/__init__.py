@@ -104,7 +104,7 @@ def from_torch(module: Any, example_input: Any = None, *, return_state: bool = F
         try:
             return model_of(export_program(module, args, kwargs, fixed=fixed), name)
         except UnsupportedLayerError as found:
-            error = error or found
+            error = found
     assert error is not None
     raise error
 

@@ -29,6 +29,8 @@ _SIZE = re.compile(
 )
 _KEY = re.compile(r"\w+")
 _MULTIPLE = re.compile(r"\(?(size_\d+) % (\d{1,9})\)? == 0")
+# torch tells sizes of 0 and 1 from all others, made ones like "T - 1" too; nobody meant it.
+_UNIT = re.compile(r"(.*\bsize_.*) != [01]")
 _MOST_GUARDS = 10_000
 _MOST_CHARACTERS = 2_000
 _SAMPLES = (2, 3, 4, 5, 7, 8, 11, 16, 29, 30, 64, 97, 1000)
@@ -68,21 +70,42 @@ def _read_guards(
     if len(program.guards) > _MOST_GUARDS:
         raise RefusedError(f"more than {_MOST_GUARDS} guards")
     inputs = {each.name: each for each in program.inputs}
-    left = []
+    left, units = [], []
     for guard in dict.fromkeys(program.guards):
         if len(guard) > _MOST_CHARACTERS:
             raise RefusedError("a guard of its sizes is too long to be understood")
         text, sizes = _named(guard, inputs)
         multiple = _MULTIPLE.fullmatch(text)
-        if multiple and isinstance(sizes.get(multiple[1]), str):
+        if _UNIT.fullmatch(text):
+            units.append((text, sizes))
+        elif multiple and isinstance(sizes.get(multiple[1]), str):
             name = str(sizes[multiple[1]])
             multiples[name] = math.lcm(multiples[name], max(int(multiple[2]), 1))
         else:
             left.append((guard, text, sizes))
+    for text, sizes in units:
+        _lower_least(text, sizes, bounds, multiples)
     for guard, text, sizes in left:
         _raise_least(text, sizes, bounds, multiples)
         if not _always(text, sizes, bounds, multiples):
             raise RefusedError(f"it was exported for sizes of which this holds: {guard}")
+
+
+def _lower_least(
+    text: str,
+    sizes: Mapping[str, int | str],
+    bounds: dict[str, tuple[int | None, int | None]],
+    multiples: Mapping[str, int],
+) -> None:
+    """Forget a least that only keeps a made size from being 0 or 1; guards may say another."""
+    names = {size for size in sizes.values() if isinstance(size, str)}
+    if len(names) != 1:
+        return
+    (name,) = names
+    least, most = bounds[name]
+    before = None if least is None else {**bounds, name: (least - 1, least - 1)}
+    if before is not None and not _always(text, sizes, before, {**multiples, name: 1}):
+        bounds[name] = (None, most)
 
 
 def _raise_least(
@@ -91,17 +114,13 @@ def _raise_least(
     bounds: dict[str, tuple[int | None, int | None]],
     multiples: Mapping[str, int],
 ) -> None:
-    """Raise the least of a size as far as a guard of it alone needs, ``(size - 3)//2 != 0``."""
-    names = {size for size in sizes.values() if isinstance(size, str)}
-    if len(names) != 1:
-        return
-    (name,) = names
-    least, most = bounds[name]
-    for more in range(_MOST_RAISED):
+    """Raise the least of one size as far as a guard needs, ``size - 3 > 2``."""
+    names = sorted({size for size in sizes.values() if isinstance(size, str)})
+    for more, name in itertools.product(range(_MOST_RAISED), names):
+        least, most = bounds[name]
         raised = (least or _UNKNOWN_TO_TORCH) + more
-        if most is not None and raised > most:
-            return
-        if _always(text, sizes, {**bounds, name: (raised, most)}, multiples):
+        fits = most is None or raised <= most
+        if fits and _always(text, sizes, {**bounds, name: (raised, most)}, multiples):
             if more:
                 bounds[name] = (raised, most)
             return

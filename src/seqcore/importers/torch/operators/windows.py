@@ -241,6 +241,7 @@ def adaptive_max_pool1d(context: Context, self: Any, output_size: Any) -> Any:
 
 # ---- Padding, upsampling -------------------------------------------------------------------------
 
+_MOST_PADDED = 1 << 20
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "replicate",
           "circular": "circular"}  # fmt: skip
 
@@ -289,6 +290,8 @@ def _between(
     context: Context, tensor: Traced, at: int, left: int, right: int, value: float
 ) -> Traced:
     """Pad with numbers that are joined, whatever other dims there are; or cut off."""
+    if max(left, right) > _MOST_PADDED:
+        raise RefusedError(f"by {max(left, right)} elements")
     inner = part(context, tensor, at, max(0, -left), tensor.sizes[at] + min(0, right))
     sizes = [[max(0, end) if k == at else 1 for k in range(len(tensor.dims))]
              for end in (left, right)]  # fmt: skip
