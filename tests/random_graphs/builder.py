@@ -21,7 +21,7 @@ ORDER = ["argmax", "topk", "truncate", "batch_second"]
 READERS = {
     "ids": [
         *["embedding"] * 3, *["mask_ids"] * 2, *["move_ids"] * 2, "to_floats", "batch_second",
-        "compare", "constant",
+        "compare", "constant", "positions",
     ],
     "places": ["embed_places", "to_floats"],
     "turned": ["batch_first"],
@@ -30,6 +30,7 @@ READERS = {
         "conv1d_transpose", *["pool1d"] * 2, "adaptive_pool1d", *["pad1d"] * 3,
         *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
         *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute", *ORDER,
+        "positions",
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",

@@ -87,6 +87,17 @@ class Indices(Parts):
         self.add("cast", [v.name], [made.name], {"dtype": "int64"}, **self.lengths(v))
         return made
 
+    def positions(self, v: Value) -> Value | None:
+        """Where frames stand, as a sequence of one feature; past a row's end too."""
+        if v.lengths is not None or not v.axes or v.axes[0] is not None:
+            return None
+        place, whole, made = self.name(), self.name(), self.of_axes(v, [None, 1])
+        function = self.draw.choice(["floor", "ceil", "trunc", "round", "square", "negative"])
+        self.add("positions", [v.name], [place])
+        self.add("unary", [place], [whole], {"function": function})
+        self.add("expand", [whole], [made.name], {"axis": 2})
+        return self.squash(made)
+
     # ---- Of whole numbers ------------------------------------------------------------------------
 
     def to_floats(self, v: Value) -> Value | None:

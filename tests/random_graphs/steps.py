@@ -95,6 +95,8 @@ def _made(op: str, attrs: dict[str, Any], read: list[str | None]) -> str:
 def _refused(op: str, attrs: dict[str, Any], read: list[str | None]) -> bool:
     """Whether the op alone says so, of inputs that move or do not."""
     moving = read[0] == "moving"
+    if op == "positions":
+        return True
     if op in MERGES or op == "mask_merge":
         repeats = "moving" in read and op not in ("concat", "stack", "mask_merge")
         kinds = {kind for kind in read if kind != "whole"} | ({""} if "whole" in read else set())
