@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from seqcore.formats.torch_programs import Dtype, Node, Program, Ref
 
 RAGGED = "seqcore.ragged.default"
+UNPADDED = "seqcore.unpadded.default"  # what torch cuts to its longest row, and a program does not
 _STATES = {"lstm": 2, "gru": 1, "rnn_tanh": 1, "rnn_relu": 1}
 
 
@@ -45,6 +46,8 @@ def run(program: Program, *inputs: Any) -> list[Any]:
             given = {name: value(argument) for name, argument in node.arguments.items()}
             if node.target == RAGGED:
                 ragged[node.outputs[0]] = given
+                result = given["x"]
+            elif node.target == UNPADDED:
                 result = given["x"]
             elif node.target.split(".")[1] in _STATES and node.arguments["input"].name in ragged:
                 result = _packed(node, given, ragged[node.arguments["input"].name])

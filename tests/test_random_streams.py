@@ -21,7 +21,8 @@ from seqcore import reference as ref
 SEEDS = range(3000)
 TIME = 5
 # Ops that need all frames before they give one; what is drawn stands behind them all but never.
-NEVER_STEPPED = {"positions", 
+NEVER_STEPPED = {
+    "positions",
     "attention", "flatten",
     "global_avg_pool1d", "global_max_pool1d", "adaptive_pool1d", "max_pool1d", "avg_pool1d",
     "conv1d_transpose",

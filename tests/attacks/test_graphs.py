@@ -414,7 +414,7 @@ def test_two_outputs_of_one_value_end_each_by_its_own_lengths(outputs):
 
 def test_no_twisted_graph_crashes():
     """In a process of its own, so that a crash is one failure and names its seed."""
-    count = 8000
+    count = 6000
     script = Path(__file__).with_name("twisted_graphs.py")
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", script, "0", str(count)],
