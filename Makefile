@@ -14,8 +14,9 @@ demo: $(VENV)/demo
 	$(BIN)/python examples/classify_domains.py microsoft.com wikipedia.com vlurgpeddygdy.com
 	$(BIN)/python examples/spell_words.py activationist
 
+# A file of tests on each core: most of them have one thread, and none measures time.
 test: $(VENV)/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # ---- Environments: each stamp file stands for what is installed -----------------------------------
 
