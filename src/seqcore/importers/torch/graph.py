@@ -26,6 +26,7 @@ from ...layers.shapes import reshape
 from ...model import Model
 from .folding import fold, made_of_sizes
 from .guards import size_rules
+from .index import Index
 from .operators import OPERATORS
 from .operators.table import as_traced
 from .sizes import AnySize, Size, quotient, symbol
@@ -36,7 +37,6 @@ __all__ = ["MALFORMED", "model_of"]
 
 _MOST_GUESSES = 64
 _MOST_READ = 1 << 14  # nodes, over all guesses but the first
-_MOST_PARTS = 1 << 16  # of the arguments of one node
 # What folded constants may take beside those of the program: a file could double one forever.
 _MOST_FOLDED = 1 << 28
 
@@ -63,7 +63,7 @@ def model_of(program: Program, source: str) -> Model:
     """
     best: list[tuple[str, str]] | None = None
     most = max(1, min(_MOST_GUESSES, _MOST_READ // max(1, len(program.nodes))))
-    index = _Index(program)
+    index = Index(program)
     likely = itertools.islice(_guesses(program.inputs, index), most)
     nowhere: dict[str, int | None] = {
         each.name: None for each in program.inputs if each.dtype is not None
@@ -82,7 +82,7 @@ def model_of(program: Program, source: str) -> Model:
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 
-def _guesses(inputs: tuple[ProgramInput, ...], index: _Index) -> Iterator[dict[str, int | None]]:
+def _guesses(inputs: tuple[ProgramInput, ...], index: Index) -> Iterator[dict[str, int | None]]:
     """Yield which dim of every tensor that is given is the batch, the likeliest first.
 
     Of a tensor that nobody reads it is any.
@@ -164,7 +164,7 @@ class _Reader:
 
     program: Program
     guess: Mapping[str, int | None]
-    index: _Index
+    index: Index
     offenders: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -460,9 +460,9 @@ class _Reader:
 
     def longest_is(self, size: AnySize) -> None:
         assert self.node is not None
-        if not frames_meet(self.program, self.node):
+        if not frames_meet(self.program, self.index, self.at):
             return
-        name = lengths_input(self.program, self.node.arguments["lengths"])
+        name = lengths_input(self.program, self.index, self.node.arguments["lengths"])
         for source, sizes in self.sizes.items():
             for axis, own in sizes.items():
                 if own == size:
@@ -514,46 +514,6 @@ def _has(given: Any, kind: type | tuple[type, ...]) -> bool:
     if isinstance(given, (list, tuple)):
         return any(_has(value, kind) for value in given)
     return isinstance(given, kind)
-
-
-_ALWAYS = math.inf
-
-
-class _Index:
-    """Who makes and who reads what in a program, by its names."""
-
-    def __init__(self, program: Program) -> None:
-        self.makers: dict[str, Node] = {}
-        self.first: dict[str, float] = {}  # the number of the node that reads it first
-        self.last: dict[str, float] = {}  # last; without an end where it is returned
-        self.endless: set[int] = set()  # numbers of nodes whose arguments contain themselves
-        for number, node in enumerate(program.nodes):
-            names = _refs(list(node.arguments.values()))
-            if names is None:
-                self.endless.add(number)
-            for name in names or ():
-                self.first.setdefault(name, number)
-                self.last[name] = number
-            for output in node.outputs:
-                made = output if isinstance(output, tuple) else (output,)
-                self.makers.update((name, node) for name in made if name is not None)
-        self.last |= dict.fromkeys(_refs(list(program.outputs)) or (), _ALWAYS)
-
-
-def _refs(value: list[Any]) -> list[str] | None:
-    """Return the names that are read in lists of lists; None if there is no end to these."""
-    names, left, count = [], [value], 0
-    while left:
-        count += 1
-        part = left.pop()
-        if isinstance(part, Ref):
-            names.append(part.name)
-        elif isinstance(part, (list, tuple)):
-            count += len(part)
-            if count > _MOST_PARTS or len(left) > _MOST_PARTS:
-                return None
-            left.extend(reversed(part))
-    return names
 
 
 def _root(value: Any) -> int:

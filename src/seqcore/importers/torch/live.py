@@ -19,7 +19,8 @@ from typing import Any
 from ...errors import ModelFileError, UnsupportedLayerError
 from ...formats.opening import budget_of
 from ...formats.pt2 import read_pt2_file
-from ...formats.torch_programs import Program, Ref
+from ...formats.torch_programs import Program
+from .index import made, refs
 
 __all__ = ["RAGGED", "export_program"]
 
@@ -235,8 +236,8 @@ def _without_stand_ins(program: Program) -> Program:
     varying = {entry.name for entry in program.inputs if entry.dtype is not None}
     stand_ins: dict[str, str] = {}
     for node in program.nodes:
-        read = _names(list(node.arguments.values()))
-        made = {part for name in node.outputs for part in _each(name)}
+        read = set(refs(list(node.arguments.values())) or ())
+        own = set(made(node))
         for name in read & stand_ins.keys():
             where = f" ({node.source})" if node.source else ""
             raise UnsupportedLayerError(
@@ -249,10 +250,10 @@ def _without_stand_ins(program: Program) -> Program:
                 "take them as a tensor, or compute them of its inputs"
             )
         if node.target in _STAND_INS:
-            stand_ins.update(dict.fromkeys(made, _STAND_INS[node.target]))
+            stand_ins.update(dict.fromkeys(own, _STAND_INS[node.target]))
         if read & varying:
-            varying |= made
-    if _names(list(program.outputs)) & stand_ins.keys():
+            varying |= own
+    if set(refs(list(program.outputs)) or ()) & stand_ins.keys():
         raise UnsupportedLayerError(
             "the module returns a PackedSequence, which is not supported; pad_packed_sequence first"
         )
@@ -262,13 +263,3 @@ def _without_stand_ins(program: Program) -> Program:
         if node.target not in _STAND_INS
     ]
     return replace(program, nodes=tuple(nodes))
-
-
-def _each(output: str | tuple[str, ...] | None) -> tuple[str, ...]:
-    return (output,) if isinstance(output, str) else output or ()
-
-
-def _names(value: Any) -> set[str]:
-    if isinstance(value, list):
-        return {name for part in value for name in _names(part)}
-    return {value.name} if isinstance(value, Ref) else set()

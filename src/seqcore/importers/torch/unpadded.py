@@ -8,10 +8,10 @@ long as their longest row, and says so at a call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from ...formats.torch_programs import Node, Program, Ref
+from .index import Index, made, refs
 from .tensors import RefusedError
 
 __all__ = ["frames_meet", "lengths_input"]
@@ -29,16 +29,15 @@ _OVER_FEATURES = frozenset(["softmax", "log_softmax", "argmax", "topk", "max", "
 _WITH_NUMBER = frozenset(["add", "sub", "mul", "div", "pow"])
 
 
-def frames_meet(program: Program, node: Node) -> bool:
-    """Tell whether anything that is made of a node's result takes more than one frame at a time."""
-    reached = set(_names(node.outputs))
-    for each in program.nodes[program.nodes.index(node) + 1 :]:
-        read = set(_refs(list(each.arguments.values())))
-        if not read & reached:
+def frames_meet(program: Program, index: Index, at: int) -> bool:
+    """Tell whether what is made of the result of node `at` takes more than one frame at a time."""
+    reached = set(made(program.nodes[at]))
+    for number, node in enumerate(program.nodes[at + 1 :], at + 1):
+        if reached.isdisjoint(index.reads[number]):
             continue
-        if not _apart(each):
+        if not _apart(node):
             return True
-        reached.update(_names(each.outputs))
+        reached.update(made(node))
     return False
 
 
@@ -51,7 +50,7 @@ def _apart(node: Node) -> bool:
     return name in _APART
 
 
-def lengths_input(program: Program, lengths: Any) -> str:
+def lengths_input(program: Program, index: Index, lengths: Any) -> str:
     """Return the input that lengths are.
 
     Raises
@@ -59,37 +58,16 @@ def lengths_input(program: Program, lengths: Any) -> str:
     RefusedError
         They are computed.
     """
-    makers = {name: node for node in program.nodes for name in _names(node.outputs)}
+    inputs = {each.name for each in program.inputs}
     name = lengths.name if isinstance(lengths, Ref) else ""
     for _ in range(len(program.nodes) + 1):
-        if any(each.name == name for each in program.inputs):
+        if name in inputs:
             return name
-        node = makers.get(name)
-        moved = node is not None and node.target.split(".")[1:2] in (
-            ["to"],
-            ["_to_copy"],
-            ["detach"],
-        )
-        if node is None or not moved:
+        node = index.makers.get(name)
+        if node is None or node.target.split(".")[1:2] not in (["to"], ["_to_copy"], ["detach"]):
             break
-        (name, *_) = _refs(list(node.arguments.values()))
+        (name, *_) = refs(list(node.arguments.values())) or [""]
     raise RefusedError(
         "of lengths that are computed, where frames meet afterwards; give pad_packed_sequence "
         "total_length=x.size(1)"
     )
-
-
-def _names(outputs: Any) -> Iterator[str]:
-    for each in outputs:
-        if isinstance(each, tuple):
-            yield from each
-        elif each is not None:
-            yield each
-
-
-def _refs(value: Any) -> Iterator[str]:
-    if isinstance(value, Ref):
-        yield value.name
-    elif isinstance(value, (list, tuple)):
-        for each in value:
-            yield from _refs(each)

@@ -124,21 +124,6 @@ def is_bool(value: Any) -> bool:
     return isinstance(value, bool) or getattr(value, "dtype", None) == "bool"
 
 
-class _Held:
-    """An array as a key: equal for the same elements in memory, which it keeps from being freed."""
-
-    def __init__(self, array: Any) -> None:
-        self.array = array
-        place = array.__array_interface__["data"][0]
-        self.key = (place, array.shape, array.strides, array.dtype.str)
-
-    def __hash__(self) -> int:
-        return hash(self.key)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Held) and self.key == other.key
-
-
 def scalar(value: Any) -> float | None:
     """Return the number that an argument is, be it a constant tensor of one; else None."""
     if isinstance(value, (bool, int, float)):
