@@ -47,7 +47,8 @@ typedef enum sc_status {
     SC_BAD_STATE,    /* a saved state is damaged, or of another model */
     SC_BAD_STREAM,   /* no such stream in the pool: closed, or never opened */
     SC_BUSY,         /* another call is using the stream; nothing was changed */
-    SC_FULL          /* the pool has no room for another stream */
+    SC_FULL,         /* the pool has no room for another stream */
+    SC_BAD_SCORES    /* the scores of a decoded sequence are no numbers to choose by */
 } sc_status;
 
 typedef struct sc_error {
@@ -226,6 +227,10 @@ SC_API sc_status sc_plan_check_step(const sc_plan *plan, sc_error *error);
 SC_API size_t sc_plan_step_inputs(const sc_plan *plan);
 SC_API size_t sc_plan_step_outputs(const sc_plan *plan);
 SC_API size_t sc_plan_step_states(const sc_plan *plan);
+/* Contexts are inputs that the graph marks so: what a whole sequence has once, such as the frames that an attention looks at, with
+ * the batch as axis 0. They are given by sc_stream_set_context, or to sc_plan_decode. */
+SC_API size_t sc_plan_step_contexts(const sc_plan *plan);
+SC_API sc_status sc_plan_step_context_info(const sc_plan *plan, size_t context, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error);
@@ -245,6 +250,11 @@ SC_API size_t sc_stream_rows(const sc_stream *stream);
 /* Takes the next frame of every row. The arrays have exactly the shapes of the plan's step; outputs may not overlap each other
  * or an input. When it fails, no state has changed. */
 SC_API sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error);
+/* Gives the contexts, and their lengths, which are optional: of inputs[sc_plan_inputs()] those entries are read, and copied. Each has
+ * the stream's rows. Before, a stream of a plan with contexts cannot be stepped (SC_BAD_STATE); states stay as they are. */
+SC_API sc_status sc_stream_set_context(sc_stream *stream, const sc_array *inputs, sc_error *error);
+/* As sc_plan_step_output_info, with the sizes that follow from the contexts. */
+SC_API sc_status sc_stream_output_info(sc_stream *stream, size_t output, sc_info *info, sc_error *error);
 /* Every row begins anew. */
 SC_API sc_status sc_stream_reset(sc_stream *stream, sc_error *error);
 /* Reads or writes one array of the state. */
@@ -278,6 +288,70 @@ SC_API sc_status sc_pool_get_state(sc_pool *pool, sc_stream_id id, size_t state,
 SC_API sc_status sc_pool_set_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *from, sc_error *error);
 SC_API sc_status sc_pool_save(sc_pool *pool, sc_stream_id id, void *to, size_t size, sc_error *error);
 SC_API sc_status sc_pool_load(sc_pool *pool, sc_stream_id id, const void *from, size_t size, sc_error *error);
+
+/* ---- Decoding: sequences that a plan makes itself, fed its own last output ----------------------------- */
+
+/* What the first output of a plan's step gives of every token. */
+typedef enum sc_scores { SC_LOGITS = 0, SC_PROBABILITIES, SC_LOG_PROBABILITIES } sc_scores;
+
+/* A step of the plan takes one token of every row, ids (rows) or (rows, 1), and gives V scores first; whatever else it needs are
+ * contexts and states. Token t of a result is chosen by the scores that the plan gives when it is fed token t - 1; it is fed
+ * `start` first. The log-probability of a result is the sum of its tokens', forced ones and `end` included. */
+typedef struct sc_decoding {
+    size_t rows;
+    const sc_array *inputs;        /* [sc_plan_inputs()]: the contexts and their lengths are read. NULL: the plan has none */
+    const sc_array *states;        /* [sc_plan_step_states()], (rows, ...) each; data NULL, or NULL: as every sequence begins */
+    const int64_t *start;          /* (rows) */
+    size_t max_length;             /* tokens of a result at most, from 1; forced ones and `end` count */
+    int64_t end;                   /* the token that ends a result; -1: none does */
+    sc_scores scores;
+    size_t prefix_size;            /* the first tokens of a result may be forced: */
+    const int64_t *prefix;         /* (rows, prefix_size) */
+    const int64_t *prefix_lengths; /* (rows), 0 to prefix_size; NULL: all are prefix_size */
+    /* Width 1 takes the best token of every step (the first of equal ones). More make a beam search: of all candidates of a step,
+     * the width best that are not `end` go on, and what ends among the width best of all is a result. Results are ranked by
+     * log-probability / length^length_penalty; what has not ended at max_length is one too. The search ends when nothing that
+     * goes on could still be among the results. */
+    size_t width;
+    double length_penalty;
+    /* Sampling instead: `width` results for each row, of which token t is the one at which the cumulated probability exceeds
+     * uniforms[row][result][t]. Probabilities are p^(1/temperature); of them the top_k largest (0: all), and of these the fewest
+     * largest that make up top_p of their sum (1: all). NULL: no sampling. */
+    const double *uniforms; /* (rows, width, max_length), each from 0 to below 1 */
+    double temperature;     /* above 0 */
+    size_t top_k;
+    double top_p;           /* above 0, to 1 */
+} sc_decoding;
+
+/* Where the results go; any pointer but ids and lengths may be NULL. */
+typedef struct sc_decoded {
+    size_t results;    /* of a row, the best first: 1 to width; of sampling width */
+    int64_t *ids;      /* (rows, results, max_length); `end` behind a result's end, or 0 where there is none */
+    int64_t *lengths;  /* (rows, results): tokens, `end` included; 0 where a beam search found fewer results */
+    int64_t *ended;    /* (rows, results): 1 where the last token is `end` or the row's results end otherwise before max_length */
+    double *scores;    /* (rows, results): log-probability / length^length_penalty; -infinity where there is no result */
+    void *const *extras; /* [sc_plan_step_outputs() - 1]: what the other outputs of the step gave when token t was chosen, (rows,
+                            results, max_length, ...) of their dtype, 0 behind the end; NULL: not wanted */
+    const sc_array *states; /* [sc_plan_step_states()], (rows, results, ...) each: when the last token was chosen, which then has
+                               not been fed. Of width 1 and of sampling alone */
+} sc_decoded;
+
+/* One call for the whole batch. A row's result depends on no other row, and rows that have ended are not computed any more. The
+ * plan may serve other calls at the same time. SC_BAD_SCORES: NaN, or infinite scores among which there is no choice, are found. */
+SC_API sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const sc_decoded *decoded, sc_error *error);
+
+/* The same for vectors: a step takes (rows, F...) floats, and its first output is as large; it is the next input. */
+typedef struct sc_feedback {
+    size_t rows;
+    const sc_array *inputs, *states; /* as in sc_decoding */
+    size_t history_size;             /* frames that are fed first, at least one a row: */
+    const float *history;            /* (rows, history_size, F...) */
+    const int64_t *history_lengths;  /* (rows), 1 to history_size; NULL: all are history_size */
+    size_t steps;                    /* frames to make, from 1 */
+    float *out;                      /* (rows, steps, F...): the first is what the last of the history gives */
+    const sc_array *final_states;    /* [sc_plan_step_states()], (rows, ...) each, or NULL: before the last frame is fed */
+} sc_feedback;
+SC_API sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc_error *error);
 
 #ifdef __cplusplus
 }

@@ -285,13 +285,14 @@ static attention begin(const sc_node *node, const sc_frame *frame, size_t m, siz
     const float *query_mask = sc_in(node, frame, QUERY_MASK), *value_mask = sc_in(node, frame, VALUE_MASK);
     attention a = {.p = p, .q_step = D, .v_step = Dv, .d = D / heads_of(p), .dv = Dv / heads_of(p)};
     a.q = sc_in(node, frame, QUERY) + m * Tq * D + h * a.d;
-    a.k = (key != NULL ? key : v) + m * Tv * D + h * a.d;
-    a.v = v + m * Tv * Dv + h * a.dv;
+    const size_t value_row = sc_context_row(node, frame, VALUE, m), key_row = sc_context_row(node, frame, KEY, m);
+    a.k = (key != NULL ? key + key_row * Tv * D : v + value_row * Tv * D) + h * a.d;
+    a.v = v + value_row * Tv * Dv + h * a.dv;
     a.queries = end_of(sc_lengths_of(node, frame, QUERY), m, Tq);
     a.values = end_of(sc_lengths_of(node, frame, VALUE), m, Tv);
     a.values = end_of(sc_lengths_of(node, frame, KEY), m, a.values);
     a.query_mask = query_mask != NULL ? query_mask + m * Tq : NULL;
-    a.value_mask = value_mask != NULL ? value_mask + m * Tv : NULL;
+    a.value_mask = value_mask != NULL ? value_mask + sc_context_row(node, frame, VALUE_MASK, m) * Tv : NULL;
     a.zeros = (const float *)(const void *)(frame->scratch + at->zeros);
     a.sums = (float *)(void *)(frame->scratch + at->sums);
     float *keys = (float *)(void *)(frame->scratch + at->keys), *values = (float *)(void *)(frame->scratch + at->values);
@@ -366,5 +367,6 @@ static const char *attention_moves(const sc_plan *plan, const sc_node *node, con
 
 const sc_op sc_op_attention = {.name = "attention", .min_inputs = 2, .max_inputs = INPUTS, .outputs = 2, .divides = true,
                                .lengths_apart = true, .masks = 1u << QUERY_MASK | 1u << VALUE_MASK,
+                               .contexts = 1u << VALUE | 1u << KEY | 1u << VALUE_MASK,
                                .parse = attention_parse, .infer = attention_infer, .pack = attention_pack,
                                .scratch = attention_scratch, .run = attention_run, .moves = attention_moves};

@@ -8,7 +8,8 @@
 typedef struct sc_call {
     const sc_plan *plan;
     const sc_array *inputs, *outputs; /* in the order of the graph; of a step, of one frame */
-    char **states;           /* of a step: each row's state */
+    char **states;           /* of a step: each row's state, */
+    const size_t *sources;   /* ... and its row of the contexts that rows share; NULL: its own */
     sc_workspace *space;     /* laid out for these inputs */
     size_t batch;
     sc_schedule schedule;
@@ -23,6 +24,9 @@ static inline void sc_call_finish(const sc_call *call)
 {
     sc_threads_release(call->claimed);
 }
+
+/* run.c: which lengths a call has whose inputs fit the graph, and that every node can serve them. */
+sc_status sc_call_lengths(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error);
 
 /* Executes the call. Fails for want of memory, before anything is computed; or for an id that a node made and that is no
  * row of its table: then the outputs, and the states of a step, are undefined. */

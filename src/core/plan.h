@@ -36,6 +36,10 @@ typedef struct sc_value {
     size_t root;       /* a view's storage; itself when it is no view */
     size_t last_use;   /* number of the last node that reads this root */
     size_t output;     /* number of the graph output whose memory this root uses, or SC_NONE */
+    /* Of a data input, in steps alone: */
+    bool context;      /* given once for a whole sequence */
+    bool mapped;       /* ... and read by ops that find a row's own by sc_context_row: rows may share it */
+    const char *next;  /* the name of the output that it is in the next step; NULL: the caller gives it */
 } sc_value;
 
 typedef struct sc_frame sc_frame;
@@ -75,6 +79,7 @@ typedef struct sc_op {
     uint32_t gives_ids;   /* bit i: output i is int64 */
     size_t batch_in, batch_out; /* the batch axis of what it reads, and gives */
     bool is_mask;         /* output 0 is a mask: (B, T) that moves is one number a step */
+    uint32_t contexts;    /* bit i: input i is read by sc_context_row */
     uint32_t masks;       /* bit i: input i is a mask. An input of the graph that is one may be absent at a call: sc_in() is NULL,
                            * and every frame counts */
     bool broadcasts;   /* inputs without lengths may have one frame for all of the others', or no time axis (merges) */
@@ -178,6 +183,7 @@ struct sc_plan {
     size_t n_outputs;
     size_t *outside; /* values that lie in the caller's memory, and lengths, with their views; first those that a step has */
     size_t n_outside, n_outside_step;
+    bool has_contexts, carries; /* inputs that are a context, or become an output's value from step to step */
     bool copies; /* an output does not lie where a node wrote it */
     bool checks_ids; /* an embedding reads ids that are no input: they are checked there (sc_stray) */
 
@@ -304,6 +310,7 @@ struct sc_frame {
     char *scratch;        /* at least what the op asked for */
     char *team_scratch;   /* that of the team's first member */
     char **states;        /* of a step: the state of each of the block's rows; else NULL */
+    const size_t *sources; /* of a step: the row of the contexts that each of the block's rows has; NULL: its own */
     sc_stray *stray;      /* of the call */
     sc_team team;         /* who runs this node together; each member has a frame of its own */
 };
@@ -356,6 +363,14 @@ static inline const int64_t *sc_lengths(const sc_node *node, const sc_frame *fra
 static inline float *sc_row_state(const sc_node *node, const sc_frame *frame, size_t m)
 {
     return frame->states != NULL && node->state != SC_NONE ? (float *)(void *)(frame->states[m] + node->state) : NULL;
+}
+
+/* Which row of input i belongs to row m of the block: another one where rows share a context. */
+static inline size_t sc_context_row(const sc_node *node, const sc_frame *frame, size_t i, size_t m)
+{
+    const bool mapped = frame->sources != NULL && i < node->n_inputs && node->inputs[i] != SC_NONE &&
+                        frame->plan->values[node->inputs[i]].mapped;
+    return mapped ? frame->sources[m] : m;
 }
 
 /* Where a row's kept frames, `count` of `size` floats, have the position of the oldest. */

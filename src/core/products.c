@@ -223,13 +223,15 @@ static void product_run(const sc_node *node, sc_frame *frame)
     operand_of(sc_in_shape(node, frame, 1), p->axes[1], &b);
     const places at = product_layout(p, &a, &b);
     memset(frame->scratch + at.zeros, 0, at.rows - at.zeros);
-    size_t products = frame->rows * shape->dim[0];
+    size_t each = shape->dim[0]; /* products of a row */
     for (size_t d = 1; d + 2 < shape->rank; d++) {
-        products *= shape->dim[d];
+        each *= shape->dim[d];
     }
-    const size_t end = sc_part(&frame->team, products, 1);
+    const size_t products = frame->rows * each, end = sc_part(&frame->team, products, 1);
     for (size_t i = sc_part(&frame->team, products, 0); i < end; i++) {
-        product(p, &a, &b, sc_in(node, frame, 0) + i * a.count * a.size, sc_in(node, frame, 1) + i * b.count * b.size,
+        const size_t x = sc_context_row(node, frame, 0, i / each) * each + i % each;
+        const size_t w = sc_context_row(node, frame, 1, i / each) * each + i % each;
+        product(p, &a, &b, sc_in(node, frame, 0) + x * a.count * a.size, sc_in(node, frame, 1) + w * b.count * b.size,
                 sc_out(node, frame, 0) + i * a.count * b.count, frame->scratch, &at);
     }
 }
@@ -255,9 +257,9 @@ static const char *product_moves(const sc_plan *plan, const sc_node *node, const
 }
 
 const sc_op sc_op_batch_matmul = {.name = "batch_matmul", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .divides = true,
-                                  .lengths_apart = true, .parse = batch_matmul_parse, .infer = product_infer,
+                                  .lengths_apart = true, .contexts = 1u << 0 | 1u << 1, .parse = batch_matmul_parse, .infer = product_infer,
                                   .pack = product_pack, .scratch = product_scratch, .run = product_run,
                                   .moves = product_moves};
 const sc_op sc_op_dot = {.name = "dot", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .divides = true,
-                         .lengths_apart = true, .parse = dot_parse, .infer = product_infer, .pack = product_pack, .scratch = product_scratch,
+                         .lengths_apart = true, .contexts = 1u << 0 | 1u << 1, .parse = dot_parse, .infer = product_infer, .pack = product_pack, .scratch = product_scratch,
                          .run = product_run, .moves = product_moves};

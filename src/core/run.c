@@ -317,15 +317,18 @@ static void end(const sc_call *c)
     }
 }
 
+sc_status sc_call_lengths(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error)
+{
+    const sc_status status = check_lengths(plan, inputs, batch, error);
+    return status == SC_OK ? follow_lengths(plan, space, inputs, batch, error) : status;
+}
+
 static sc_status run_call(sc_call *c, sc_error *error)
 {
     const sc_plan *plan = c->plan;
     sc_status status = check_outputs(c, error);
     if (status == SC_OK) {
-        status = check_lengths(plan, c->inputs, c->batch, error);
-    }
-    if (status == SC_OK) {
-        status = follow_lengths(plan, c->space, c->inputs, c->batch, error);
+        status = sc_call_lengths(plan, c->space, c->inputs, c->batch, error);
     }
     if (status == SC_OK) {
         status = check_ids(plan, c->space, c->inputs, c->batch, error);

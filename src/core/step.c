@@ -60,14 +60,15 @@ typedef struct survey {
     sc_shape *in_shapes;
 } survey;
 
-/* Whether an input has a time axis: features (B, T, F, ...) and ids (B, T, ...), or with T before B. */
+/* Whether an input has a time axis that steps go along: features (B, T, F, ...) and ids (B, T, ...), or with T before B. */
 static bool has_time(const sc_plan *plan, size_t value)
 {
     const sc_value *v = &plan->values[value];
-    return v->kind == SC_DATA && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
+    return v->kind == SC_DATA && !v->context && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
 }
 
-/* Inputs with time move; but what has a single frame beside longer ones is one for all of theirs. */
+/* Inputs with time move; but what has a single frame beside longer ones is one for all of theirs. A graph that says itself what
+ * is carried from step to step is run once for each, on single frames. */
 static void survey_inputs(survey *s)
 {
     bool longer = false;
@@ -86,7 +87,7 @@ static void survey_inputs(survey *s)
             s->motion[value] = s->motion[of];
         }
         if (has_time(s->plan, value) && (s->plan->shapes[value].dim[time] != 1 || !longer)) {
-            s->motion[value] = SC_MOVING;
+            s->motion[value] = s->plan->carries ? SC_WHOLE : SC_MOVING;
             s->shapes[value].dim[time] = 1;
         }
     }
@@ -128,7 +129,7 @@ static void survey_node(survey *s, const sc_node *node)
         if (node->outputs[i] == SC_NONE) {
             continue;
         }
-        if (sc_shape_size(&shapes[i], 0) == SC_UNKNOWN) {
+        if (sc_shape_size(&shapes[i], 0) == SC_UNKNOWN && !s->plan->has_contexts) {
             refuse(s->step, node, "its output has an axis of unknown size that is not time");
             return;
         }
@@ -169,18 +170,22 @@ static bool place_state(survey *s, sc_node *node)
             sc_reserve(&step->row_bytes, 1, sizeof(size_t)); /* sc_ring_start */
         }
         node->state = i == 0 ? at : node->state;
-        step->states[step->n_states++] = (sc_state){.name = joined(s->plan, name, kept[i].name),
-                                                    .frames = kept[i].frames, .size = kept[i].size, .at = at};
+        sc_state *state = &step->states[step->n_states++];
+        *state = (sc_state){.name = joined(s->plan, name, kept[i].name), .frames = kept[i].frames, .size = kept[i].size,
+                            .shape = {.rank = 1, .dim = {kept[i].size}}, .at = at};
+        if (kept[i].frames > 0) {
+            state->shape = (sc_shape){.rank = 2, .dim = {kept[i].frames, kept[i].size}};
+        }
         const size_t first = kept[i].first < node->n_inputs ? kept[i].first : 0;
         if (first > 0) {
-            step->states[step->n_states - 1].first = sc_constant_of(s->plan, node->inputs[first], kept[i].size);
+            state->first = sc_constant_of(s->plan, node->inputs[first], kept[i].size);
         }
         step->state_floats += rows * kept[i].size;
         if (step->row_bytes > MOST_STATE_BYTES) {
             refuse(step, node, "its state is too large");
             return true;
         }
-        if (step->states[step->n_states - 1].name == NULL) {
+        if (state->name == NULL) {
             return false;
         }
     }
@@ -192,8 +197,9 @@ static sc_port visible(const survey *s, size_t value, const char *name)
 {
     const sc_value *v = &s->plan->values[value];
     const sc_shape *shape = &s->shapes[value];
+    const size_t size = sc_shape_size(shape, 0);
     sc_port port = {.info = {.name = name, .dtype = v->dtype},
-                    .row_bytes = sc_shape_size(shape, 0) * sc_element_bytes(v)};
+                    .row_bytes = size != SC_UNKNOWN ? size * sc_element_bytes(v) : SC_UNKNOWN};
     for (size_t d = 0; d < shape->rank; d++) {
         if (d == sc_time_axis(v) && s->motion[value] == SC_MOVING) {
             continue;
@@ -220,40 +226,111 @@ static size_t table_rows(const sc_plan *plan, size_t value)
     return least;
 }
 
-static void list_ports(survey *s)
+static void refuse_input(survey *s, size_t value, const char *why)
+{
+    if (s->step->status == SC_OK) {
+        s->step->status = SC_UNSUPPORTED;
+        snprintf(s->step->why, sizeof s->step->why, "the model cannot be stepped: input '%s' %s", s->plan->values[value].name, why);
+    }
+}
+
+/* An input that is an output of the step before: its place in a row's state. */
+static void place_carried(survey *s, size_t place)
 {
     const sc_plan *plan = s->plan;
     sc_step_plan *step = s->step;
-    bool moving = false;
+    const size_t value = plan->inputs[place];
+    const sc_shape *shape = &s->shapes[value];
+    size_t output = 0;
+    while (output < plan->n_outputs && strcmp(plan->outputs[output].name, plan->values[value].next) != 0) {
+        output++;
+    }
+    const size_t made = output < plan->n_outputs ? plan->outputs[output].value : SC_NONE, size = sc_shape_size(shape, 0);
+    if (made == SC_NONE || plan->values[made].dtype != SC_F32 || s->shapes[made].rank != shape->rank ||
+        memcmp(s->shapes[made].dim, shape->dim, shape->rank * sizeof(size_t)) != 0) {
+        refuse_input(s, value, "is carried on from an output of another shape, or of none");
+        return;
+    }
+    if (size == SC_UNKNOWN || shape->dim[0] != 1 || step->row_bytes + size * sizeof(float) > MOST_STATE_BYTES) {
+        refuse_input(s, value, "is carried on, and its size is not known, or too large");
+        return;
+    }
+    const size_t at = sc_reserve(&step->row_bytes, size, sizeof(float));
+    step->carried[step->n_carried++] = (sc_carried){.input = place, .output = output, .at = at, .bytes = size * sizeof(float)};
+    sc_state *state = &step->states[step->n_states++];
+    *state = (sc_state){.name = plan->values[value].name, .size = size, .at = at, .shape = {.rank = shape->rank - 1}};
+    memcpy(state->shape.dim, shape->dim + 1, state->shape.rank * sizeof(size_t));
+    step->state_floats += size;
+}
+
+static size_t lengths_of(const sc_plan *plan, size_t value)
+{
+    for (size_t i = 0; i < plan->n_inputs; i++) {
+        const sc_value *v = &plan->values[plan->inputs[i]];
+        if (v->kind == SC_LENGTHS && v->of == value) {
+            return i;
+        }
+    }
+    return SC_NONE;
+}
+
+static void list_inputs(survey *s)
+{
+    const sc_plan *plan = s->plan;
+    sc_step_plan *step = s->step;
+    bool moving = plan->carries;
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const size_t value = plan->inputs[i];
-        if (plan->values[value].kind != SC_DATA) {
+        const sc_value *v = &plan->values[value];
+        if (v->kind != SC_DATA) {
             continue;
         }
         moving = moving || s->motion[value] == SC_MOVING;
-        if (sc_shape_size(&s->shapes[value], 0) == SC_UNKNOWN && step->status == SC_OK) {
-            step->status = SC_UNSUPPORTED;
-            snprintf(step->why, sizeof step->why, "the model cannot be stepped: input '%s' has an axis of unknown size that is not "
-                     "time", plan->values[value].name);
-        }
-        sc_port *port = &step->inputs[step->n_inputs++];
-        *port = visible(s, value, plan->values[value].name);
-        port->place = i;
-        port->table_rows = table_rows(plan, value);
         step->arrays[i].rank = s->shapes[value].rank;
         memcpy(step->arrays[i].shape, s->shapes[value].dim, sizeof step->arrays[i].shape);
-    }
-    for (size_t i = 0; i < plan->n_outputs; i++) {
-        const size_t value = plan->outputs[i].value;
-        step->outputs[step->n_outputs++] = visible(s, value, plan->outputs[i].name);
-        const bool folded = s->motion[value] == SC_FOLDED || s->shapes[value].dim[plan->values[value].batch_axis] != 1;
-        if (folded && step->status == SC_OK) { /* also what no step moves: its rows are not those of the stream */
-            refuse(step, &plan->nodes[plan->values[value].producer], "its output is folded, and an output of the model");
+        if (v->next != NULL) {
+            place_carried(s, i);
+            continue;
         }
+        if (sc_shape_size(&s->shapes[value], 0) == SC_UNKNOWN && !v->context) {
+            refuse_input(s, value, "has an axis of unknown size that is not time");
+        }
+        sc_port *port = v->context ? &step->contexts[step->n_contexts++] : &step->inputs[step->n_inputs++];
+        *port = visible(s, value, v->name);
+        port->place = i;
+        port->lengths = v->context ? lengths_of(plan, value) : SC_NONE;
+        port->table_rows = table_rows(plan, value);
     }
     if (!moving && step->status == SC_OK) {
         step->status = SC_UNSUPPORTED;
         snprintf(step->why, sizeof step->why, "the model cannot be stepped: none of its inputs has a time axis");
+    }
+}
+
+static bool is_carried(const sc_step_plan *step, size_t output)
+{
+    for (size_t i = 0; i < step->n_carried; i++) {
+        if (step->carried[i].output == output) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void list_outputs(survey *s)
+{
+    const sc_plan *plan = s->plan;
+    sc_step_plan *step = s->step;
+    for (size_t i = 0; i < plan->n_outputs; i++) {
+        const size_t value = plan->outputs[i].value;
+        if (!is_carried(step, i)) {
+            step->outputs[step->n_outputs] = visible(s, value, plan->outputs[i].name);
+            step->outputs[step->n_outputs++].place = i;
+        }
+        const bool folded = s->motion[value] == SC_FOLDED || s->shapes[value].dim[plan->values[value].batch_axis] != 1;
+        if (folded && step->status == SC_OK) { /* also what no step moves: its rows are not those of the stream */
+            refuse(step, &plan->nodes[plan->values[value].producer], "its output is folded, and an output of the model");
+        }
     }
 }
 
@@ -276,7 +353,10 @@ static bool make(survey *s)
         }
     }
     if (s->step->status == SC_OK) {
-        list_ports(s);
+        list_inputs(s);
+    }
+    if (s->step->status == SC_OK) {
+        list_outputs(s);
     }
     return true;
 }
@@ -293,7 +373,9 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     }
     step->inputs = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->inputs);
     step->outputs = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->outputs);
-    step->states = sc_plan_alloc(plan, SC_MAX_KEPT * plan->n_nodes, sizeof *step->states);
+    step->contexts = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->contexts);
+    step->carried = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->carried);
+    step->states = sc_plan_alloc(plan, SC_MAX_KEPT * plan->n_nodes + plan->n_inputs, sizeof *step->states);
     step->arrays = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->arrays);
     survey s = {.plan = plan, .step = step};
     const sc_allocator *allocator = &plan->allocator;
@@ -302,6 +384,7 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     s.in = sc_allocate_zeros(allocator, most, sizeof *s.in);
     s.in_shapes = sc_allocate_zeros(allocator, most, sizeof *s.in_shapes);
     const bool made = step->inputs != NULL && step->outputs != NULL && step->states != NULL && step->arrays != NULL &&
+                      step->contexts != NULL && step->carried != NULL &&
                       s.motion != NULL && s.shapes != NULL && s.in != NULL && s.in_shapes != NULL && make(&s);
     sc_release(allocator, s.motion);
     sc_release(allocator, s.shapes);
@@ -338,6 +421,11 @@ size_t sc_plan_step_outputs(const sc_plan *plan)
     return steps(plan) ? plan->step->n_outputs : 0;
 }
 
+size_t sc_plan_step_contexts(const sc_plan *plan)
+{
+    return steps(plan) ? plan->step->n_contexts : 0;
+}
+
 size_t sc_plan_step_states(const sc_plan *plan)
 {
     return steps(plan) ? plan->step->n_states : 0;
@@ -370,15 +458,22 @@ sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *
     return status;
 }
 
+sc_status sc_plan_step_context_info(const sc_plan *plan, size_t context, sc_info *info, sc_error *error)
+{
+    const sc_status status = check_number(plan, "contexts", context, sc_plan_step_contexts(plan), info, error);
+    if (status == SC_OK) {
+        *info = plan->step->contexts[context].info;
+    }
+    return status;
+}
+
 sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error)
 {
     const sc_status status = check_number(plan, "states", state, sc_plan_step_states(plan), info, error);
     if (status == SC_OK) {
         const sc_state *s = &plan->step->states[state];
-        *info = (sc_info){.name = s->name, .rank = 2, .shape = {SC_UNKNOWN, s->size}};
-        if (s->frames > 0) {
-            *info = (sc_info){.name = s->name, .rank = 3, .shape = {SC_UNKNOWN, s->frames, s->size}};
-        }
+        *info = (sc_info){.name = s->name, .rank = 1 + s->shape.rank, .shape = {SC_UNKNOWN}};
+        memcpy(info->shape + 1, s->shape.dim, s->shape.rank * sizeof(size_t));
     }
     return status;
 }

@@ -10,6 +10,7 @@
 typedef struct sc_state {
     const char *name;
     size_t frames, size;
+    sc_shape shape; /* without the batch */
     size_t at;
     const float *first; /* `size` floats that a new row has there, where it is no zeros: the network's own initial state */
 } sc_state;
@@ -18,16 +19,27 @@ typedef struct sc_state {
 typedef struct sc_port {
     sc_info info;
     size_t batch_axis;
-    size_t row_bytes;  /* of one row */
-    size_t place;      /* of an input in the graph's list */
+    size_t row_bytes;  /* of one row; SC_UNKNOWN where a context's frames are among its axes */
+    size_t place;      /* in the graph's list of inputs, or of outputs */
+    size_t lengths;    /* of a context: the place of its lengths, or SC_NONE */
     size_t table_rows; /* of an input of ids: they must be below the rows of every embedding that reads them */
 } sc_port;
+
+/* An input that an output becomes in the next step. */
+typedef struct sc_carried {
+    size_t input, output;   /* their places in the graph's lists */
+    size_t at, bytes;       /* in a row's state; of a row */
+} sc_carried;
 
 struct sc_step_plan {
     sc_status status; /* SC_OK, or why it cannot be stepped: */
     char why[sizeof(((sc_error *)0)->message)];
-    sc_port *inputs, *outputs;
+    sc_port *inputs, *outputs; /* the caller's: without contexts, and without what is carried on */
     size_t n_inputs, n_outputs;
+    sc_port *contexts;
+    size_t n_contexts;
+    sc_carried *carried;
+    size_t n_carried;
     sc_state *states;
     size_t n_states;
     size_t row_bytes;   /* of a row's state */

@@ -3,211 +3,17 @@
  * Both are rows of memory (step->row_bytes each, zeros at the start) and workspaces that are laid out for single frames. A
  * step points every row at its state; nothing is copied together or apart. A stream belongs to one call at a time, and so does
  * each row of a pool: who finds it taken gets SC_BUSY, so that nobody ever waits and a fork finds no lock held. */
-#include "call.h"
-#include "state.h"
+#include "live.h"
 
 #include <string.h>
-
-#define MOST_ROWS ((size_t)1 << 31)
-
-/* ---- Rows ----------------------------------------------------------------------------------------------------- */
-
-typedef struct live_rows {
-    sc_plan *plan;
-    size_t count;
-    size_t alone; /* rows whose step one thread takes, whatever else happens */
-    char *memory;
-    sc_workspaces workspaces;
-} live_rows;
-
-static char *row_of(const live_rows *r, size_t row)
-{
-    return r->memory + row * r->plan->step->row_bytes;
-}
-
-/* Room in a workspace for what a step needs beside it, and its layout, which serves any number of these rows. */
-static sc_status prepare(const live_rows *r, sc_workspace *space, sc_error *error)
-{
-    const sc_plan *plan = r->plan;
-    space->arrays = sc_allocate(&plan->allocator, plan->n_inputs * sizeof *space->arrays);
-    space->states = sc_allocate(&plan->allocator, r->count * sizeof *space->states);
-    space->before = plan->checks_ids ? sc_allocate(&plan->allocator, r->count * plan->step->row_bytes) : NULL;
-    if (space->arrays == NULL || space->states == NULL || (plan->checks_ids && space->before == NULL)) {
-        return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
-    }
-    memcpy(space->arrays, plan->step->arrays, plan->n_inputs * sizeof *space->arrays);
-    for (size_t i = 0; i < plan->step->n_inputs; i++) {
-        space->arrays[plan->step->inputs[i].place].data = space; /* present; each step says where */
-    }
-    for (size_t v = 0; v < plan->n_values; v++) {
-        space->ends[v] = SC_NONE; /* a step has no lengths */
-    }
-    sc_call c = {.plan = plan, .inputs = space->arrays, .space = space, .batch = r->count};
-    sc_status status = sc_workspace_prepare(plan, space, c.inputs, c.batch, c.batch, error);
-    if (status == SC_OK) {
-        sc_call_schedule(&c, 1);
-        status = sc_workspace_reserve(plan, space, c.schedule.threads, error);
-        sc_call_finish(&c);
-    }
-    return status;
-}
-
-static sc_status take(live_rows *r, sc_workspace **space, sc_error *error)
-{
-    *space = sc_workspace_take(r->plan, &r->workspaces);
-    if (*space == NULL) {
-        return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
-    }
-    const sc_status status = (*space)->states == NULL ? prepare(r, *space, error) : SC_OK;
-    if (status != SC_OK) {
-        sc_workspace_free(&r->plan->allocator, *space);
-    }
-    return status;
-}
-
-static void give(live_rows *r, sc_workspace *space)
-{
-    sc_workspace_give(r->plan, &r->workspaces, space);
-}
-
-/* After a failure too, rows_free takes back what there is. */
-static sc_status rows_make(live_rows *r, const sc_plan *plan, const char *what, size_t count, sc_error *error)
-{
-    r->plan = (sc_plan *)plan; /* only the count of its users changes */
-    sc_status status = sc_plan_check_step(plan, error);
-    if (status != SC_OK) {
-        return status;
-    }
-    if (count < 1 || count > MOST_ROWS) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "%s must be from 1 to %zu, found %zu", what, MOST_ROWS, count);
-    }
-    r->count = count;
-    r->alone = sc_plan_rows_alone(plan, 1);
-    r->memory = sc_allocate_zeros(&plan->allocator, count, plan->step->row_bytes);
-    if (r->memory == NULL) {
-        return sc_fail(error, SC_NO_MEMORY, "out of memory for the state of %zu rows", count);
-    }
-    sc_workspace *space;
-    status = take(r, &space, error);
-    if (status == SC_OK) {
-        give(r, space); /* a first step then finds one */
-    }
-    return status;
-}
-
-static void rows_free(live_rows *r)
-{
-    sc_workspaces_free(r->plan, &r->workspaces);
-    sc_release(&r->plan->allocator, r->memory);
-}
-
-/* ---- A step ----------------------------------------------------------------------------------------------------- */
-
-static sc_status wrong_array(const char *what, const sc_port *port, const sc_array *found, size_t rows, sc_error *error)
-{
-    sc_info info = port->info;
-    info.shape[port->batch_axis] = rows;
-    if (found->rank == info.rank && memcmp(found->shape, info.shape, info.rank * sizeof(size_t)) == 0) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "%s '%s' of a step has no memory", what, info.name);
-    }
-    return sc_fail(error, SC_BAD_SHAPE, "%s '%s' of a step must have shape %s, found %s", what, info.name,
-                   sc_shape_text(info.rank, info.shape).text, sc_shape_text(found->rank, found->shape).text);
-}
-
-static bool fits(const sc_port *port, const sc_array *found, size_t rows)
-{
-    bool same = found->rank == port->info.rank && (found->data != NULL || rows == 0);
-    for (size_t d = 0; same && d < port->info.rank; d++) {
-        same = found->shape[d] == (d == port->batch_axis ? rows : port->info.shape[d]);
-    }
-    return same;
-}
-
-static sc_status check_arrays(const sc_step_plan *step, size_t rows, const sc_array *inputs, const sc_array *outputs,
-                              sc_error *error)
-{
-    for (size_t i = 0; i < step->n_inputs; i++) {
-        const sc_port *port = &step->inputs[i];
-        if (!fits(port, &inputs[i], rows)) {
-            return wrong_array("input", port, &inputs[i], rows, error);
-        }
-        if (port->table_rows != SC_NONE) {
-            const size_t count = rows * (port->row_bytes / sizeof(int64_t));
-            const size_t bad = sc_bad_id(inputs[i].data, count, port->table_rows);
-            if (bad < count) {
-                return sc_fail(error, SC_BAD_INDEX, "input '%s': id %lld in row %zu, expected 0 to %zu", port->info.name,
-                               (long long)((const int64_t *)inputs[i].data)[bad], bad * rows / count, port->table_rows - 1);
-            }
-        }
-    }
-    for (size_t i = 0; i < step->n_outputs; i++) {
-        const sc_port *port = &step->outputs[i];
-        if (!fits(port, &outputs[i], rows)) {
-            return wrong_array("output", port, &outputs[i], rows, error);
-        }
-        for (size_t k = 0; k < step->n_inputs; k++) {
-            if (sc_overlap(outputs[i].data, rows * port->row_bytes, inputs[k].data, rows * step->inputs[k].row_bytes)) {
-                return sc_fail(error, SC_BAD_SHAPE, "output '%s' overlaps input '%s'", port->info.name,
-                               step->inputs[k].info.name);
-            }
-        }
-        for (size_t k = 0; k < i; k++) {
-            if (sc_overlap(outputs[i].data, rows * port->row_bytes, outputs[k].data, rows * step->outputs[k].row_bytes)) {
-                return sc_fail(error, SC_BAD_SHAPE, "outputs '%s' and '%s' overlap", step->outputs[k].info.name,
-                               port->info.name);
-            }
-        }
-    }
-    return SC_OK;
-}
-
-/* Copies the rows at `states` to `kept`, or back. */
-static void copy_rows(const live_rows *r, char **states, size_t rows, char *kept, bool back)
-{
-    const size_t bytes = r->plan->step->row_bytes;
-    for (size_t m = 0; m < rows; m++) {
-        memcpy(back ? states[m] : kept + m * bytes, back ? kept + m * bytes : states[m], bytes);
-    }
-}
-
-/* One frame of the rows at `states`, with a workspace of theirs. The arrays have been checked; ids that the step makes may be
- * wrong all the same, and then no state must have changed. */
-static sc_status step_rows(const live_rows *r, sc_workspace *space, char **states, size_t rows, const sc_array *inputs,
-                           const sc_array *outputs, sc_error *error)
-{
-    const sc_step_plan *step = r->plan->step;
-    for (size_t i = 0; i < step->n_inputs; i++) {
-        space->arrays[step->inputs[i].place].data = inputs[i].data;
-    }
-    sc_call c;
-    c.plan = r->plan;
-    c.inputs = space->arrays;
-    c.outputs = outputs;
-    c.states = states;
-    c.space = space;
-    c.batch = rows;
-    c.seconds = NULL;
-    c.claimed = 0;
-    c.schedule.threads = c.schedule.team = 1;
-    if (rows > r->alone) {
-        sc_call_schedule(&c, 1);
-    }
-    if (space->before != NULL) {
-        copy_rows(r, states, rows, space->before, false);
-    }
-    const sc_status status = sc_call_execute(&c, error);
-    sc_call_finish(&c);
-    if (status != SC_OK && space->before != NULL) {
-        copy_rows(r, states, rows, space->before, true);
-    }
-    return status;
-}
 
 /* ---- Streams ------------------------------------------------------------------------------------------------------ */
 
 struct sc_stream {
-    live_rows rows;
+    sc_live rows;
     sc_workspace *space;
+    sc_array *contexts; /* copies of what was given, by the graph's inputs; NULL before */
+    void *context_memory;
     atomic_bool busy;
 };
 
@@ -221,15 +27,15 @@ sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **result,
     if (stream == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for a stream");
     }
-    sc_status status = rows_make(&stream->rows, plan, "the rows of a stream", rows, error);
+    sc_status status = sc_live_make(&stream->rows, plan, "the rows of a stream", rows, error);
     if (status != SC_OK) {
-        rows_free(&stream->rows);
+        sc_live_free(&stream->rows);
         sc_release(&plan->allocator, stream);
         return status;
     }
     stream->space = sc_workspace_take(plan, &stream->rows.workspaces); /* the one that was made ready */
     for (size_t m = 0; m < rows; m++) {
-        stream->space->states[m] = row_of(&stream->rows, m);
+        stream->space->states[m] = sc_live_row(&stream->rows, m);
         sc_state_begin(plan, stream->space->states[m]);
     }
     atomic_fetch_add(&stream->rows.plan->users, 1);
@@ -243,8 +49,10 @@ void sc_stream_free(sc_stream *stream)
         return;
     }
     sc_plan *plan = stream->rows.plan;
-    give(&stream->rows, stream->space);
-    rows_free(&stream->rows);
+    sc_live_give(&stream->rows, stream->space);
+    sc_live_free(&stream->rows);
+    sc_release(&plan->allocator, stream->contexts);
+    sc_release(&plan->allocator, stream->context_memory);
     sc_release(&plan->allocator, stream);
     sc_plan_free(plan);
 }
@@ -275,16 +83,104 @@ sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_arr
     if (status != SC_OK) {
         return status;
     }
-    const live_rows *r = &stream->rows;
+    const sc_live *r = &stream->rows;
     if (inputs == NULL || outputs == NULL) {
         status = sc_fail(error, SC_BAD_ARGUMENT, "inputs and outputs must not be NULL");
+    } else if (r->plan->has_contexts && stream->space->given == NULL) {
+        status = sc_fail(error, SC_BAD_STATE, "the stream has no context yet: '%s' comes before the first step",
+                         r->plan->step->contexts[0].info.name);
     } else {
-        status = check_arrays(r->plan->step, r->count, inputs, outputs, error);
+        status = sc_live_check(r, stream->space->ports, r->count, inputs, outputs, error);
     }
     if (status == SC_OK) {
-        status = step_rows(r, stream->space, stream->space->states, r->count, inputs, outputs, error);
+        status = sc_live_step(r, stream->space, stream->space->states, r->count, inputs, outputs, error);
     }
     end(stream);
+    return status;
+}
+
+/* Copies of the contexts and their lengths, which the stream reads until it gets others. */
+static sc_status copy_contexts(sc_stream *stream, const sc_array *inputs, sc_array *copies, sc_error *error)
+{
+    const sc_plan *plan = stream->rows.plan;
+    const sc_step_plan *step = plan->step;
+    for (int pass = 0; pass < 2; pass++) {
+        size_t bytes = 0;
+        for (size_t i = 0; i < 2 * step->n_contexts; i++) {
+            const size_t place = i % 2 == 0 ? step->contexts[i / 2].place : step->contexts[i / 2].lengths;
+            const sc_array *given = place != SC_NONE ? &inputs[place] : NULL;
+            if (given == NULL || given->data == NULL) {
+                continue;
+            }
+            size_t size = sc_element_bytes(&plan->values[plan->inputs[place]]);
+            for (size_t d = 0; d < given->rank && d < SC_MAX_RANK; d++) {
+                if (!sc_mul(size, given->shape[d], &size)) {
+                    return sc_fail(error, SC_BAD_SHAPE, "a context is too large");
+                }
+            }
+            const size_t at = sc_reserve(&bytes, size, 1);
+            if (pass == 1) {
+                copies[place] = *given;
+                copies[place].data = (char *)stream->context_memory + at;
+                memcpy(copies[place].data, given->data, size);
+            }
+        }
+        if (pass == 0) {
+            sc_release(&plan->allocator, stream->context_memory);
+            stream->context_memory = sc_allocate(&plan->allocator, bytes > 0 ? bytes : 1);
+            if (stream->context_memory == NULL) {
+                return sc_fail(error, SC_NO_MEMORY, "out of memory for a context of %zu bytes", bytes);
+            }
+        }
+    }
+    return SC_OK;
+}
+
+static sc_status set_context(sc_stream *stream, const sc_array *inputs, sc_error *error)
+{
+    const sc_plan *plan = stream->rows.plan;
+    stream->space->given = NULL;
+    if (stream->contexts == NULL) {
+        stream->contexts = sc_allocate_zeros(&plan->allocator, plan->n_inputs, sizeof *stream->contexts);
+    }
+    if (stream->contexts == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for a context");
+    }
+    memset(stream->contexts, 0, plan->n_inputs * sizeof *stream->contexts);
+    sc_status status = copy_contexts(stream, inputs, stream->contexts, error);
+    size_t batch = 0;
+    if (status == SC_OK) {
+        status = sc_live_context(&stream->rows, stream->space, stream->contexts, &batch, error);
+    }
+    if (status == SC_OK && batch != stream->rows.count) {
+        stream->space->given = NULL;
+        status = sc_fail(error, SC_BAD_SHAPE, "the contexts have %zu rows, the stream has %zu", batch, stream->rows.count);
+    }
+    return status;
+}
+
+sc_status sc_stream_set_context(sc_stream *stream, const sc_array *inputs, sc_error *error)
+{
+    sc_status status = begin(stream, error);
+    if (status == SC_OK) {
+        status = inputs == NULL               ? sc_fail(error, SC_BAD_ARGUMENT, "inputs must not be NULL")
+                 : stream->rows.plan->has_contexts ? set_context(stream, inputs, error)
+                                                   : SC_OK;
+        end(stream);
+    }
+    return status;
+}
+
+sc_status sc_stream_output_info(sc_stream *stream, size_t output, sc_info *info, sc_error *error)
+{
+    sc_status status = begin(stream, error);
+    if (status == SC_OK) {
+        status = sc_plan_step_output_info(stream->rows.plan, output, info, error);
+        if (status == SC_OK && (!stream->rows.plan->has_contexts || stream->space->given != NULL)) {
+            *info = stream->space->ports[output].info;
+        }
+        end(stream);
+    }
     return status;
 }
 
@@ -337,7 +233,7 @@ sc_status sc_stream_load(sc_stream *stream, const void *from, size_t size, sc_er
 enum { PLACE_FREE, PLACE_OPEN, PLACE_BUSY };
 
 struct sc_pool {
-    live_rows rows;
+    sc_live rows;
     _Atomic uint64_t *places;
     atomic_size_t count;  /* that are open, or being opened */
     atomic_size_t next;   /* where a free place may be */
@@ -355,17 +251,21 @@ sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **result,
         return sc_fail(error, SC_BAD_ARGUMENT, "sc_pool_create: plan and pool must not be NULL");
     }
     *result = NULL;
+    if (plan->has_contexts) {
+        return sc_fail(error, SC_UNSUPPORTED, "the model has contexts, such as '%s', which a pool's streams cannot have",
+                       plan->step->n_contexts > 0 ? plan->step->contexts[0].info.name : "");
+    }
     sc_pool *pool = sc_allocate_zeros(&plan->allocator, 1, sizeof *pool);
     if (pool == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for a pool");
     }
-    sc_status status = rows_make(&pool->rows, plan, "the capacity of a pool", capacity, error);
+    sc_status status = sc_live_make(&pool->rows, plan, "the capacity of a pool", capacity, error);
     if (status == SC_OK) {
         pool->places = sc_allocate_zeros(&plan->allocator, capacity, sizeof *pool->places);
         status = pool->places != NULL ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for %zu streams", capacity);
     }
     if (status != SC_OK) {
-        rows_free(&pool->rows);
+        sc_live_free(&pool->rows);
         sc_release(&plan->allocator, pool);
         return status;
     }
@@ -380,7 +280,7 @@ void sc_pool_free(sc_pool *pool)
         return;
     }
     sc_plan *plan = pool->rows.plan;
-    rows_free(&pool->rows);
+    sc_live_free(&pool->rows);
     sc_release(&plan->allocator, (void *)pool->places);
     sc_release(&plan->allocator, pool);
     sc_plan_free(plan);
@@ -433,7 +333,7 @@ sc_status sc_pool_open(sc_pool *pool, sc_stream_id *id, sc_error *error)
         }
         return sc_fail(error, SC_FULL, "the pool has no room for another stream: its capacity is %zu", capacity);
     }
-    char *row = row_of(&pool->rows, place);
+    char *row = sc_live_row(&pool->rows, place);
     sc_state_reset(pool->rows.plan, &row, 1);
     atomic_store_explicit(&pool->places[place], place_value(generation, PLACE_OPEN), memory_order_release);
     *id = generation << 32 | (place + 1);
@@ -470,7 +370,7 @@ static sc_status claim_one(sc_pool *pool, sc_stream_id id, sc_error *error)
 
 static char *row_of_stream(const sc_pool *pool, sc_stream_id id)
 {
-    return row_of(&pool->rows, (id & UINT32_MAX) - 1);
+    return sc_live_row(&pool->rows, (id & UINT32_MAX) - 1);
 }
 
 sc_status sc_pool_close(sc_pool *pool, sc_stream_id id, sc_error *error)
@@ -502,11 +402,11 @@ sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, con
     if (pool == NULL || inputs == NULL || outputs == NULL || (ids == NULL && count > 0)) {
         return sc_fail(error, SC_BAD_ARGUMENT, "pool, ids, inputs and outputs must not be NULL");
     }
-    live_rows *r = &pool->rows;
+    sc_live *r = &pool->rows;
     if (count > r->count) {
         return sc_fail(error, SC_BUSY, "%zu streams in one step of a pool of %zu: one stands there twice", count, r->count);
     }
-    sc_status status = check_arrays(r->plan->step, count, inputs, outputs, error);
+    sc_status status = sc_live_check(r, r->plan->step->outputs, count, inputs, outputs, error);
     if (status == SC_OK) {
         status = check_ids_apart(r->plan->step, ids, count, outputs, error);
     }
@@ -514,7 +414,7 @@ sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, con
         return status;
     }
     sc_workspace *space;
-    status = take(r, &space, error);
+    status = sc_live_take(r, &space, error);
     if (status != SC_OK) {
         return status;
     }
@@ -523,12 +423,12 @@ sc_status sc_pool_step(sc_pool *pool, const sc_stream_id *ids, size_t count, con
         space->states[claimed] = row_of_stream(pool, ids[claimed]);
     }
     if (status == SC_OK) {
-        status = step_rows(r, space, space->states, count, inputs, outputs, error);
+        status = sc_live_step(r, space, space->states, count, inputs, outputs, error);
     }
     while (claimed-- > 0) {
         let_go(pool, ids[claimed], PLACE_OPEN);
     }
-    give(r, space);
+    sc_live_give(r, space);
     return status;
 }
 

@@ -40,7 +40,8 @@ static void bind_outside(const sc_call *c, sc_frame *frame)
         }
         if (root->kind == SC_LENGTHS && c->space->ends[value->root] == SC_NONE) {
             base = NULL;
-        } else if (frame->row > 0 && base != NULL && root->batch_axis == 0 && (root->input != SC_NONE || root->output != SC_NONE)) {
+        } else if (frame->row > 0 && base != NULL && root->batch_axis == 0 && (root->input != SC_NONE || root->output != SC_NONE) &&
+                   !(root->mapped && c->sources != NULL)) {
             base += frame->row * sc_shape_size(&c->space->shapes[value->root], 0) * sc_element_bytes(root);
         }
         frame->data[v] = base;
@@ -208,6 +209,7 @@ static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t firs
     frame->memory = space->memory + first * space->block_bytes;
     frame->scratch = space->memory + worker * space->block_bytes + space->scratch;
     frame->states = NULL;
+    frame->sources = NULL;
     frame->stray = &space->stray;
     if (worker > 0 || !space->bound) {
         bind_inside(c, frame->data, frame->memory);
@@ -221,6 +223,7 @@ static void set_up(const sc_call *c, sc_frame *frame, size_t worker, size_t firs
 static void run_block(const sc_call *c, sc_frame *frame, sc_team *team, size_t leader)
 {
     frame->states = c->states != NULL ? c->states + frame->row : NULL;
+    frame->sources = c->sources != NULL ? c->sources + frame->row : NULL;
     bind_outside(c, frame);
     run_nodes(c, frame, team, leader);
     if (team->member == 0 && c->plan->copies) {

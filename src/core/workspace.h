@@ -28,6 +28,11 @@ struct sc_workspace {
     sc_stray stray;          /* of the call */
     /* Of a step (stream.c): */
     sc_array *arrays;        /* the graph's inputs for one frame */
+    sc_array *outputs;       /* ... and its outputs, where some are carried on */
+    struct sc_port *ports;   /* the caller's outputs, with the sizes that they have */
+    const sc_array *given;   /* the contexts as they were given, by the graph's inputs */
+    const size_t *sources;   /* whose row of them each row has; NULL: its own */
+    char *side;              /* what is carried on, and copies of contexts (live.c) */
     char **states;           /* the state of each row */
     char *before;            /* ... as it was before a step that may fail; NULL where none can */
 };
