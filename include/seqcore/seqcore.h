@@ -234,6 +234,9 @@ SC_API sc_status sc_plan_step_context_info(const sc_plan *plan, size_t context, 
 SC_API sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error);
+/* As sc_plan_step_output_info, with the sizes that follow from these contexts: of inputs[sc_plan_inputs()] theirs are read. */
+SC_API sc_status sc_plan_step_output_sizes(const sc_plan *plan, const sc_array *inputs, size_t output, sc_info *info,
+                                           sc_error *error);
 /* Bytes of the saved state of so many rows. */
 SC_API size_t sc_plan_saved_bytes(const sc_plan *plan, size_t rows);
 

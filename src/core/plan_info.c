@@ -1,5 +1,5 @@
 /* What a plan tells of itself. A NULL plan has nothing. */
-#include "plan.h"
+#include "live.h"
 
 #include <string.h>
 
@@ -90,4 +90,34 @@ sc_status sc_plan_value_shape(const sc_plan *plan, const char *value, size_t *ra
     memcpy(shape, plan->shapes[number].dim, sizeof plan->shapes[number].dim);
     shape[plan->values[number].batch_axis] = SC_UNKNOWN;
     return SC_OK;
+}
+
+sc_status sc_plan_step_output_sizes(const sc_plan *plan, const sc_array *inputs, size_t output, sc_info *info, sc_error *error)
+{
+    sc_status status = sc_plan_step_output_info(plan, output, info, error);
+    if (status != SC_OK || !plan->has_contexts) {
+        return status;
+    }
+    if (inputs == NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "sc_plan_step_output_sizes: the contexts are missing");
+    }
+    sc_live live = {.plan = (sc_plan *)plan}; /* one row: contexts decide about sizes, not how many rows there are */
+    sc_workspace *space = NULL;
+    size_t batch = 0;
+    status = sc_live_make(&live, plan, "rows", 1, error);
+    if (status == SC_OK) {
+        status = sc_live_take(&live, &space, error);
+        space = status == SC_OK ? space : NULL;
+    }
+    if (status == SC_OK) {
+        status = sc_live_context(&live, space, inputs, &batch, error);
+    }
+    if (status == SC_OK) {
+        *info = space->ports[output].info;
+    }
+    if (space != NULL) {
+        sc_live_give(&live, space);
+    }
+    sc_live_free(&live);
+    return status;
 }

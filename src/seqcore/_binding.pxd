@@ -19,6 +19,7 @@ cdef extern from "seqcore/seqcore.h" nogil:
         SC_BAD_STREAM
         SC_BUSY
         SC_FULL
+        SC_BAD_SCORES
 
     ctypedef struct sc_error:
         sc_status status
@@ -117,6 +118,10 @@ cdef extern from "seqcore/seqcore.h" nogil:
     size_t sc_plan_step_inputs(const sc_plan *plan)
     size_t sc_plan_step_outputs(const sc_plan *plan)
     size_t sc_plan_step_states(const sc_plan *plan)
+    size_t sc_plan_step_contexts(const sc_plan *plan)
+    sc_status sc_plan_step_context_info(const sc_plan *plan, size_t context, sc_info *info, sc_error *error)
+    sc_status sc_plan_step_output_sizes(const sc_plan *plan, const sc_array *inputs, size_t output, sc_info *info,
+                                        sc_error *error)
     sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error)
     sc_status sc_plan_step_output_info(const sc_plan *plan, size_t output, sc_info *info, sc_error *error)
     sc_status sc_plan_step_state_info(const sc_plan *plan, size_t state, sc_info *info, sc_error *error)
@@ -125,6 +130,8 @@ cdef extern from "seqcore/seqcore.h" nogil:
     sc_status sc_stream_create(const sc_plan *plan, size_t rows, sc_stream **stream, sc_error *error)
     void sc_stream_free(sc_stream *stream)
     sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error)
+    sc_status sc_stream_set_context(sc_stream *stream, const sc_array *inputs, sc_error *error)
+    sc_status sc_stream_output_info(sc_stream *stream, size_t output, sc_info *info, sc_error *error)
     sc_status sc_stream_reset(sc_stream *stream, sc_error *error)
     sc_status sc_stream_get_state(sc_stream *stream, size_t state, const sc_array *to, sc_error *error)
     sc_status sc_stream_set_state(sc_stream *stream, size_t state, const sc_array *source, sc_error *error)
@@ -143,3 +150,49 @@ cdef extern from "seqcore/seqcore.h" nogil:
     sc_status sc_pool_set_state(sc_pool *pool, sc_stream_id id, size_t state, const sc_array *source, sc_error *error)
     sc_status sc_pool_save(sc_pool *pool, sc_stream_id id, void *to, size_t size, sc_error *error)
     sc_status sc_pool_load(sc_pool *pool, sc_stream_id id, const void *source, size_t size, sc_error *error)
+
+    ctypedef enum sc_scores:
+        SC_LOGITS
+        SC_PROBABILITIES
+        SC_LOG_PROBABILITIES
+
+    ctypedef struct sc_decoding:
+        size_t rows
+        const sc_array *inputs
+        const sc_array *states
+        const int64_t *start
+        size_t max_length
+        int64_t end
+        sc_scores scores
+        size_t prefix_size
+        const int64_t *prefix
+        const int64_t *prefix_lengths
+        size_t width
+        double length_penalty
+        const double *uniforms
+        double temperature
+        size_t top_k
+        double top_p
+
+    ctypedef struct sc_decoded:
+        size_t results
+        int64_t *ids
+        int64_t *lengths
+        int64_t *ended
+        double *scores
+        void **extras
+        const sc_array *states
+
+    ctypedef struct sc_feedback:
+        size_t rows
+        const sc_array *inputs
+        const sc_array *states
+        size_t history_size
+        const float *history
+        const int64_t *history_lengths
+        size_t steps
+        float *out
+        const sc_array *final_states
+
+    sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const sc_decoded *decoded, sc_error *error)
+    sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc_error *error)

@@ -45,6 +45,8 @@ class Steps:
     inputs: list[Port]
     outputs: list[Port]
     states: list[Port]
+    contexts: list[Port]
+    def __init__(self, plan: Plan) -> None: ...
 
 class StreamCore:
     model: Any
@@ -54,6 +56,8 @@ class StreamCore:
     def step(self, x: Any, *others: Any, out: Any = None) -> Any: ...
     def step_any(self, inputs: tuple[Any, ...], out: Any) -> Any: ...
     def step_arrays(self, inputs: list[Array], out: list[Array]) -> None: ...
+    def set_context_arrays(self, inputs: list[Array | None]) -> None: ...
+    def output_shape(self, output: int) -> tuple[int, ...]: ...
     def reset(self) -> None: ...
     def get_arrays(self, to: list[Array]) -> None: ...
     def set_arrays(self, source: list[Array]) -> None: ...
@@ -75,6 +79,36 @@ class PoolCore:
     def save_state(self, id_: int) -> bytes: ...
     def load_state(self, id_: int, data: bytes | bytearray | memoryview) -> None: ...
 
+def decode_tokens(
+    steps: Steps,
+    contexts: list[Array | None],
+    states: list[Array | None] | None,
+    start: Array,
+    max_length: int,
+    end: int,
+    scores: int,
+    prefix: Array | None,
+    prefix_lengths: Array | None,
+    width: int,
+    length_penalty: float,
+    results: int,
+    uniforms: Array | None,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    extras: list[bool],
+    with_scores: bool,
+    with_states: bool,
+) -> tuple[Any, ...]: ...
+def feed_back(
+    steps: Steps,
+    contexts: list[Array | None],
+    states: list[Array | None] | None,
+    history: Array,
+    lengths: Array | None,
+    count: int,
+    with_states: bool,
+) -> tuple[Array, Any]: ...
 def cpu_info() -> dict[str, Any]: ...
 def set_num_threads(n: int) -> None: ...
 def get_num_threads() -> int: ...

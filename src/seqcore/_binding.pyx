@@ -20,6 +20,7 @@ from .errors import (
     IdRangeError,
     ModelFileError,
     OptionError,
+    ScoresError,
     ShapeError,
     StateError,
     StreamError,
@@ -42,6 +43,7 @@ _EXCEPTIONS = {
     SC_BAD_STREAM: StreamError,
     SC_BUSY: StreamError,
     SC_FULL: StreamError,
+    SC_BAD_SCORES: ScoresError,
 }
 
 
@@ -350,6 +352,7 @@ cdef class Plan:
 
 
 include "_streams.pxi"
+include "_decoding.pxi"
 
 
 # ---- The process ----------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ cdef class Steps:
         The plan cannot be stepped; the message names the layer.
     """
     cdef Plan plan
-    cdef readonly list inputs, outputs, states
+    cdef readonly list inputs, outputs, states, contexts
     cdef int type_in, type_out, rank_out
     cdef bint single
     cdef size_t dims_out[6]
@@ -43,18 +43,22 @@ cdef class Steps:
         cdef size_t i
         raise_status(sc_plan_check_step(plan.plan, &error), &error)
         self.plan = plan
-        self.inputs, self.outputs, self.states = [], [], []
+        self.inputs, self.outputs, self.states, self.contexts = [], [], [], []
         for i in range(sc_plan_step_inputs(plan.plan)):
             raise_status(sc_plan_step_input_info(plan.plan, i, &info, &error), &error)
             self.inputs.append(port_of(&info))
             self.type_in = type_of(info.dtype)
+        for i in range(sc_plan_step_contexts(plan.plan)):
+            raise_status(sc_plan_step_context_info(plan.plan, i, &info, &error), &error)
+            self.contexts.append(port_of(&info))
         for i in range(sc_plan_step_states(plan.plan)):
             raise_status(sc_plan_step_state_info(plan.plan, i, &info, &error), &error)
             self.states.append(port_of(&info))
         for i in range(sc_plan_step_outputs(plan.plan)):
             raise_status(sc_plan_step_output_info(plan.plan, i, &info, &error), &error)
             self.outputs.append(port_of(&info))
-        self.single = len(self.inputs) == 1 and len(self.outputs) == 1
+        sized = [info.shape[i] for i in range(info.rank)].count(SC_UNKNOWN) == 1  # the rows alone
+        self.single = len(self.inputs) == 1 and len(self.outputs) == 1 and sized
         self.rank_out = <int>info.rank
         self.type_out = type_of(info.dtype)
         self.dims_out = info.shape
@@ -188,6 +192,22 @@ cdef class StreamCore:
         with nogil:
             status = sc_stream_step(self.stream, arrays.items, arrays.outputs, &error)
         raise_status(status, &error)
+
+    def set_context_arrays(self, list inputs not None):
+        """Give the contexts and their lengths, at their places among the plan's inputs; they are copied."""
+        cdef _List given = contexts_of(self.steps.plan, inputs)
+        cdef sc_error error
+        cdef sc_status status
+        with nogil:
+            status = sc_stream_set_context(self.stream, given.items, &error)
+        raise_status(status, &error)
+
+    def output_shape(self, size_t output):
+        """The shape of an output of a step, with the sizes that follow from the contexts."""
+        cdef sc_error error
+        cdef sc_info info
+        raise_status(sc_stream_output_info(self.stream, output, &info, &error), &error)
+        return tuple([self.rows if info.shape[d] == SC_UNKNOWN else info.shape[d] for d in range(info.rank)])
 
     def reset(self):
         """Begin every row anew, with a state of zeros."""

@@ -17,6 +17,7 @@ __all__ = [
     "ModelFileError",
     "NotBuiltError",
     "OptionError",
+    "ScoresError",
     "SeqcoreError",
     "ShapeError",
     "StateError",
@@ -94,6 +95,10 @@ class StreamError(SeqcoreError, RuntimeError):
 
 class StateError(SeqcoreError, ValueError):
     """A saved state is damaged, or belongs to another model."""
+
+
+class ScoresError(SeqcoreError, ArithmeticError):
+    """Scores among which no token can be chosen: NaN, +inf, or nothing above -inf."""
 
 
 class NotBuiltError(SeqcoreError, RuntimeError):

@@ -601,6 +601,8 @@ class GraphBuilder:
         entry = {"name": value.name, "value": value.name}
         if value.lengths is not None:
             entry["lengths"] = value.lengths
+        if value.mask is not None and not value.mask.optional:
+            entry["masked"] = True  # by the model itself: who reads it elsewhere must know
         self._outputs.append(entry)
 
     def finish(self) -> Graph:

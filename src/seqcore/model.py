@@ -293,6 +293,52 @@ class Model:
         """
         return StreamPool(self, whole(capacity, "pool", "capacity", least=1))
 
+    def forecast(
+        self,
+        history: ArrayLike,
+        steps: int,
+        *,
+        lengths: ArrayLike | None = None,
+        window: int | None = None,
+    ) -> Array:
+        """Predict what follows a sequence, from what is known and then from the predictions.
+
+        Parameters
+        ----------
+        history : (B, T, F) array_like
+            At least one frame of each row.
+        steps : int
+            Frames to predict.
+        lengths : (B,) integers, optional
+            Frames of each row that are known, 1..T.
+        window : int, optional
+            Frames that the model sees for every prediction, the newest ones, as a model that was
+            trained on windows did. Left out, the model sees everything since the first frame: it is
+            stepped, and its state goes on.
+
+        Returns
+        -------
+        ndarray (B, steps, F)
+
+        Raises
+        ------
+        ShapeError
+            Its output is no frame of its input.
+        UnsupportedLayerError
+            Without `window`: a layer needs frames that are still to come.
+        DtypeError, OptionError, NotBuiltError
+
+        Examples
+        --------
+        >>> import numpy as np, seqcore as sc
+        >>> rnn = sc.SimpleRNN(np.eye(1) / 2, np.zeros((1, 1)), activation=None)
+        >>> sc.Sequential([rnn]).forecast([[[8.0]]], 3).tolist()
+        [[[4.0], [2.0], [1.0]]]
+        """
+        from .generation import forecast  # which is made of models
+
+        return forecast(self, history, steps, lengths, window)
+
     def plan_for_steps(self) -> Plan:
         """Return the plan of which streams and pools are made.
 

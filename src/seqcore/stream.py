@@ -6,7 +6,7 @@ arguments that have to be converted, and the state as arrays and bytes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,10 +51,18 @@ def _inputs(steps: Steps, given: tuple[Any, ...]) -> list[Array]:
     ]
 
 
-def _outputs(steps: Steps, out: Any, rows: int) -> list[Array]:
-    """Return where a step's outputs go: the caller's arrays, or fresh ones."""
+def _outputs(
+    steps: Steps, out: Any, rows: int, shape_of: Callable[[int], tuple[int, ...]] | None = None
+) -> list[Array]:
+    """Return where a step's outputs go: the caller's arrays, or fresh ones.
+
+    `shape_of` tells the shape of an output of a number, where contexts decide about it.
+    """
     if out is None:
-        return [np.empty(_shape(port, rows), _dtype(port)) for port in steps.outputs]
+        return [
+            np.empty(_shape(port, rows) if shape_of is None else shape_of(k), _dtype(port))
+            for k, port in enumerate(steps.outputs)
+        ]
     results = listed(out)
     if len(results) != len(steps.outputs):
         names = [port.name for port in steps.outputs]
@@ -120,7 +128,9 @@ class Stream(StreamCore):
     def step_any(self, inputs: tuple[Any, ...], out: Any) -> Any:
         """Take a step on arguments that may have to be converted: what `step` falls back to."""
         arrays = _inputs(self.steps, inputs)
-        results = _outputs(self.steps, out, self.rows)
+        results = _outputs(
+            self.steps, out, self.rows, self.output_shape if self.steps.contexts else None
+        )
         self.step_arrays(arrays, results)
         return _result(results)
 
@@ -149,11 +159,23 @@ class Stream(StreamCore):
     def state(self, state: Sequence[ArrayLike | None]) -> None:
         self.set_arrays(_state_arrays(self.steps, state, self.rows))
 
+    _context: list[Array | None] | None = None
+
+    def set_context(self, inputs: Sequence[Array | None]) -> None:
+        """Give what a whole sequence has once: `Generator.stream` does.
+
+        Parameters
+        ----------
+        inputs : sequence of (ndarray or None)
+            Contexts and their lengths, at their places among the inputs of the model's graph.
+        """
+        given = [None if array is None else array.copy() for array in inputs]
+        self.set_context_arrays(given)
+        self._context = given
+
     def copy(self) -> Stream:
         """Return another stream of the same model, in the same state."""
-        made = type(self)(self.model, self.rows)
-        made.load_state(self.save_state())
-        return made
+        return _restored(self.model, self.rows, self.save_state(), self._context)
 
     __copy__ = copy
 
@@ -162,14 +184,18 @@ class Stream(StreamCore):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the model, and the state as bytes."""
-        return _restored, (self.model, self.rows, self.save_state())
+        return _restored, (self.model, self.rows, self.save_state(), self._context)
 
     def __repr__(self) -> str:
         return f"<Stream of {self.rows} x {self.model!r}>"
 
 
-def _restored(model: Model, rows: int, state: bytes) -> Stream:
+def _restored(
+    model: Model, rows: int, state: bytes, context: Sequence[Array | None] | None = None
+) -> Stream:
     stream = Stream(model, rows)
+    if context is not None:
+        stream.set_context(context)
     stream.load_state(state)
     return stream
 

@@ -10,6 +10,7 @@ arithmetic.py   Unary, Power, Reduce, Cumsum, Constant
 logic.py        comparisons, connectives, choices
 merges.py       several values into one
 attention.py    attention, of one head and of several
+alignment.py    BahdanauAttention, LuongAttention: what a decoder looks at
 shapes.py       moving values
 indices.py      ArgMax, TopK, Cast
 convolution.py  convolution over time
@@ -22,6 +23,7 @@ lowering.py     calls -> Graph
 """
 
 from .activations import ELU, LeakyReLU, PReLU, ReLU, Softmax, ThresholdedReLU
+from .alignment import BahdanauAttention, LuongAttention
 from .arithmetic import Constant, Cumsum, MatMul, Power, Reduce, Unary
 from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
@@ -103,6 +105,7 @@ __all__ = [
     "Average",
     "AveragePooling1D",
     "BatchFirst",
+    "BahdanauAttention",
     "BatchNormalization",
     "BatchSecond",
     "Bidirectional",
@@ -137,6 +140,7 @@ __all__ = [
     "LayerNormalization",
     "LeakyReLU",
     "Logical",
+    "LuongAttention",
     "Masking",
     "MatMul",
     "MaxPooling1D",

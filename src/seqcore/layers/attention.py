@@ -20,7 +20,7 @@ from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
 from .base import Array, Layer, Shape, Slot, choice, flag, fraction, is_size, whole
 from .feedforward import features
 
-__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention"]
+__all__ = ["AdditiveAttention", "Attention", "MultiHeadAttention", "attend"]
 
 
 def _number(value: ArrayLike, layer: str, name: str) -> float:
@@ -31,7 +31,7 @@ def _number(value: ArrayLike, layer: str, name: str) -> float:
     return number
 
 
-def _attend(
+def attend(
     graph: GraphBuilder,
     site: Site,
     inputs: Sequence[Value],
@@ -185,7 +185,7 @@ class Attention(_Attention):
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
         dot = self.score_mode == "dot"
-        return _attend(
+        return attend(
             graph,
             site,
             inputs,
@@ -261,7 +261,7 @@ class AdditiveAttention(_Attention):
         return [Slot("scale", (None,))] * self.use_scale
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return _attend(
+        return attend(
             graph,
             site,
             inputs,
@@ -443,7 +443,7 @@ class MultiHeadAttention(_Attention):
             self._dense(graph, site, "value", value, value_width),
             self._dense(graph, site, "key", key, key_width),
         ]
-        attended, *scores = _attend(
+        attended, *scores = attend(
             graph,
             site,
             projected,

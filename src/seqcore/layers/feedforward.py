@@ -16,7 +16,7 @@ from ..errors import OptionError, WeightsError
 from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
 from .base import Array, Layer, Shape, Slot, flag, is_size, whole
 
-__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Embedding", "features"]
+__all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Embedding", "features", "zeros"]
 
 ActivationLike = ActivationSpec | str | None
 
@@ -28,7 +28,7 @@ def features(size: int | None, label: str) -> int:
     return size
 
 
-def _zeros(size: int) -> Array:
+def zeros(size: int) -> Array:
     bias = np.zeros(size, np.float32)
     bias.flags.writeable = False
     return bias
@@ -49,7 +49,7 @@ class Affine(Layer):
         units = self._units(self.W.shape)
         self.use_bias = flag(use_bias, self.label, "use_bias") and bias is not None
         if bias is None:
-            self.b = _zeros(units)
+            self.b = zeros(units)
         elif not use_bias:
             raise OptionError(f"{self.label}: a bias is given and use_bias is False")
         else:
