@@ -64,7 +64,7 @@ typedef struct survey {
 static bool has_time(const sc_plan *plan, size_t value)
 {
     const sc_value *v = &plan->values[value];
-    return v->kind == SC_DATA && !v->context && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
+    return v->kind == SC_DATA && !v->context && v->next == NULL && plan->shapes[value].rank >= (v->dtype == SC_I64 ? 2 : 3);
 }
 
 /* Inputs with time move; but what has a single frame beside longer ones is one for all of theirs. A graph that says itself what

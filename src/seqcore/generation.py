@@ -676,6 +676,10 @@ class Seq2Seq(Generator):
         As of `Generator`.
     context : str or sequence of str
         Further contexts, which the caller gives.
+    pass_lengths : bool
+        Whether what the decoder looks at ends where the source does, so that each row is as if
+        alone. False for a decoder that leaves out padding itself, by a mask that it is given as a
+        context, or that is to see it.
 
     Raises
     ------
@@ -702,12 +706,14 @@ class Seq2Seq(Generator):
         max_length: int = 100,
         carry: Mapping[str, str] | None = None,
         context: str | Sequence[str] = (),
+        pass_lengths: bool = True,
         scores: str | None = None,
     ) -> None:
         if not isinstance(connect, Mapping):
             raise GraphError(f"Seq2Seq: connect is a mapping of names; found {connect!r:.80}")
         contexts = [context] if isinstance(context, str) else list(context)
-        wires = wired(decoder, dict(carry or {}), contexts, encoder, connect)
+        passes = flag(pass_lengths, "Seq2Seq", "pass_lengths")
+        wires = wired(decoder, dict(carry or {}), contexts, encoder, connect, passes)
         self._set_up(wires, start, end, max_length, scores)
 
     def __call__(self, *source: Any, **options: Any) -> Decoded:

@@ -393,6 +393,8 @@ def _rest(
     """Return the step: `nodes`, and as contexts what they read that is computed before."""
     step = _copied({**document, "nodes": list(nodes)})
     gone = {spec["name"] for spec in step["inputs"] if spec.get("context")} - set(read)
+    masks = [spec for spec in step["inputs"] if spec["kind"] == "mask" and spec["of"] in gone]
+    _renamed(step, {spec["name"]: None for spec in masks})  # which nobody gives: all frames count
     step["inputs"] = [
         spec for spec in step["inputs"] if spec["name"] not in gone and spec.get("of") not in gone
     ]

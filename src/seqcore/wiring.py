@@ -265,6 +265,7 @@ def wired(
     contexts: Iterable[str],
     encoder: Model | None = None,
     connect: Mapping[str, str] | None = None,
+    pass_lengths: bool = True,
 ) -> Wired:
     """Wire a decoder, and perhaps an encoder before it.
 
@@ -278,6 +279,8 @@ def wired(
     encoder : Model, optional
     connect : mapping of str to str
         Inputs and states of the decoder, and the outputs of the encoder that they are (begin as).
+    pass_lengths : bool
+        Whether contexts from the encoder have the lengths of its outputs.
 
     Raises
     ------
@@ -320,7 +323,10 @@ def wired(
     starts = {
         _state_name(name, names): output for name, output in wires.items() if name not in contexts
     }
-    return Wired(step, before, True, sources, _counting(parts, ends), starts, turned)
+    counting = _counting(parts, ends)
+    if not pass_lengths:
+        counting = {name: own for name, own in counting.items() if sources.get(name) is None}
+    return Wired(step, before, True, sources, counting, starts, turned)
 
 
 def _check_one_input(parts: Divided) -> None:
@@ -363,7 +369,7 @@ def _encoding(
     as `Wired.lengths` has them.
     """
     whole = batch_first(dict(encoder._graph.document), (), encoder.outputs)
-    _check_masks(whole, parts, wires)
+    _check_masks(whole, decoder, wires)
     document = alive(whole, wires.values() or encoder.outputs[:1])
     outputs = {output["name"]: output for output in document["outputs"]}
     counted = count_frames(document, {o.get("lengths"): o["value"] for o in outputs.values()})
@@ -392,11 +398,11 @@ def _encoding(
     return made, sources, ends
 
 
-def _check_masks(encoder: dict[str, Any], parts: Divided, wires: Mapping[str, str]) -> None:
+def _check_masks(encoder: dict[str, Any], decoder: Model, wires: Mapping[str, str]) -> None:
     """Refuse a mask that the encoder computes and that the decoder would look for in vain."""
     masked = {output["name"] for output in encoder["outputs"] if output.get("masked")}
-    documents = [parts.step] + ([] if parts.before is None else [parts.before])
-    read = {spec["of"] for d in documents for spec in d["inputs"] if spec["kind"] == "mask"}
+    specs = decoder._graph.document["inputs"]
+    read = {spec["of"] for spec in specs if spec["kind"] == "mask"}
     lost = [(name, source) for name, source in wires.items() if name in read and source in masked]
     if lost:
         raise UnsupportedLayerError([
