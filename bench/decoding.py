@@ -25,7 +25,7 @@ TOKENS, SOURCE, TOLERANCE = 20, 20, 1e-4
 States = tuple[torch.Tensor, ...]
 
 
-# ---- The networks, in torch and here ---------------------------------------------------------------
+# ---- The networks, in torch and here -------------------------------------------------------------
 
 
 class Dates(nn.Module):
@@ -87,7 +87,10 @@ class Words(nn.Module):
         super().__init__()
         self.source, self.target = nn.Embedding(5000, 128), nn.Embedding(5000, 128)
         self.encoder = nn.GRU(128, 256, batch_first=True)
-        self.cell, self.general = nn.GRU(128, 256, batch_first=True), nn.Linear(256, 256, bias=False)
+        self.cell, self.general = (
+            nn.GRU(128, 256, batch_first=True),
+            nn.Linear(256, 256, bias=False),
+        )
         self.join, self.head = nn.Linear(512, 256), nn.Linear(256, 5000)
 
     def encode(self, ids: torch.Tensor) -> tuple[States, States]:
@@ -150,7 +153,7 @@ class Text(nn.Module):
 NETWORKS: dict[str, type[Any]] = {"dates": Dates, "words": Words, "text": Text}
 
 
-# ---- Decoding in torch -----------------------------------------------------------------------------
+# ---- Decoding in torch ---------------------------------------------------------------------------
 
 
 def greedy(net: Any, source: torch.Tensor) -> torch.Tensor:
@@ -188,7 +191,7 @@ def beam(net: Any, source: torch.Tensor, width: int) -> tuple[torch.Tensor, torc
     return made[:, 0], sums[:, 0]
 
 
-# ---- Side by side ----------------------------------------------------------------------------------
+# ---- Side by side --------------------------------------------------------------------------------
 
 
 class Row(NamedTuple):
@@ -230,14 +233,19 @@ def check(found: sc.Decoded, expected: Any, width: int) -> None:
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("names", nargs="*", help=f"of {', '.join(NETWORKS)}")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"us a token and row, {options.threads} thread(s), {TOKENS} tokens, source {SOURCE}")
-    print("| network | search | batch | seqcore | torch | x |\n| --- | --- | ---: | ---: | ---: | ---: |")
+    print(
+        "| network | search | batch | seqcore | torch | x |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: |"
+    )
     for name in options.names or NETWORKS:
         for width in (1, 5):
             for batch in (1, 32):

@@ -22,7 +22,7 @@ State = dict[str, Array]
 VOCABULARY, END, START, LONGEST = 11, 2, 1, 9
 
 
-# ---- Equations --------------------------------------------------------------------------------------
+# ---- Equations -----------------------------------------------------------------------------------
 
 
 def sigmoid(x: Array) -> Array:
@@ -61,7 +61,7 @@ def run_gru(xs: Array, w: State, name: str, backward: bool = False) -> Array:
     return np.reshape(made[::-1] if backward else made, (len(xs), h.size))
 
 
-# ---- Networks ---------------------------------------------------------------------------------------
+# ---- Networks ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -302,7 +302,7 @@ def caption(rng: np.random.Generator, H: int = 14, V: int = VOCABULARY) -> Netwo
 NETWORKS = {f.__name__: f for f in (bahdanau, luong, feeding, text, caption)}
 
 
-# ---- Decoding, one row at a time ----------------------------------------------------------------------
+# ---- Decoding, one row at a time -----------------------------------------------------------------
 
 
 @dataclass

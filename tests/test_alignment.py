@@ -1,4 +1,4 @@
-"""BahdanauAttention and LuongAttention against their equations in float64, and torch's own layers."""
+"""BahdanauAttention and LuongAttention against their equations in float64, and torch's layers."""
 
 from __future__ import annotations
 
@@ -32,8 +32,11 @@ def layer(rng: np.random.Generator, score: str) -> tuple[sc.Layer, Any]:
         W, v, b = weights(rng, (Q + M, A), (A,), (A,))
         made: sc.Layer = sc.LuongAttention(W, v, b, score=score, query_features=Q, **options)
         first, second, end = (x.astype(np.float64) for x in (W, v, b))
-        return made, lambda q, m: (
-            np.tanh(np.concatenate([np.tile(q, (len(m), 1)), m], 1) @ first + end) @ second
+        return (
+            made,
+            lambda q, m: (
+                np.tanh(np.concatenate([np.tile(q, (len(m), 1)), m], 1) @ first + end) @ second
+            ),
         )
     W1, W2, v, b = weights(rng, (Q, A), (M, A), (A, 1), (A,))
     made = sc.BahdanauAttention(W1, W2, v, b, **options)
@@ -66,7 +69,8 @@ def test_what_a_query_sees(
     q = rng.normal(size=(4, width) if frames is None else (4, frames, width)).astype(np.float32)
     m = rng.normal(size=(4, 9, M)).astype(np.float32)
     context, found = model(q, m, lengths=None if lengths is None else {"memory": lengths})
-    assert context.shape == (*q.shape[:-1], M) and found.shape == (*q.shape[:-1], 9)
+    assert context.shape == (*q.shape[:-1], M)
+    assert found.shape == (*q.shape[:-1], 9)
     for row in range(4):
         n = 9 if lengths is None else lengths[row]
         for t in range(frames or 1):
@@ -94,7 +98,7 @@ def test_masked_frames_are_not_seen(rng: np.random.Generator, score: str) -> Non
         assert not found[row, ~mask[row]].any()
 
 
-def test_additive_attention_is_what_torch_makes_of_linear_layers(rng: np.random.Generator) -> None:
+def test_additive_attention_is_what_torch_makes_of_linear_layers() -> None:
     torch.manual_seed(0)
     query, memory, v = torch.nn.Linear(Q, A), torch.nn.Linear(M, A), torch.nn.Linear(A, 1)
     look = sc.BahdanauAttention(
@@ -124,24 +128,35 @@ def test_a_query_alone_has_the_bits_of_a_frame(rng: np.random.Generator, isa: st
         assert single(q[:, t], m)[0].tobytes() == np.ascontiguousarray(whole[:, t]).tobytes()
 
 
-@pytest.mark.parametrize(("make", "error", "says"), [
-    (lambda: sc.LuongAttention(score="cosine"), sc.OptionError, "score"),
-    (lambda: sc.LuongAttention(np.ones((2, 2))), sc.WeightsError, "'dot' has the weights"),
-    (lambda: sc.LuongAttention(score="general"), sc.WeightsError, "'W'"),
-    (lambda: sc.LuongAttention(np.ones((4, 2)), score="concat"), sc.WeightsError, "'v'"),
-    (lambda: sc.LuongAttention(np.ones((2, 2)), b=np.ones(2), score="general"), sc.WeightsError, "'b'"),
-    (lambda: sc.LuongAttention(np.ones((4, 2)), np.ones(3), score="concat"), sc.WeightsError, "v"),
-    (lambda: sc.LuongAttention(np.ones((4, 2)), np.ones(2), score="concat", scale=2.0), sc.OptionError, "scale"),
-    (lambda: sc.LuongAttention(np.ones((4, 2)), np.ones(2), score="concat", query_features=4), sc.WeightsError, "rows"),
-    (lambda: sc.LuongAttention(query_features=2), sc.OptionError, "query_features"),
-    (lambda: sc.LuongAttention(scale=float("nan")), sc.OptionError, "scale"),
-    (lambda: sc.BahdanauAttention(np.ones((2, 3)), np.ones((2, 4)), np.ones(3)), sc.WeightsError, "W_memory"),
-    (lambda: sc.BahdanauAttention(np.ones((2, 3)), np.ones((2, 3)), np.ones(4)), sc.WeightsError, "v"),
-    (lambda: sc.BahdanauAttention(np.ones((2, 3)), np.ones((2, 3)), np.ones(3), np.ones(2)), sc.WeightsError, "b"),
-])  # fmt: skip
-def test_weights_and_options_are_checked(make: Any, error: type[Exception], says: str) -> None:
+def ones(*shape: int) -> Any:
+    return np.ones(shape)
+
+
+Luong, Bahdanau = sc.LuongAttention, sc.BahdanauAttention
+REFUSED: list[tuple[Any, tuple[Any, ...], dict[str, Any], type[Exception], str]] = [
+    (Luong, (), {"score": "cosine"}, sc.OptionError, "score"),
+    (Luong, (ones(2, 2),), {}, sc.WeightsError, "'dot' has the weights"),
+    (Luong, (), {"score": "general"}, sc.WeightsError, "'W'"),
+    (Luong, (ones(4, 2),), {"score": "concat"}, sc.WeightsError, "'v'"),
+    (Luong, (ones(2, 2), None, ones(2)), {"score": "general"}, sc.WeightsError, "'b'"),
+    (Luong, (ones(4, 2), ones(3)), {"score": "concat"}, sc.WeightsError, "weight v"),
+    (Luong, (ones(4, 2), ones(2)), {"score": "concat", "scale": 2.0}, sc.OptionError, "scale"),
+    (Luong, (ones(4, 2), ones(2)), {"score": "concat", "query_features": 4}, sc.WeightsError,
+     "rows"),
+    (Luong, (), {"query_features": 2}, sc.OptionError, "query_features"),
+    (Luong, (), {"scale": float("nan")}, sc.OptionError, "scale"),
+    (Bahdanau, (ones(2, 3), ones(2, 4), ones(3)), {}, sc.WeightsError, "W_memory"),
+    (Bahdanau, (ones(2, 3), ones(2, 3), ones(4)), {}, sc.WeightsError, "weight v"),
+    (Bahdanau, (ones(2, 3), ones(2, 3), ones(3), ones(2)), {}, sc.WeightsError, "weight b"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "weights", "options", "error", "says"), REFUSED)
+def test_weights_and_options_are_checked(
+    make: Any, weights: Any, options: Any, error: type[Exception], says: str
+) -> None:
     with pytest.raises(error, match=says):
-        make()
+        make(*weights, **options)
 
 
 def test_a_query_of_another_width_is_refused(rng: np.random.Generator) -> None:

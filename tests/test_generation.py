@@ -1,7 +1,7 @@
 """Generator and Seq2Seq: what they decode against equations in float64, and a row's bits.
 
-How a graph is divided is in test_rewriting.py, bad input in test_generation_input.py, the core's own
-interface in c/test_decode.c, PyTorch's decoders in test_generation_torch.py.
+How a graph is divided is in test_rewriting.py, bad input in test_generation_input.py, PyTorch's
+decoders in test_generation_torch.py, and the core's own interface in c/test_decode.c.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ def net(request: pytest.FixtureRequest, rng: np.random.Generator) -> Network:
     return NETWORKS[request.param](rng)
 
 
-def given(net: Network, rng: np.random.Generator, rows: int) -> tuple[Any, dict[str, Any], list[Any]]:
+def given(
+    net: Network, rng: np.random.Generator, rows: int
+) -> tuple[Any, dict[str, Any], list[Any]]:
     """Return a call's arguments, and each row's own source."""
     if net.source is None:
         return (), {"batch": rows}, [None] * rows
@@ -52,10 +54,12 @@ def same_row(made: sc.Decoded, row: Any, expected: truth.Made) -> None:
         assert not extras[row][n:].any()
 
 
-# ---- Against the equations --------------------------------------------------------------------------
+# ---- Against the equations -----------------------------------------------------------------------
 
 
-def test_greedy_is_what_the_equations_choose(net: Network, rng: np.random.Generator, isa: str) -> None:
+def test_greedy_is_what_the_equations_choose(
+    net: Network, rng: np.random.Generator, isa: str
+) -> None:
     source, options, rows = given(net, rng, 6)
     made = net.model.with_options(isa=isa).greedy(*source, **options, extras=True)
     for row, own in enumerate(rows):
@@ -63,7 +67,9 @@ def test_greedy_is_what_the_equations_choose(net: Network, rng: np.random.Genera
     assert made.ids.shape[1] == made.lengths.max()
 
 
-@pytest.mark.parametrize(("width", "penalty"), [(2, 0.0), (4, 1.0), (4, -0.5), (VOCABULARY + 3, 0.0)])
+@pytest.mark.parametrize(
+    ("width", "penalty"), [(2, 0.0), (4, 1.0), (4, -0.5), (VOCABULARY + 3, 0.0)]
+)
 def test_a_search_finds_what_the_plain_one_finds(
     net: Network, rng: np.random.Generator, width: int, penalty: float
 ) -> None:
@@ -83,7 +89,9 @@ def test_a_search_finds_what_the_plain_one_finds(
     np.testing.assert_array_equal(best.scores, made.scores[:, 0])
 
 
-@pytest.mark.parametrize(("heat", "top_k", "top_p"), [(1.0, 0, 1.0), (0.5, 4, 1.0), (2.0, 0, 0.7), (1.3, 6, 0.5)])
+@pytest.mark.parametrize(
+    ("heat", "top_k", "top_p"), [(1.0, 0, 1.0), (0.5, 4, 1.0), (2.0, 0, 0.7), (1.3, 6, 0.5)]
+)
 def test_samples_follow_the_uniform_numbers(
     net: Network, rng: np.random.Generator, heat: float, top_k: int, top_p: float
 ) -> None:
@@ -132,10 +140,11 @@ def test_a_forced_end_ends(net: Network, rng: np.random.Generator) -> None:
         net.model.greedy(*source, **options, prefix=[4, END]),
         net.model.beam(*source, **options, prefix=[4, END], width=3),
     ):
-        assert made.tokens() == [[4], [4]] and made.ended.all()
+        assert made.tokens() == [[4], [4]]
+        assert made.ended.all()
 
 
-# ---- Bits -------------------------------------------------------------------------------------------
+# ---- Bits ----------------------------------------------------------------------------------------
 
 
 def test_a_row_has_the_same_bits_alone_and_with_any_threads(
@@ -147,13 +156,14 @@ def test_a_row_has_the_same_bits_alone_and_with_any_threads(
         "sample": {"seed": 1, "results": 2, "extras": True},
     }  # fmt: skip
     for name, more in calls.items():
-        whole = getattr(net.model.with_options(isa=isa, threads=2), name)(*source, **options, **more)
+        whole = getattr(net.model.with_options(isa=isa, threads=2), name)(
+            *source, **options, **more
+        )
         for row in (0, 3, 69):
             own = {k: [v[row]] for k, v in options.items() if k == "lengths"}
             part = [x[row : row + 1] for x in source]
-            if name == "sample":
-                if row:
-                    continue  # the draws of another row are others
+            if name == "sample" and row:
+                continue  # the draws of another row are others
             alone = getattr(net.model.with_options(isa=isa, threads=1), name)(*part, **own, **more)
             assert alone.scores[0].tobytes() == whole.scores[row].tobytes()
             n = alone.ids.shape[-1]
@@ -236,7 +246,7 @@ def test_a_stream_without_its_context_is_refused(rng: np.random.Generator) -> No
         net.model._wired.step.pool(3)
 
 
-# ---- What a decoder ends in ---------------------------------------------------------------------------
+# ---- What a decoder ends in ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("ends", [None, "softmax", "log_softmax"])
@@ -255,13 +265,15 @@ def test_kinds_of_scores_are_told_by_how_a_decoder_ends(
     made = sc.Generator(sc.Model(token, y), start=0, max_length=3)
     plain = sc.Model(token, sc.Dense(w["head"])(x))
     expected = sc.Generator(plain, start=0, max_length=3).beam(width=3, results=3)
-    assert made.scores == {None: "logits", "softmax": "probabilities"}.get(ends, "log_probabilities")
+    assert made.scores == {None: "logits", "softmax": "probabilities"}.get(
+        ends, "log_probabilities"
+    )
     found = made.beam(width=3, results=3)
     np.testing.assert_array_equal(found.ids, expected.ids)
     close(found.scores, expected.scores, FLOAT32[0])
 
 
-# ---- Vectors ------------------------------------------------------------------------------------------
+# ---- Vectors -------------------------------------------------------------------------------------
 
 
 def test_vectors_are_fed_back(rng: np.random.Generator, isa: str) -> None:
@@ -315,7 +327,9 @@ def test_an_encoder_may_stand_before_a_decoder_of_vectors(rng: np.random.Generat
     x, fed = sc.Input((None, 3)), sc.Input((None, 2))
     encoder = sc.Model(x, sc.GRU(*truth.taken(w, "encoder"), reset_after=False, name="h")(x))
     gru = sc.GRU(*truth.taken(w, "decoder"), reset_after=False, return_sequences=True, name="gru")
-    model = sc.Seq2Seq(encoder, sc.Model(fed, sc.Dense(w["head"])(gru(fed))), connect={"gru:h": "h"})
+    model = sc.Seq2Seq(
+        encoder, sc.Model(fed, sc.Dense(w["head"])(gru(fed))), connect={"gru:h": "h"}
+    )
     source = rng.normal(size=(4, 5, 3)).astype(np.float32)
     begun = rng.normal(size=(4, 2, 2)).astype(np.float32)
     for history in (None, begun):

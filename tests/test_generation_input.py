@@ -31,7 +31,7 @@ def table(rows: Any, **options: Any) -> sc.Generator:
 SOURCE = np.array([[3, 4, 5], [6, 7, 8]])
 
 
-# ---- Calls ------------------------------------------------------------------------------------------
+# ---- Calls ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("options", "error", "says"), [
@@ -118,7 +118,7 @@ def _decoder(rng: np.random.Generator) -> tuple[list[Any], Any]:
     return [token, memory], sc.Dense(w["head"])(sc.Concatenate()(y, context))
 
 
-def test_a_start_must_be_said(rng: np.random.Generator) -> None:
+def test_a_start_must_be_said() -> None:
     model = table(np.eye(3))
     with pytest.raises(sc.OptionError, match="start"):
         model.greedy()
@@ -152,7 +152,7 @@ def test_histories_are_checked(rng: np.random.Generator) -> None:
         wider.forecast(x, 2, window=3)
 
 
-# ---- Scores that are no choice ------------------------------------------------------------------------
+# ---- Scores that are no choice -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -180,13 +180,15 @@ def test_probabilities_that_are_none_are_refused(rows: Any) -> None:
         model.beam(width=2)
 
 
-# ---- Ends ---------------------------------------------------------------------------------------------
+# ---- Ends ----------------------------------------------------------------------------------------
 
 
-def test_an_end_that_never_comes(dates: Any) -> None:
+def test_an_end_that_never_comes() -> None:
     never = table(np.eye(3), start=0, end=2, max_length=5)
     made = never.greedy()
-    assert made.ids.tolist() == [[0] * 5] and not made.ended.any() and made.lengths.tolist() == [5]
+    assert made.ids.tolist() == [[0] * 5]
+    assert not made.ended.any()
+    assert made.lengths.tolist() == [5]
     assert made.tokens() == [[0] * 5]
 
 
@@ -196,17 +198,19 @@ def test_a_beam_wider_than_the_vocabulary_finds_all_there_are() -> None:
     assert made.lengths.tolist() == [[1, 2, 2, 0, 0, 0, 0]]
     assert made.ids[0, :3].tolist() == [[1, 1], [0, 0], [0, 1]]
     np.testing.assert_allclose(made.scores[0, :3], np.log([0.5, 0.25, 0.25]), rtol=1e-6)
-    assert (made.scores[0, 3:] == -np.inf).all() and not made.ended[0, 3:].any()
+    assert (made.scores[0, 3:] == -np.inf).all()
+    assert not made.ended[0, 3:].any()
     assert made.tokens()[0][3:] == [[]] * 4
 
 
 def test_a_vocabulary_of_one_token() -> None:
     model = table([[0.5]], start=0, max_length=3)
     for made in (model.greedy(), model.beam(width=3), model.sample(seed=0)):
-        assert made.ids.tolist() == [[0, 0, 0]] and made.scores.tolist() == [0.0]
+        assert made.ids.tolist() == [[0, 0, 0]]
+        assert made.scores.tolist() == [0.0]
 
 
-def test_an_end_outside_of_the_vocabulary_is_refused(rng: np.random.Generator) -> None:
+def test_an_end_outside_of_the_vocabulary_is_refused() -> None:
     with pytest.raises(sc.IdRangeError, match="end is 3, expected 0 to 2"):
         table(np.eye(3), start=0, end=3).greedy()
 
@@ -230,7 +234,7 @@ def test_empty_sources_are_decoded_from_nothing(dates: Any) -> None:
     assert not made.extras["look:scores"][0].any()
 
 
-# ---- Wiring -------------------------------------------------------------------------------------------
+# ---- Wiring --------------------------------------------------------------------------------------
 
 
 def test_wiring_is_checked(rng: np.random.Generator) -> None:
@@ -240,11 +244,23 @@ def test_wiring_is_checked(rng: np.random.Generator) -> None:
     encoder = sc.Model(x, sc.Activation("tanh", name="out")(x))
     for error, says, make in (
         (sc.GraphError, "which of them are contexts", lambda: sc.Generator(decoder)),
-        (sc.GraphError, "'other' is none of the decoder's inputs", lambda: sc.Generator(decoder, context="other")),
+        (
+            sc.GraphError,
+            "'other' is none of the decoder's inputs",
+            lambda: sc.Generator(decoder, context="other"),
+        ),
         (sc.GraphError, "'none'", lambda: sc.Generator(decoder, carry={"memory": "none"})),
         (sc.GraphError, "first output", lambda: sc.Generator(decoder, carry={"memory": "dense"})),
-        (sc.GraphError, "encoder's outputs", lambda: sc.Seq2Seq(encoder, decoder, connect={"memory": "no"})),
-        (sc.GraphError, "neither an input nor a state", lambda: sc.Seq2Seq(encoder, decoder, connect={"memory": "out", "h": "out"})),
+        (
+            sc.GraphError,
+            "encoder's outputs",
+            lambda: sc.Seq2Seq(encoder, decoder, connect={"memory": "no"}),
+        ),
+        (
+            sc.GraphError,
+            "neither an input nor a state",
+            lambda: sc.Seq2Seq(encoder, decoder, connect={"memory": "out", "h": "out"}),
+        ),
         (sc.GraphError, "mapping", lambda: sc.Seq2Seq(encoder, decoder, connect="memory")),
         (sc.OptionError, "scores", lambda: sc.Generator(decoder, context="memory", scores="odds")),
         (sc.OptionError, "end", lambda: sc.Generator(decoder, context="memory", end=-2)),
@@ -259,9 +275,7 @@ def test_a_decoder_that_looks_ahead_is_refused(rng: np.random.Generator) -> None
         "t": (5, 4), **truth.recurrent("gru", "a", 4, 3), **truth.recurrent("gru", "b", 4, 3),
     })  # fmt: skip
     parts = [sc.GRU(*truth.taken(w, n), reset_after=False, return_sequences=True) for n in "a"]
-    back = sc.GRU(
-        *truth.taken(w, "b"), reset_after=False, return_sequences=True, go_backwards=True
-    )
+    back = sc.GRU(*truth.taken(w, "b"), reset_after=False, return_sequences=True, go_backwards=True)
     y = sc.Bidirectional(parts[0], back)(sc.Embedding(w["t"])(token))
     with pytest.raises(sc.UnsupportedLayerError, match="bidirectional"):
         sc.Generator(sc.Model(token, y))
@@ -269,7 +283,9 @@ def test_a_decoder_that_looks_ahead_is_refused(rng: np.random.Generator) -> None
 
 def test_models_without_weights_are_refused() -> None:
     token = sc.Input((None,), "int64")
-    decoder = sc.Model(token, sc.Dense(5)(sc.GRU(4, return_sequences=True)(sc.Embedding(5, 3)(token))))
+    decoder = sc.Model(
+        token, sc.Dense(5)(sc.GRU(4, return_sequences=True)(sc.Embedding(5, 3)(token)))
+    )
     with pytest.raises(sc.NotBuiltError):
         sc.Generator(decoder)
 
@@ -294,7 +310,7 @@ def test_masks_that_the_encoder_computes_are_not_lost_in_silence(rng: np.random.
     plain = sc.Model(x, gru(sc.Embedding(w["t"])(x)))
     assert sc.Seq2Seq(plain, decoder, **wires)([[1, 2]], max_length=2).ids.shape == (1, 2)
     masked = sc.Model(x, gru(sc.Embedding(w["t"], mask_zero=True)(x)))
-    with pytest.raises(sc.UnsupportedLayerError, match="mask.*lengths"):
+    with pytest.raises(sc.UnsupportedLayerError, match=r"mask.*lengths"):
         sc.Seq2Seq(masked, decoder, **wires)
 
 

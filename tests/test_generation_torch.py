@@ -1,4 +1,4 @@
-"""Decoders written in PyTorch, imported as they stand and decoded here and by loops of torch's own."""
+"""Decoders written in PyTorch, imported as they stand, and decoded here and by torch's loops."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Encoder(nn.Module):
 
 
 class Attending(nn.Module):
-    """Additive attention of the state before, the context joined before the GRU; hidden (1, B, H)."""
+    """Additive attention of the state before, joined before the GRU; hidden is (1, B, H)."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How a decoder's graph is divided and joined: the same numbers as from the whole, and how often."""
+"""How a decoder's graph is divided and joined: the same numbers as from the whole."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def decoder(w: dict[str, Any], memory: Any, seen: Any) -> sc.Model:
     token = sc.Input((None,), "int64", "token")
     gru = sc.GRU(*truth.taken(w, "g"), reset_after=False, return_sequences=True, name="gru")
     y = gru(sc.Embedding(w["t"])(token))
-    look = sc.BahdanauAttention(
-        w["W"], w["W"], w["v"], return_attention_scores=True, name="look"
-    )
+    look = sc.BahdanauAttention(w["W"], w["W"], w["v"], return_attention_scores=True, name="look")
     context, scores = look(y, seen)
     logits = sc.Dense(w["head"], name="logits")(sc.Concatenate()(y, context))
     return sc.Model([token, memory], [logits, scores])
@@ -50,7 +48,7 @@ def ops(document: Any) -> list[str]:
     return [node["op"] for node in document["nodes"]]
 
 
-# ---- What is computed before ----------------------------------------------------------------------------
+# ---- What is computed before ---------------------------------------------------------------------
 
 
 def test_what_depends_on_contexts_alone_is_computed_once(rng: np.random.Generator) -> None:
@@ -61,7 +59,10 @@ def test_what_depends_on_contexts_alone_is_computed_once(rng: np.random.Generato
     before, step = (m._graph.document for m in (model._wired.before, model._wired.step))
     assert ops(before) == ["dense", "dense"]  # the layer's, and the projection of the attention
     assert ops(step).count("dense") == 2  # that of the query, and the logits
-    assert [spec["name"] for spec in step["inputs"] if spec.get("context")] == ["first", "look:memory"]
+    assert [spec["name"] for spec in step["inputs"] if spec.get("context")] == [
+        "first",
+        "look:memory",
+    ]
     x = rng.normal(size=(3, 6, 5)).astype(np.float32)
     expected = by_hand(whole, 4, memory=x)
     np.testing.assert_array_equal(model.greedy(x).ids, expected)
@@ -143,7 +144,7 @@ def test_contexts_that_no_encoder_gives_come_from_the_caller(rng: np.random.Gene
         model(a)
 
 
-# ---- States whose batch is axis 1 -------------------------------------------------------------------------
+# ---- States whose batch is axis 1 ----------------------------------------------------------------
 
 
 def test_stacked_states_are_carried_as_torch_has_them(rng: np.random.Generator) -> None:
@@ -176,7 +177,7 @@ def test_stacked_states_are_carried_as_torch_has_them(rng: np.random.Generator) 
         close(found, expected.numpy(), FLOAT32[2])
 
 
-# ---- Documents ------------------------------------------------------------------------------------------
+# ---- Documents -----------------------------------------------------------------------------------
 
 
 def test_documents_are_not_changed(rng: np.random.Generator) -> None:
@@ -191,7 +192,7 @@ def test_documents_are_not_changed(rng: np.random.Generator) -> None:
     assert whole._graph.to_json() == text
 
 
-def test_only_what_outputs_need_stays_alive(rng: np.random.Generator) -> None:
+def test_only_what_outputs_need_stays_alive() -> None:
     x = sc.Input((3,))
     a, b = sc.Dense(np.ones((3, 2)), name="a"), sc.Dense(np.ones((3, 4)), name="b")
     model = sc.Model(x, [a(x), b(x)])
@@ -200,7 +201,7 @@ def test_only_what_outputs_need_stays_alive(rng: np.random.Generator) -> None:
     assert [layer["name"] for layer in made["layers"]] == ["b"]
 
 
-def test_graphs_are_joined_one_behind_the_other(rng: np.random.Generator) -> None:
+def test_graphs_are_joined_one_behind_the_other() -> None:
     x, y = sc.Input((None, 3), name="x"), sc.Input((None, 2), name="y")
     first = sc.Model(x, sc.Dense(np.ones((3, 2)), name="a")(x))
     second = sc.Model(y, sc.Activation("tanh", name="t")(y))

@@ -1,95 +1,30 @@
-"""Generator and Seq2Seq: sequences that a network makes itself, fed its own last output.
+"""Generator and Seq2Seq: networks that are fed their own last output.
 
-Both are models and a wiring of names (wiring.py); one call of the core makes a whole batch. Here
-are the options of such a call, and what comes of it.
+Both are models and a wiring of names (wiring.py); decoding.py has what they share.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._binding import decode_tokens, feed_back
-from .arguments import floats, integers
-from .errors import DtypeError, GraphError, OptionError, ShapeError
-from .graph import finite, told
-from .layers.base import choice, flag, whole
+from .arguments import floats
+from .decoding import Decoded, Decoding
+from .errors import GraphError, OptionError, ShapeError
+from .layers.base import flag, whole
 from .model import Model
-from .sequence import pad
 from .stream import Stream
-from .wiring import Beginning, Wired, wired
+from .wiring import wired
 
-__all__ = ["Decoded", "Generator", "Seq2Seq"]
+__all__ = ["Decoded", "Generator", "Seq2Seq", "forecast"]
 
 Array = NDArray[Any]
 
-_SCORES = ("logits", "probabilities", "log_probabilities")  # in the core's order
-_KINDS = {"softmax": "probabilities", "log_softmax": "log_probabilities"}
-_MOST = 2**31 - 1
 
-
-# ---- Results --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """Sequences of tokens that a network made; N stands where several were asked for (results=).
-
-    Attributes
-    ----------
-    ids : (B, [N,] T) int64
-        T tokens at most; behind a sequence's end the end token, or 0 if there is none.
-    lengths : (B, [N]) int64
-        Tokens of each, the end token included. 0 where a beam search found fewer results.
-    ended : (B, [N]) bool
-        Whether the last token is the end token; False for what was cut at ``max_length``.
-    scores : (B, [N]) float64
-        Log-probability / length ** length_penalty, natural logarithm. -inf where there is no result.
-    extras : dict of str to ndarray
-        Further outputs of the decoder that were asked for, (B, [N,] T, ...): what it gave when
-        token t was chosen, 0 behind the end.
-    states : tuple of ndarray
-        If they were asked for: of every state (B, [N,] ...), when the last token was chosen, which
-        has not been fed.
-    end : int or None
-        The end token.
-    """
-
-    ids: Array
-    lengths: Array
-    ended: Array
-    scores: Array
-    extras: Mapping[str, Array]
-    states: tuple[Array, ...]
-    end: int | None
-
-    def tokens(self) -> list[Any]:
-        """Return the ids as lists, of each sequence up to its end token, which is left out."""
-
-        def listed(ids: Array, lengths: Array, ended: Array) -> list[Any]:
-            if lengths.ndim == 0:
-                kept: list[int] = ids[: int(lengths) - int(ended)].tolist()
-                return kept
-            return [listed(*row) for row in zip(ids, lengths, ended, strict=True)]
-
-        return listed(self.ids, self.lengths, self.ended)
-
-    @property
-    def last(self) -> Array:
-        """The last token of each sequence, (B, [N]): what a continuation is fed first."""
-        at = np.maximum(self.lengths - 1, 0)[..., None]
-        return np.take_along_axis(self.ids, at, axis=-1)[..., 0]
-
-
-# ---- Generators -----------------------------------------------------------------------------------
-
-
-class Generator:
+class Generator(Decoding):
     """A decoder that is fed its own last output: token by token, or vector by vector.
 
     Parameters
@@ -149,50 +84,6 @@ class Generator:
     ) -> None:
         contexts = [context] if isinstance(context, str) else list(context)
         self._set_up(wired(decoder, dict(carry or {}), contexts), start, end, max_length, scores)
-
-    def _set_up(self, wires: Wired, start: Any, end: Any, max_length: Any, scores: Any) -> None:
-        self._wired = wires
-        name = type(self).__name__
-        self.start = None if start is None else whole(start, name, "start", least=0)
-        self.end = None if end is None else whole(end, name, "end", least=0)
-        self.max_length = whole(max_length, name, "max_length")
-        kind = _scores_of(wires.step) if scores is None else scores
-        self.scores: str = choice(kind, name, "scores", _SCORES)
-
-    # -- what it is --
-
-    @property
-    def contexts(self) -> tuple[str, ...]:
-        """Names of what a call's ``context=`` gives."""
-        return self._wired.given
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """Names of the states, in the order of ``state=``."""
-        return tuple(port.name for port in self._wired.steps.states)
-
-    @property
-    def extras(self) -> tuple[str, ...]:
-        """Names of the outputs that come with a result on request."""
-        return tuple(port.name for port in self._wired.steps.outputs[1:])
-
-    def with_options(
-        self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
-    ) -> Any:
-        """Return the same with other plans: `Model.with_options` has the options."""
-        made = object.__new__(type(self))
-        made.__dict__.update(self.__dict__)
-        made._wired = self._wired.with_options(isa=isa, threads=threads, precision=precision)
-        return made
-
-    def summary(self) -> str:
-        """Return tables of the layers: those that run once for a sequence, and those of a step."""
-        parts = [] if self._wired.before is None else ["Once:\n" + self._wired.before.summary()]
-        return "\n\n".join([*parts, "Every step:\n" + self._wired.step.summary()])
-
-    def __repr__(self) -> str:
-        before = "" if self._wired.before is None else f"{self._wired.before!r} before "
-        return f"<{type(self).__name__}: {before}{self._wired.step!r}>"
 
     # -- tokens --
 
@@ -387,243 +278,8 @@ class Generator:
         """
         return self._stream(self._wired.take(context, lengths), state, batch)
 
-    # -- what all share --
 
-    def _rows(self, begin: Beginning, batch: int | None, *others: Any) -> int:
-        """Return how many rows a call has: what its arrays say, or `batch`, or 1."""
-        found = begin.rows
-        for array in others:
-            if found is None and isinstance(array, np.ndarray) and array.ndim:
-                found = array.shape[0]
-        given = None if batch is None else whole(batch, type(self).__name__, "batch", least=0)
-        if found is not None and given is not None and given != found:
-            raise ShapeError(f"batch is {given}; what is given has {found} rows")
-        return found if found is not None else 1 if given is None else given
-
-    def _decode(
-        self,
-        begin: Beginning,
-        state: Any,
-        batch: int | None,
-        search: Mapping[str, Any],
-        *,
-        start: ArrayLike | None = None,
-        prefix: Any = None,
-        max_length: int | None = None,
-        extras: bool | Sequence[str] = False,
-        return_state: bool = False,
-        results: int | None = None,
-    ) -> Decoded:
-        """Make sequences of tokens; `search` is how, as `decode_tokens` takes it."""
-        name = type(self).__name__
-        begin = self._wired.with_states(begin, state)
-        forced, ends = _prefix(prefix)
-        starts = self._start(start)
-        rows = self._rows(begin, batch, starts, None if ends is None else forced)
-        longest = self.max_length if max_length is None else whole(max_length, name, "max_length")
-        if forced is not None and ends is None:  # of every row
-            forced = np.broadcast_to(forced, (rows, forced.shape[1]))
-            ends = np.full(rows, forced.shape[1])
-        if forced is not None and (len(forced) != rows or forced.shape[1] > longest):
-            raise ShapeError(
-                f"prefix: expected {rows} rows of at most max_length = {longest} tokens; found "
-                f"shape {forced.shape}"
-            )
-        if starts.ndim and starts.shape != (rows,):
-            raise ShapeError(f"start: expected a token, or one for each of {rows} rows; found shape {starts.shape}")
-        wanted = self._wanted(extras)
-        drawing = search.get("uniforms")
-        made = decode_tokens(
-            self._wired.steps, begin.inputs, begin.states,
-            np.ascontiguousarray(np.broadcast_to(starts, (rows,)), np.int64), longest,
-            -1 if self.end is None else self.end, _SCORES.index(self.scores),
-            None if forced is None else np.ascontiguousarray(forced, np.int64),
-            None if ends is None else np.ascontiguousarray(ends, np.int64),
-            search["width"], search.get("length_penalty", 0.0),
-            1 if results is None else results,
-            None if drawing is None else drawing(rows, longest),
-            search.get("temperature", 1.0), search.get("top_k", 0), search.get("top_p", 1.0),
-            wanted, True, flag(return_state, name, "return_state"),
-        )  # fmt: skip
-        return self._result(made, wanted, results is None)
-
-    def _result(self, made: tuple[Any, ...], wanted: list[bool], single: bool) -> Decoded:
-        ids, lengths, ended, scores, extras, states = made
-        longest = int(lengths.max(initial=0))
-        row = (slice(None), 0) if single else (slice(None), slice(None))
-        shown = {
-            name: array[(*row, slice(longest))]
-            for name, array, asked in zip(self.extras, extras, wanted, strict=True)
-            if asked
-        }
-        finals = () if states is None else self._wired.outgoing([s[row] for s in states], len(row) - single)
-        return Decoded(
-            ids[(*row, slice(longest))], lengths[row], ended[row].astype(bool), scores[row], shown,
-            finals, self.end,
-        )  # fmt: skip
-
-    def _beam(
-        self,
-        begin: Beginning,
-        state: Any,
-        batch: int | None,
-        width: Any,
-        length_penalty: Any,
-        results: Any,
-        options: dict[str, Any],
-    ) -> Decoded:
-        name = type(self).__name__
-        beams = whole(width, name, "width")
-        count = None if results is None else whole(results, name, "results")
-        if count is not None and count > beams:
-            raise OptionError(f"{name}: results is at most width, {beams}; found {count}")
-        if options.get("return_state"):
-            raise OptionError(f"{name}: a beam search has no final states")
-        search = {"width": beams, "length_penalty": _real(length_penalty, name, "length_penalty")}
-        return self._decode(begin, state, batch, search, results=count, **options)
-
-    def _sample(
-        self,
-        begin: Beginning,
-        state: Any,
-        batch: int | None,
-        drawing: tuple[Any, Any, Any, Any],
-        results: Any,
-        options: dict[str, Any],
-    ) -> Decoded:
-        name = type(self).__name__
-        temperature, top_k, top_p, seed = drawing
-        count = None if results is None else whole(results, name, "results")
-        heat, share = _real(temperature, name, "temperature"), _real(top_p, name, "top_p")
-        if not heat > 0 or not 0 < share <= 1:
-            raise OptionError(
-                f"{name}: temperature is above 0, and top_p above 0 and at most 1; found "
-                f"{told(temperature)} and {told(top_p)}"
-            )
-        search = {
-            "width": count or 1,
-            "uniforms": _Draws(seed, count or 1),
-            "temperature": heat,
-            "top_k": whole(top_k, name, "top_k", least=0),
-            "top_p": share,
-        }
-        return self._decode(begin, state, batch, search, results=count, **options)
-
-    def _forecast(
-        self,
-        begin: Beginning,
-        history: ArrayLike,
-        steps: Any,
-        lengths: ArrayLike | None,
-        state: Any,
-        return_state: Any,
-    ) -> Any:
-        name = type(self).__name__
-        begin = self._wired.with_states(begin, state)
-        known = floats(history, "history")
-        ends = None if lengths is None else integers(lengths, "lengths")
-        rows = self._rows(begin, None, known)
-        if known.ndim < 2 or len(known) != rows or known.shape[1] < 1:
-            raise ShapeError(
-                f"history: expected ({rows}, frames, ...), one frame at least; found {known.shape}"
-            )
-        if ends is not None and ends.shape != (rows,):
-            raise ShapeError(f"lengths: expected shape ({rows},); found {ends.shape}")
-        count = whole(steps, name, "steps")
-        wants = flag(return_state, name, "return_state")
-        out, states = feed_back(self._wired.steps, begin.inputs, begin.states, known, ends, count, wants)
-        return (out, self._wired.outgoing(states, 1)) if wants else out
-
-    def _stream(self, begin: Beginning, state: Any, batch: int | None) -> Stream:
-        begin = self._wired.with_states(begin, state)
-        stream = Stream(self._wired.step, self._rows(begin, batch))
-        if self._wired.steps.contexts:
-            stream.set_context(begin.inputs)
-        if any(array is not None for array in begin.states):
-            stream.state = tuple(begin.states)
-        return stream
-
-    def _start(self, start: ArrayLike | None) -> Array:
-        if start is None and self.start is None:
-            raise OptionError(
-                f"{type(self).__name__}: which token is a sequence begun with? give start= here or "
-                "to the constructor"
-            )
-        given = integers(self.start if start is None else start, "start")
-        return given
-
-    def _wanted(self, extras: Any) -> list[bool]:
-        """Return which of the extras are wanted."""
-        if isinstance(extras, (bool, np.bool_)):
-            return [bool(extras)] * len(self.extras)
-        names = [extras] if isinstance(extras, str) else list(extras)
-        for name in names:
-            if name not in self.extras:
-                raise OptionError(f"extras: {name!r} is none of {list(self.extras)}")
-        return [name in names for name in self.extras]
-
-
-class _Draws:
-    """Uniform numbers for a sample, (rows, results, max_length), each from 0 to below 1."""
-
-    def __init__(self, seed: Any, results: int) -> None:
-        self.results = results
-        self.rng = seed if isinstance(seed, np.random.Generator) else None
-        if seed is None:
-            self.rng = np.random.default_rng()
-        if self.rng is None:
-            self.seed = whole(seed, "sample", "seed", least=0)
-
-    def __call__(self, rows: int, length: int) -> Array:
-        if self.rng is not None:
-            return self.rng.random((rows, self.results, length))
-        made = np.empty((rows, self.results, length))
-        for row in range(rows):
-            for result in range(self.results):
-                rng = np.random.default_rng((self.seed, row, result))
-                made[row, result] = rng.random(length)
-        return made
-
-
-def _real(value: Any, name: str, option: str) -> float:
-    number = finite(value)
-    if number is None:
-        raise OptionError(f"{name}: {option} is a finite number; found {told(value)}")
-    return number
-
-
-def _prefix(prefix: Any) -> tuple[Array | None, Array | None]:
-    """Return forced tokens (B, n) and how many each row has; the latter None for every row's."""
-    if prefix is None:
-        return None, None
-    if isinstance(prefix, np.ndarray) and prefix.ndim == 2:
-        return integers(prefix, "prefix"), np.full(len(prefix), prefix.shape[1])
-    if isinstance(prefix, (list, tuple)) and prefix and not np.isscalar(prefix[0]):
-        return pad([integers(row, "prefix") for row in prefix])
-    row = integers(prefix, "prefix")
-    if row.ndim != 1:
-        raise ShapeError(f"prefix: expected tokens, or a row of them for each row; found shape {row.shape}")
-    return row[None], None
-
-
-def _scores_of(step: Model) -> str:
-    """Return what kind of scores a step gives, by the op that makes its first output."""
-    document = step._graph.document
-    makers = {node["outputs"][0]: node for node in document["nodes"]}
-    value = document["outputs"][0]["value"]
-    while value in makers:
-        node = makers[value]
-        if node["op"] in ("dense", "activation"):
-            return _KINDS.get(node["attrs"]["activation"][0], "logits")
-        if node["op"] == "softmax":
-            return "probabilities"
-        if node["op"] not in ("reshape", "expand", "flatten", "index", "slice", "permute", "concat"):
-            return "logits"
-        value = node["inputs"][0]
-    return "logits"
-
-
-# ---- A model that predicts its own next input -------------------------------------------------------
+# ---- A model that predicts its own next input ----------------------------------------------------
 
 
 def forecast(
@@ -657,10 +313,10 @@ def forecast(
     return np.ascontiguousarray(frames[:, known.shape[1] :])
 
 
-# ---- An encoder before it -------------------------------------------------------------------------
+# ---- An encoder before it ------------------------------------------------------------------------
 
 
-class Seq2Seq(Generator):
+class Seq2Seq(Decoding):
     """An encoder, and a decoder that makes a sequence of what the encoder has seen.
 
     Parameters
@@ -669,9 +325,9 @@ class Seq2Seq(Generator):
     decoder : Model
         As of `Generator`.
     connect : mapping of str to str
-        What the decoder has from the encoder: inputs and states of the decoder, and an output of the
-        encoder for each. A state, or an input that is carried, begins as that; any other input is a
-        context. States are called as in `Model.stream` ("gru:h"), or as at a call ("gru:h0").
+        What the decoder has from the encoder: inputs and states of the decoder, and an output of
+        the encoder for each. A state, or an input that is carried, begins as that; any other input
+        is a context. States are called as in `Model.stream` ("gru:h"), or as at a call ("gru:h0").
     start, end, max_length, carry, scores
         As of `Generator`.
     context : str or sequence of str
@@ -720,7 +376,7 @@ class Seq2Seq(Generator):
         """Encode, and take the best token of every step: `greedy`."""
         return self.greedy(*source, **options)
 
-    def greedy(  # type: ignore[override]
+    def greedy(
         self,
         *source: Any,
         lengths: Any = None,
@@ -751,12 +407,10 @@ class Seq2Seq(Generator):
         -------
         Decoded
         """
-        begin = self._wired.encode(
-            source, lengths, initial_state, context, context_lengths
-        )
+        begin = self._wired.encode(source, lengths, initial_state, context, context_lengths)
         return self._decode(begin, state, None, {"width": 1}, **options)
 
-    def beam(  # type: ignore[override]
+    def beam(
         self,
         *source: Any,
         lengths: Any = None,
@@ -770,12 +424,10 @@ class Seq2Seq(Generator):
         **options: Any,
     ) -> Decoded:
         """Encode, and search for the most probable sequences: as `greedy` and `Generator.beam`."""
-        begin = self._wired.encode(
-            source, lengths, initial_state, context, context_lengths
-        )
+        begin = self._wired.encode(source, lengths, initial_state, context, context_lengths)
         return self._beam(begin, state, None, width, length_penalty, results, options)
 
-    def sample(  # type: ignore[override]
+    def sample(
         self,
         *source: Any,
         lengths: Any = None,
@@ -791,12 +443,10 @@ class Seq2Seq(Generator):
         **options: Any,
     ) -> Decoded:
         """Encode, and draw tokens by their probabilities: as `greedy` and `Generator.sample`."""
-        begin = self._wired.encode(
-            source, lengths, initial_state, context, context_lengths
-        )
+        begin = self._wired.encode(source, lengths, initial_state, context, context_lengths)
         return self._sample(begin, state, None, (temperature, top_k, top_p, seed), results, options)
 
-    def forecast(  # type: ignore[override]
+    def forecast(
         self,
         *source: Any,
         steps: int,
@@ -824,15 +474,13 @@ class Seq2Seq(Generator):
         -------
         ndarray (B, steps, F...), or that and a tuple of states
         """
-        begin = self._wired.encode(
-            source, lengths, initial_state, context, context_lengths
-        )
+        begin = self._wired.encode(source, lengths, initial_state, context, context_lengths)
         if history is None:
             fed = self._wired.steps.inputs[0]
             history = np.zeros((begin.rows or 0, 1, *fed.shape[1:]), np.float32)
         return self._forecast(begin, history, steps, None, state, return_state)
 
-    def stream(  # type: ignore[override]
+    def stream(
         self,
         *source: Any,
         lengths: Any = None,
@@ -842,6 +490,8 @@ class Seq2Seq(Generator):
         state: Any = None,
     ) -> Stream:
         """Encode, and return a stream whose steps are the decoder's."""
-        return self._stream(self._wired.encode(
-            source, lengths, initial_state, context, context_lengths
-        ), state, None)
+        return self._stream(
+            self._wired.encode(source, lengths, initial_state, context, context_lengths),
+            state,
+            None,
+        )

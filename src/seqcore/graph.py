@@ -598,7 +598,7 @@ class GraphBuilder:
 
     def output(self, value: Value) -> None:
         """Make a value an output of the graph."""
-        entry = {"name": value.name, "value": value.name}
+        entry: dict[str, Any] = {"name": value.name, "value": value.name}
         if value.lengths is not None:
             entry["lengths"] = value.lengths
         if value.mask is not None and not value.mask.optional:

@@ -42,7 +42,7 @@ _LOOK_BACK = frozenset([
 _FRAMES = ":frames"  # ends the name of the output that counts frames
 
 
-# ---- Small parts --------------------------------------------------------------------------------
+# ---- Small parts ---------------------------------------------------------------------------------
 
 
 def _copied(document: Mapping[str, Any]) -> Document:
@@ -147,7 +147,7 @@ def prefixed(
     return made
 
 
-# ---- States whose batch is axis 1 -----------------------------------------------------------------
+# ---- States whose batch is axis 1 ----------------------------------------------------------------
 
 
 def batch_first(document: Document, inputs: Iterable[str], outputs: Iterable[str]) -> Document:
@@ -192,7 +192,7 @@ def _stacked_behind_batch(node: dict[str, Any]) -> list[dict[str, Any]]:
     return [*expanded, {**plain, "op": "concat", "inputs": parts, "attrs": {"axis": 1}}]
 
 
-# ---- A step -------------------------------------------------------------------------------------
+# ---- A step --------------------------------------------------------------------------------------
 
 
 def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str]) -> Document:
@@ -271,7 +271,9 @@ def _carrying_states(document: Document) -> Document:
                 continue
             if node["outputs"][place] is None:
                 node["outputs"][place] = f"{name}:next"
-            document["outputs"].append(_output(node["outputs"][place], None) | {"name": f"{name}:next"})
+            document["outputs"].append(
+                _output(node["outputs"][place], None) | {"name": f"{name}:next"}
+            )
             spec.update(kind="data", dtype="float32", next=f"{name}:next")
     left = [spec["name"] for spec in specs.values() if spec["kind"] == "state"]
     if left:
@@ -439,7 +441,7 @@ def count_frames(document: Document, lengths: Mapping[str | None, str]) -> dict[
     return counted
 
 
-# ---- Two graphs, one behind the other -------------------------------------------------------------
+# ---- Two graphs, one behind the other ------------------------------------------------------------
 
 
 def joined(first: Document, second: Document, wires: Mapping[str, str]) -> Document:

@@ -1,4 +1,4 @@
-"""Models wired into one that makes sequences: a step, what is computed before it, and who gives what.
+"""Models wired into one that makes sequences: a step, what runs before it, and who gives what.
 
 `wired` makes a `Wired` of a decoder and perhaps an encoder; generation.py calls it. Which part of
 the decoder is computed before the first step is rewriting.py's to say.
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ._binding import Port, Steps
 from .arguments import floats, integers
-from .errors import GraphError, OptionError, ShapeError, UnsupportedLayerError
+from .errors import GraphError, ShapeError, UnsupportedLayerError
 from .graph import Graph
 from .model import Model, from_graph
 from .rewriting import (
@@ -157,7 +157,9 @@ class Wired:
         self, results: Any, given: Mapping[str, Any], lengths: Mapping[str, Any]
     ) -> Beginning:
         outputs = () if self.before is None else self.before.outputs
-        made = dict(zip(outputs, results if isinstance(results, tuple) else (results,), strict=False))
+        made = dict(
+            zip(outputs, results if isinstance(results, tuple) else (results,), strict=False)
+        )
         inputs: list[Array | None] = [None] * len(self.places)
         rows: int | None = None
         for port in self.steps.contexts:
@@ -185,7 +187,8 @@ class Wired:
         if source is None:
             return None
         if source.startswith("="):
-            return made[source[1:]].sum(axis=1).astype(np.int64)
+            ends: Array = made[source[1:]].sum(axis=1).astype(np.int64)
+            return ends
         if lengths.get(source) is None:
             return None
         return integers(lengths[source], f"lengths of {source!r}")
@@ -201,7 +204,9 @@ class Wired:
             given = states if isinstance(states, (tuple, list)) else None
             if given is None or len(given) != len(names):
                 found = type(states).__name__ if given is None else len(given)
-                raise ShapeError(f"state: expected a tuple of {len(names)} arrays {names}; found {found}")
+                raise ShapeError(
+                    f"state: expected a tuple of {len(names)} arrays {names}; found {found}"
+                )
             by_name = dict(zip(names, given, strict=True))
         made, rows = list(begin.states), begin.rows
         for place, port in enumerate(self.steps.states):
@@ -211,7 +216,9 @@ class Wired:
             array = floats(value, f"state {port.name!r}")
             if port.name in self.turned:
                 if array.ndim < 2:
-                    raise ShapeError(f"state {port.name!r}: expected (n, rows, ...); found {array.shape}")
+                    raise ShapeError(
+                        f"state {port.name!r}: expected (n, rows, ...); found {array.shape}"
+                    )
                 array = np.ascontiguousarray(array.swapaxes(0, 1))
             made[place] = _shaped(port, array)
             rows = rows if rows is not None or not array.ndim else len(array)
@@ -248,7 +255,7 @@ def _shaped(port: Port, array: Array) -> Array:
     return array
 
 
-# ---- Wiring ---------------------------------------------------------------------------------------
+# ---- Wiring --------------------------------------------------------------------------------------
 
 
 def _state_name(name: str, names: Sequence[str]) -> str:
@@ -256,7 +263,9 @@ def _state_name(name: str, names: Sequence[str]) -> str:
     for known in (name, name.removesuffix("0"), f"{name}0"):
         if known in names:
             return known
-    raise GraphError(f"{name!r} is neither an input nor a state of the decoder; its states are {list(names)}")
+    raise GraphError(
+        f"{name!r} is neither an input nor a state of the decoder; its states are {list(names)}"
+    )
 
 
 def wired(
@@ -343,7 +352,9 @@ def _check_one_input(parts: Divided) -> None:
         )
 
 
-def _with_own_tensors(document: dict[str, Any], prefix: str, tensors: Sequence[str]) -> dict[str, Any]:
+def _with_own_tensors(
+    document: dict[str, Any], prefix: str, tensors: Sequence[str]
+) -> dict[str, Any]:
     """Return a document whose tensors' names begin with a prefix; its values' do not."""
     return prefixed(document, "", tensors, prefix)
 
@@ -405,14 +416,16 @@ def _check_masks(encoder: dict[str, Any], decoder: Model, wires: Mapping[str, st
     read = {spec["of"] for spec in specs if spec["kind"] == "mask"}
     lost = [(name, source) for name, source in wires.items() if name in read and source in masked]
     if lost:
-        raise UnsupportedLayerError([
-            (
-                repr(source),
-                f"the encoder computes a mask of it (mask_zero or Masking), which {name!r} of the "
-                "decoder would not see: leave the mask out of the encoder, and give lengths",
-            )
-            for name, source in lost
-        ])
+        raise UnsupportedLayerError(
+            [
+                (
+                    repr(source),
+                    f"the encoder computes a mask of it (mask_zero or Masking), which {name!r} of "
+                    "the decoder would not see: leave it out of the encoder, and give lengths",
+                )
+                for name, source in lost
+            ]
+        )
 
 
 def _counting(parts: Divided, ends: Mapping[str, str | None]) -> dict[str, str]:
@@ -426,7 +439,7 @@ def _counting(parts: Divided, ends: Mapping[str, str | None]) -> dict[str, str]:
             counting[name] = f"={prefix}{parts.counted[lengths]}"
             continue
         own = lengths.removesuffix(":lengths")  # whose lengths, as the decoder sees it
-        source = ends[own] if own in ends else lengths
+        source = ends.get(own, lengths)
         if source is not None:
             counting[name] = source.removesuffix(":lengths")
     return counting

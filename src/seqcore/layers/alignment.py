@@ -80,12 +80,14 @@ class _Alignment(Layer):
         query, memory = inputs
         projected = self._projected(graph, site, "query", query)
         key = self._projected(graph, site, "memory", memory)
-        additive = {"score": "additive", "shared": False} if self.v is not None else {"score": "dot"}
+        additive = (
+            {"score": "additive", "shared": False} if self.v is not None else {"score": "dot"}
+        )
         single = query.rank == 2  # a sequence of one frame, which then goes again
         if single:
             (projected,) = graph.node(
-                "expand", site, [projected], outputs=[f"{site.value}:query_frame"], attrs={"axis": 1},
-                time="gone",
+                "expand", site, [projected], outputs=[f"{site.value}:query_frame"],
+                attrs={"axis": 1}, time="gone",
             )  # fmt: skip
         end = ":frame" if single else ""
         names = (
@@ -133,8 +135,8 @@ class BahdanauAttention(_Alignment):
     Notes
     -----
     Frames past a row's end, and masked ones, have the weight 0; where a query sees no frame the
-    context is 0. Source: Bahdanau, Cho, Bengio 2015, "Neural machine translation by jointly learning
-    to align and translate", arXiv:1409.0473.
+    context is 0. Source: Bahdanau, Cho, Bengio 2015, "Neural machine translation by jointly
+    learning to align and translate", arXiv:1409.0473.
 
     Examples
     --------
@@ -246,8 +248,8 @@ class LuongAttention(_Alignment):
         first = whole(half, self.label, "query_features")
         if first >= rows:
             raise WeightsError(
-                f"layer {self.label!r}, weight W: expected more rows than the {first} of the query; "
-                f"found {rows}"
+                f"layer {self.label!r}, weight W: expected more rows than the {first} of the "
+                f"query; found {rows}"
             )
         bias = None if b is None else layouts.weight(b, self.label, "b", (width,))
         self.v = self._vector(v, width)
