@@ -99,9 +99,18 @@ SC_API const char *sc_isa_name(size_t index); /* NULL past the end */
 SC_API sc_status sc_set_num_threads(int threads, sc_error *error);
 SC_API int sc_get_num_threads(void);
 
-/* ---- Model files: safetensors, with the graph as JSON in the U8 tensor "__graph__" -------------- */
+/* ---- Model files: safetensors, with texts as U8 tensors ------------------------------------------ */
 
 typedef struct sc_file sc_file;
+
+/* A text of a model file, not NUL-terminated. Every file has "__graph__", the graph as JSON. It may have further graphs over the
+ * same tensors, "__graph__.<part>" (a name of letters, digits and _), of which sc_options.part chooses one; and "__assets__", what a
+ * model keeps beside its weights, which this library carries and does not read (256 MiB at most). Nothing else is a text. */
+typedef struct sc_named_text {
+    const char *name;
+    const char *text;
+    size_t bytes;
+} sc_named_text;
 
 /* Reads a model file and checks all of it. Free with sc_file_close, which ends the tensors too. */
 SC_API sc_status sc_file_open(const char *path, sc_file **file, sc_error *error);
@@ -111,13 +120,19 @@ SC_API void sc_file_close(sc_file *file); /* NULL is allowed */
 /* The same over bytes in memory, aligned to 8, which the file borrows until sc_file_close. `label` names them in messages;
  * NULL: "memory". */
 SC_API sc_status sc_file_open_memory(const void *bytes, size_t size, const char *label, sc_file **file, sc_error *error);
-/* The graph's JSON text (not NUL-terminated). */
+/* The text of that name (not NUL-terminated), NULL if the file has none; sc_file_graph: of "__graph__". Valid until sc_file_close,
+ * as all that a file gives. */
+SC_API const char *sc_file_text(const sc_file *file, const char *name, size_t *bytes);
 SC_API const char *sc_file_graph(const sc_file *file, size_t *bytes);
-/* All tensors but the graph, in the file's order. Valid until sc_file_close. */
+/* All texts, and all other tensors, in the file's order. */
+SC_API const sc_named_text *sc_file_texts(const sc_file *file, size_t *count);
 SC_API const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count);
 /* Writes a model file: a temporary file beside `path`, then a rename, so that a failure loses nothing. */
 SC_API sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
                                size_t count, sc_error *error);
+/* The same with other texts than the graph alone; "__graph__" is among them. */
+SC_API sc_status sc_file_write_texts(const char *path, const sc_named_text *texts, size_t n_texts, const sc_tensor *tensors,
+                                     size_t n_tensors, sc_error *error);
 
 /* ---- Plans -------------------------------------------------------------------------------------- */
 
@@ -133,10 +148,12 @@ typedef struct sc_options {
     int in_place; /* 1: packed weights among the tensors (sc_plan_packed_name) are used where they lie. The tensors' memory must
                    * then outlive the plan; sc_plan_open maps the file, so that all processes that open it share one copy.
                    * Whoever truncates a mapped file kills its readers: replace it by rename, as sc_file_write does. */
+    const char *part; /* of a model file with several graphs: "encoder" for "__graph__.encoder"; NULL: the main one, "__graph__".
+                       * One that the file has not is SC_BAD_FILE. Packed weights in a file are those of the main graph. */
 } sc_options;
 
-/* Packs a graph (docs/design.md, "The lowered graph") and its tensors into a plan. Copies what it keeps.
- * `options` may be NULL. Free with sc_plan_free. */
+/* Packs a graph (docs/design.md, "The lowered graph") and its tensors into a plan. Copies what it keeps; tensors that the graph
+ * does not name are left alone. `options` may be NULL. Free with sc_plan_free. */
 SC_API sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
                                 const sc_options *options, sc_plan **plan, sc_error *error);
 /* The same from a model file, and from one in memory: aligned to 8 bytes, and not needed any more afterwards. */

@@ -56,6 +56,7 @@ struct Options {
     int team = 0;
     sc_allocator allocator = {};
     bool in_place = false; /* then the bytes of open_memory must outlive the plan */
+    std::string part = {}; /* of open and open_memory; empty: the main graph */
 };
 
 namespace detail {
@@ -325,6 +326,7 @@ private:
         o.team = options.team;
         o.allocator = options.allocator;
         o.in_place = options.in_place ? 1 : 0;
+        o.part = options.part.empty() ? nullptr : options.part.c_str();
         sc_plan *plan = nullptr;
         detail::check([&](sc_error *error) { return make(&o, &plan, error); });
         return Plan(plan);

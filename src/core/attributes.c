@@ -168,19 +168,19 @@ sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_
 
 /* ---- Weights ---------------------------------------------------------------------------------------- */
 
-static const sc_tensor *find_tensor(const sc_builder *builder, const char *name)
+size_t sc_tensor_place(const sc_builder *builder, const char *name)
 {
     size_t from = 0, to = builder->n_tensors;
     while (from < to) {
         const size_t middle = from + (to - from) / 2;
         const int order = strcmp(builder->tensors[middle]->name, name);
         if (order == 0) {
-            return builder->tensors[middle];
+            return middle;
         }
         from = order < 0 ? middle + 1 : from;
         to = order < 0 ? to : middle;
     }
-    return NULL;
+    return SC_NONE;
 }
 
 /* The tensor of a weight's role; NULL in a plan of shapes only, where it may be missing. */
@@ -191,7 +191,8 @@ static sc_status named_tensor(sc_builder *builder, const sc_node *node, const ch
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight '%s' is not named in the graph", node->layer,
                        node->op->name, role);
     }
-    *tensor = find_tensor(builder, name->string);
+    const size_t place = sc_tensor_place(builder, name->string);
+    *tensor = place != SC_NONE ? builder->tensors[place] : NULL;
     if (*tensor != NULL || !builder->plan->runnable) {
         return SC_OK;
     }

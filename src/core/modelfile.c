@@ -1,4 +1,5 @@
-/* Model files, read: safetensors that hold F32 and I64 tensors and the graph, JSON in the U8 tensor "__graph__".
+/* Model files, read: safetensors that hold F32 and I64 tensors, and texts, which are U8 tensors: the graph, JSON, is "__graph__";
+ * further ones may be "__graph__.<part>" (letters, digits and _), and "__assets__" is not read here.
  *
  *     u64 little-endian n | n bytes of JSON header, spaces at its end | data, contiguous, in the order of offsets
  *
@@ -31,8 +32,8 @@ struct sc_file {
     sc_json_document *header; /* owns the tensors' names */
     sc_tensor *tensors;
     size_t count;
-    const char *graph;
-    size_t graph_bytes;
+    sc_named_text *texts;
+    size_t n_texts;
 };
 
 const struct sc_element sc_elements[SC_DTYPES] = {[SC_F32] = {"F32", 4}, [SC_I64] = {"I64", 8}};
@@ -76,14 +77,36 @@ static sc_status check_metadata(const char *file, const sc_json *json, sc_error 
                    : sc_fail(error, SC_BAD_FILE, "%s: %s: expected an object of strings", file, METADATA_NAME);
 }
 
+/* What stands behind the prefix of a further graph's name; NULL in any other name. */
+static const char *part_of(const char *name)
+{
+    const size_t prefix = sizeof SC_PART_PREFIX - 1;
+    return strncmp(name, SC_PART_PREFIX, prefix) == 0 ? name + prefix : NULL;
+}
+
+static bool is_part_name(const char *part)
+{
+    const size_t length = strlen(part);
+    return length > 0 &&
+           strspn(part, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == length;
+}
+
+static sc_status check_text_name(const char *file, const sc_json *json, sc_entry *made, sc_error *error)
+{
+    const char *part = part_of(json->key);
+    made->is_text = part != NULL || strcmp(json->key, SC_GRAPH_NAME) == 0 || strcmp(json->key, SC_ASSETS_NAME) == 0;
+    return part == NULL || is_part_name(part)
+               ? SC_OK
+               : bad_tensor(file, json, "the name of a further graph has letters, digits and _ alone", error);
+}
+
 static sc_status read_dtype(const char *file, const sc_json *json, sc_entry *made, size_t *element, sc_error *error)
 {
     const sc_json *dtype = sc_json_get(json, "dtype");
-    made->graph = strcmp(json->key, SC_GRAPH_NAME) == 0;
     if (dtype == NULL || dtype->type != SC_JSON_STRING) {
         return bad_tensor(file, json, "expected a dtype", error);
     }
-    if (made->graph) {
+    if (made->is_text) {
         *element = 1;
         return strcmp(dtype->string, "U8") == 0 ? SC_OK : bad_tensor(file, json, "expected dtype U8", error);
     }
@@ -135,7 +158,8 @@ static sc_status check_tensor(const char *file, const sc_json *json, size_t data
     if (json->type != SC_JSON_OBJECT || json->count != 3) {
         return bad_tensor(file, json, "expected an object of dtype, shape and data_offsets", error);
     }
-    if ((status = read_dtype(file, json, made, &element, error)) != SC_OK ||
+    if ((status = check_text_name(file, json, made, error)) != SC_OK ||
+        (status = read_dtype(file, json, made, &element, error)) != SC_OK ||
         (status = read_shape(file, json, made, error)) != SC_OK ||
         (status = read_offsets(file, json, made, error)) != SC_OK) {
         return status;
@@ -146,6 +170,10 @@ static sc_status check_tensor(const char *file, const sc_json *json, size_t data
     if (bytes != made->end - made->begin) {
         return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": its shape needs %zu bytes, its data_offsets span %zu",
                        file, sc_label_of(json->key).text, bytes, made->end - made->begin);
+    }
+    if (strcmp(json->key, SC_ASSETS_NAME) == 0 && bytes > SC_MAX_ASSETS_BYTES) {
+        return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": %zu bytes; at most %zu", file, SC_ASSETS_NAME, bytes,
+                       SC_MAX_ASSETS_BYTES);
     }
     if ((data_start % element + made->begin % element) % element != 0) {
         return sc_fail(error, SC_BAD_FILE, "%s: tensor \"%s\": misaligned, data at byte %zu after a start at %zu", file,
@@ -179,7 +207,7 @@ static sc_status check_coverage(const char *file, sc_entries *all, size_t data_b
                            sc_label_of(e->tensor.name).text, e->begin, at, e->begin < at ? "overlap" : "gap");
         }
         at = e->end;
-        graph |= e->graph;
+        graph |= strcmp(e->tensor.name, SC_GRAPH_NAME) == 0;
     }
     if (at != data_bytes) {
         return sc_fail(error, SC_BAD_FILE, "%s: %s: the tensors need %zu bytes of data, the file has %zu", file,
@@ -189,11 +217,11 @@ static sc_status check_coverage(const char *file, sc_entries *all, size_t data_b
                  : sc_fail(error, SC_BAD_FILE, "%s: no tensor \"%s\": not a seqcore model file", file, SC_GRAPH_NAME);
 }
 
-static sc_status parse_json(const char *file, const char *part, const char *text, size_t bytes,
+static sc_status parse_json(const char *file, const char *name, const char *text, size_t bytes,
                             const sc_allocator *allocator, sc_json_document **document, sc_error *error)
 {
-    char what[sizeof(sc_label) + 32];
-    snprintf(what, sizeof what, "%s: %s", file, part);
+    char what[2 * sizeof(sc_label) + 32];
+    snprintf(what, sizeof what, "%s: %s", file, name);
     sc_status status = sc_json_parse(text, bytes, what, allocator, document, error);
     if (status == SC_OK && sc_json_root(*document)->type != SC_JSON_OBJECT) {
         sc_json_free(*document);
@@ -245,10 +273,18 @@ void sc_free_entries(sc_entries *all)
     sc_release(all->allocator, all->list);
 }
 
-sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, const sc_allocator *allocator, sc_error *error)
+sc_status sc_check_text(const char *file, const sc_named_text *text, const sc_allocator *allocator, sc_error *error)
 {
+    if (strcmp(text->name, SC_ASSETS_NAME) == 0) {
+        return SC_OK;
+    }
+    char name[sizeof(sc_label) + 16] = "graph";
+    const char *part = part_of(text->name);
+    if (part != NULL) {
+        snprintf(name, sizeof name, "graph \"%s\"", sc_label_of(part).text);
+    }
     sc_json_document *document;
-    sc_status status = parse_json(file, "graph", graph, bytes, allocator, &document, error);
+    const sc_status status = parse_json(file, name, text->text, text->bytes, allocator, &document, error);
     sc_json_free(document);
     return status;
 }
@@ -356,32 +392,52 @@ static sc_status read_path(sc_file *file, const char *path, const char *label, s
     return status;
 }
 
-/* Fills in tensors and graph from the file's bytes. */
+/* Takes over what a header that was checked says. */
+static void take_entries(sc_file *file, sc_entries *all, const char *data)
+{
+    for (size_t i = 0; i < all->count; i++) {
+        const sc_entry *e = &all->list[i];
+        if (e->is_text) {
+            file->texts[file->n_texts++] = (sc_named_text){e->tensor.name, data + e->begin, e->end - e->begin};
+        } else {
+            file->tensors[file->count] = e->tensor;
+            file->tensors[file->count++].data = data + e->begin;
+        }
+    }
+    file->header = all->document; /* it holds the names */
+    all->document = NULL;
+}
+
+static size_t count_texts(const sc_entries *all)
+{
+    size_t texts = 0;
+    for (size_t i = 0; i < all->count; i++) {
+        texts += all->list[i].is_text;
+    }
+    return texts;
+}
+
+/* Fills in tensors and texts from the file's bytes. */
 static sc_status read_header(sc_file *file, const char *label, sc_error *error)
 {
     const char *header = (const char *)file->start + SC_LENGTH_BYTES, *data = header + file->header_bytes;
     const size_t data_bytes = file->bytes - SC_LENGTH_BYTES - file->header_bytes;
     sc_entries all = {.allocator = &file->allocator};
     sc_status status = sc_check_header(label, header, file->header_bytes, data_bytes, &all, error);
-    if (status == SC_OK && (file->tensors = sc_allocate_zeros(&file->allocator, all.count, sizeof *file->tensors)) == NULL) {
-        status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
-    }
     if (status == SC_OK) {
-        for (size_t i = 0; i < all.count; i++) {
-            const sc_entry *e = &all.list[i];
-            if (e->graph) {
-                file->graph = data + e->begin;
-                file->graph_bytes = e->end - e->begin;
-            } else {
-                file->tensors[file->count] = e->tensor;
-                file->tensors[file->count++].data = data + e->begin;
-            }
+        const size_t texts = count_texts(&all);
+        file->texts = sc_allocate_zeros(&file->allocator, texts, sizeof *file->texts);
+        file->tensors = sc_allocate_zeros(&file->allocator, all.count - texts, sizeof *file->tensors);
+        if (file->texts == NULL || file->tensors == NULL) {
+            status = sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for %zu tensors", label, all.count);
+        } else {
+            take_entries(file, &all, data);
         }
-        file->header = all.document; /* it holds the names */
-        all.document = NULL;
-        status = sc_check_graph(label, file->graph, file->graph_bytes, &file->allocator, error);
     }
     sc_free_entries(&all);
+    for (size_t i = 0; status == SC_OK && i < file->n_texts; i++) {
+        status = sc_check_text(label, &file->texts[i], &file->allocator, error);
+    }
     return status;
 }
 
@@ -480,16 +536,53 @@ void sc_file_close(sc_file *file)
         sc_release(&allocator, file->memory);
         sc_json_free(file->header);
         sc_release(&allocator, file->tensors);
+        sc_release(&allocator, file->texts);
         sc_release(&allocator, file);
     }
 }
 
-const char *sc_file_graph(const sc_file *file, size_t *bytes)
+/* Texts are few: three, mostly. */
+static const char *given_text(const sc_named_text *text, size_t *bytes)
 {
     if (bytes != NULL) {
-        *bytes = file != NULL ? file->graph_bytes : 0;
+        *bytes = text != NULL ? text->bytes : 0;
     }
-    return file != NULL ? file->graph : NULL;
+    return text != NULL ? text->text : NULL;
+}
+
+const char *sc_file_text(const sc_file *file, const char *name, size_t *bytes)
+{
+    const sc_named_text *found = NULL;
+    for (size_t i = 0; file != NULL && name != NULL && i < file->n_texts; i++) {
+        found = strcmp(file->texts[i].name, name) == 0 ? &file->texts[i] : found;
+    }
+    return given_text(found, bytes);
+}
+
+const char *sc_file_part(const sc_file *file, const char *part, size_t *bytes)
+{
+    const sc_named_text *found = NULL;
+    if (part == NULL) {
+        return sc_file_text(file, SC_GRAPH_NAME, bytes);
+    }
+    for (size_t i = 0; i < file->n_texts; i++) {
+        const char *name = part_of(file->texts[i].name);
+        found = name != NULL && strcmp(name, part) == 0 ? &file->texts[i] : found;
+    }
+    return given_text(found, bytes);
+}
+
+const char *sc_file_graph(const sc_file *file, size_t *bytes)
+{
+    return sc_file_text(file, SC_GRAPH_NAME, bytes);
+}
+
+const sc_named_text *sc_file_texts(const sc_file *file, size_t *count)
+{
+    if (count != NULL) {
+        *count = file != NULL ? file->n_texts : 0;
+    }
+    return file != NULL ? file->texts : NULL;
 }
 
 const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)

@@ -7,6 +7,9 @@
 #include "json.h"
 
 #define SC_GRAPH_NAME "__graph__"
+#define SC_PART_PREFIX "__graph__." /* and the part's name: a further graph */
+#define SC_ASSETS_NAME "__assets__"
+#define SC_MAX_ASSETS_BYTES ((size_t)1 << 28) /* whoever reads them parses them, into some times as much memory */
 #define SC_LENGTH_BYTES 8                       /* the header's length, before the header */
 #define SC_MAX_HEADER_BYTES ((size_t)100000000) /* the limit of the safetensors package */
 #define SC_DTYPES 2
@@ -19,7 +22,7 @@ extern const struct sc_element {
 /* One tensor of a header; [begin, end) counts from the start of the data. */
 typedef struct sc_entry {
     sc_tensor tensor; /* without data */
-    bool graph;
+    bool is_text;
     size_t begin, end;
     size_t place; /* in the header; keeps the order of empty tensors */
 } sc_entry;
@@ -42,8 +45,11 @@ sc_status sc_check_header(const char *file, const char *text, size_t bytes, size
                           sc_error *error);
 void sc_free_entries(sc_entries *all);
 
-/* That the graph is a JSON object; what it means is the plan's to check. */
-sc_status sc_check_graph(const char *file, const char *graph, size_t bytes, const sc_allocator *allocator, sc_error *error);
+/* That a graph is a JSON object; what it means is the plan's to check. Assets are any bytes. */
+sc_status sc_check_text(const char *file, const sc_named_text *text, const sc_allocator *allocator, sc_error *error);
+
+/* The graph of a part; NULL: the main one. NULL when there is none. */
+const char *sc_file_part(const sc_file *file, const char *part, size_t *bytes);
 
 /* sc_file_open and sc_file_open_memory with the caller's allocator. */
 sc_status sc_file_read(const char *path, bool map, const sc_allocator *allocator, sc_file **file, sc_error *error);

@@ -1,6 +1,6 @@
 /* Model files, written; the format is in modelfile.c.
  *
- * The same input gives the same bytes: I64 tensors, F32 tensors, each in the caller's order, then the graph, behind a
+ * The same input gives the same bytes: I64 tensors, F32 tensors, then texts, each in the caller's order, behind a
  * header padded so that the data starts at a multiple of 64; everything is aligned. The file is made beside `path` and
  * renamed over it when it is whole and on the disk, so a failure leaves the old one. A symbolic link is replaced by the
  * file, a device or folder never. No check of a format stands here: the reader's check is applied. */
@@ -18,6 +18,14 @@
 #include <unistd.h>
 
 #define DATA_ALIGNMENT 64
+
+/* What a file is to hold. */
+typedef struct contents {
+    const sc_named_text *texts;
+    size_t n_texts;
+    const sc_tensor *tensors;
+    size_t n_tensors;
+} contents;
 
 /* ---- The header ----------------------------------------------------------------------------------- */
 
@@ -96,14 +104,17 @@ static void append_entry(text *t, const char *name, const char *dtype, const siz
 }
 
 /* What the header cannot tell: that the caller's memory is there. */
-static sc_status check_arguments(const char *path, const char *graph, const sc_tensor *tensors, size_t count,
-                                 sc_error *error)
+static sc_status check_arguments(const char *path, const contents *c, sc_error *error)
 {
-    if (path == NULL || graph == NULL || (tensors == NULL && count > 0)) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "sc_file_write: path, graph and tensors must not be NULL");
+    bool given = path != NULL && (c->texts != NULL || c->n_texts == 0) && (c->tensors != NULL || c->n_tensors == 0);
+    for (size_t i = 0; given && i < c->n_texts; i++) {
+        given = c->texts[i].name != NULL && c->texts[i].text != NULL;
     }
-    for (size_t i = 0; i < count; i++) {
-        const sc_tensor *t = &tensors[i];
+    if (!given) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "sc_file_write: path, texts, their names and tensors must not be NULL");
+    }
+    for (size_t i = 0; i < c->n_tensors; i++) {
+        const sc_tensor *t = &c->tensors[i];
         size_t bytes;
         if (t->name == NULL) {
             return sc_fail(error, SC_BAD_ARGUMENT, "sc_file_write: tensor %zu has no name", i);
@@ -133,38 +144,40 @@ static size_t bytes_of(const sc_tensor *tensor)
     return bytes;
 }
 
-/* The order of the data; the graph comes after it. */
+/* The order of the data; texts come after it. */
 static const sc_dtype dtype_order[SC_DTYPES] = {SC_I64, SC_F32};
 
 /* Length and header of a file; *data_bytes is the size of what follows. */
-static sc_status make_header(const char *file, const sc_tensor *tensors, size_t count, size_t graph_bytes,
-                             text *header, size_t *data_bytes, sc_error *error)
+static sc_status make_header(const char *file, const contents *c, text *header, size_t *data_bytes, sc_error *error)
 {
     static const char room[DATA_ALIGNMENT] = {0};
     size_t at = 0, end;
+    bool fits = true;
     append(header, room, SC_LENGTH_BYTES);
     for (size_t d = 0; d < SC_DTYPES; d++) {
-        for (size_t i = 0; i < count; i++) {
-            const sc_tensor *t = &tensors[i];
-            if (t->dtype == dtype_order[d]) {
-                if (!sc_add(at, bytes_of(t), &end)) {
-                    return sc_fail(error, SC_BAD_ARGUMENT, "%s: too many bytes of tensors", file);
-                }
+        for (size_t i = 0; fits && i < c->n_tensors; i++) {
+            const sc_tensor *t = &c->tensors[i];
+            if (t->dtype == dtype_order[d] && (fits = sc_add(at, bytes_of(t), &end))) {
                 append_entry(header, t->name, sc_elements[t->dtype].name, t->shape, t->rank, at, end);
                 at = end;
             }
         }
     }
-    if (!sc_add(at, graph_bytes, &end)) {
+    for (size_t i = 0; fits && i < c->n_texts; i++) {
+        if ((fits = sc_add(at, c->texts[i].bytes, &end))) {
+            append_entry(header, c->texts[i].name, "U8", &c->texts[i].bytes, 1, at, end);
+            at = end;
+        }
+    }
+    if (!fits) {
         return sc_fail(error, SC_BAD_ARGUMENT, "%s: too many bytes of tensors", file);
     }
-    append_entry(header, SC_GRAPH_NAME, "U8", &graph_bytes, 1, at, end);
-    append(header, "}", 1);
+    append_string(header, header->used > SC_LENGTH_BYTES ? "}" : "{}");
     while (!header->failed && header->used % DATA_ALIGNMENT != 0) {
         append(header, " ", 1);
     }
     if (header->failed) {
-        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for a header of %zu tensors", file, count);
+        return sc_fail(error, SC_NO_MEMORY, "%s: not enough memory for a header of %zu tensors", file, c->n_tensors);
     }
     uint64_t length = header->used - SC_LENGTH_BYTES;
     if (length > SC_MAX_HEADER_BYTES) {
@@ -174,20 +187,19 @@ static sc_status make_header(const char *file, const sc_tensor *tensors, size_t 
     for (int i = 0; i < SC_LENGTH_BYTES; i++) {
         header->bytes[i] = (char)(length >> (8 * i) & 0xFF);
     }
-    *data_bytes = end;
+    *data_bytes = at;
     return SC_OK;
 }
 
 /* Reads what was made, as a reader will: duplicate or malformed names and a graph that is no JSON are refused here. */
-static sc_status check_made(const char *file, const text *header, size_t data_bytes, const char *graph,
-                            size_t graph_bytes, sc_error *error)
+static sc_status check_made(const char *file, const text *header, size_t data_bytes, const contents *c, sc_error *error)
 {
     sc_entries all = {.allocator = &sc_c_library};
     const char *json = header->bytes + SC_LENGTH_BYTES;
     sc_status status = sc_check_header(file, json, header->used - SC_LENGTH_BYTES, data_bytes, &all, error);
     sc_free_entries(&all);
-    if (status == SC_OK) {
-        status = sc_check_graph(file, graph, graph_bytes, &sc_c_library, error);
+    for (size_t i = 0; status == SC_OK && i < c->n_texts; i++) {
+        status = sc_check_text(file, &c->texts[i], &sc_c_library, error);
     }
     if (status == SC_BAD_FILE) { /* not the file is bad, but what was to be written */
         status = SC_BAD_ARGUMENT;
@@ -217,18 +229,20 @@ static bool write_bytes(int descriptor, const void *bytes, size_t count)
     return true;
 }
 
-static bool write_all(int descriptor, const text *header, const char *graph, size_t graph_bytes,
-                      const sc_tensor *tensors, size_t count)
+static bool write_all(int descriptor, const text *header, const contents *c)
 {
     bool good = write_bytes(descriptor, header->bytes, header->used);
     for (size_t d = 0; d < SC_DTYPES; d++) {
-        for (size_t i = 0; good && i < count; i++) {
-            if (tensors[i].dtype == dtype_order[d]) {
-                good = write_bytes(descriptor, tensors[i].data, bytes_of(&tensors[i]));
+        for (size_t i = 0; good && i < c->n_tensors; i++) {
+            if (c->tensors[i].dtype == dtype_order[d]) {
+                good = write_bytes(descriptor, c->tensors[i].data, bytes_of(&c->tensors[i]));
             }
         }
     }
-    return good && write_bytes(descriptor, graph, graph_bytes) && fsync(descriptor) == 0;
+    for (size_t i = 0; good && i < c->n_texts; i++) {
+        good = write_bytes(descriptor, c->texts[i].text, c->texts[i].bytes);
+    }
+    return good && fsync(descriptor) == 0;
 }
 
 /* The folder of `path` with its slash, and room for `extra` bytes; NULL without memory. */
@@ -294,8 +308,7 @@ static void sync_folder(const char *path)
     free(folder);
 }
 
-static sc_status replace_file(const char *path, const char *label, const text *header, const char *graph,
-                              size_t graph_bytes, const sc_tensor *tensors, size_t count, sc_error *error)
+static sc_status replace_file(const char *path, const char *label, const text *header, const contents *c, sc_error *error)
 {
     char *temporary = folder_of(path, TEMPORARY_BYTES);
     if (temporary == NULL) {
@@ -306,7 +319,7 @@ static sc_status replace_file(const char *path, const char *label, const text *h
     if (descriptor < 0) {
         status = sc_system_failure(label, "cannot be written", errno, error);
     } else {
-        bool good = write_all(descriptor, header, graph, graph_bytes, tensors, count);
+        bool good = write_all(descriptor, header, c);
         int code = errno;
         if (close(descriptor) != 0 && good) {
             good = false;
@@ -327,10 +340,11 @@ static sc_status replace_file(const char *path, const char *label, const text *h
     return status;
 }
 
-sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
-                        size_t count, sc_error *error)
+sc_status sc_file_write_texts(const char *path, const sc_named_text *texts, size_t n_texts, const sc_tensor *tensors,
+                              size_t n_tensors, sc_error *error)
 {
-    sc_status status = check_arguments(path, graph, tensors, count, error);
+    const contents c = {texts, n_texts, tensors, n_tensors};
+    sc_status status = check_arguments(path, &c, error);
     if (status != SC_OK) {
         return status;
     }
@@ -340,13 +354,20 @@ sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes,
     }
     text header = {0};
     size_t data_bytes = 0;
-    status = make_header(label.text, tensors, count, graph_bytes, &header, &data_bytes, error);
+    status = make_header(label.text, &c, &header, &data_bytes, error);
     if (status == SC_OK) {
-        status = check_made(label.text, &header, data_bytes, graph, graph_bytes, error);
+        status = check_made(label.text, &header, data_bytes, &c, error);
     }
     if (status == SC_OK) {
-        status = replace_file(path, label.text, &header, graph, graph_bytes, tensors, count, error);
+        status = replace_file(path, label.text, &header, &c, error);
     }
     free(header.bytes);
     return status;
+}
+
+sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
+                        size_t count, sc_error *error)
+{
+    const sc_named_text text = {SC_GRAPH_NAME, graph, graph_bytes};
+    return sc_file_write_texts(path, &text, 1, tensors, count, error);
 }

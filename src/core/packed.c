@@ -49,8 +49,12 @@ void sc_packed_find(sc_builder *builder)
             t->rank != 1 || t->shape[0] < LINE || t->data == NULL || (uintptr_t)t->data % 64 != 0) {
             continue;
         }
+        const header *found = t->data;
+        if (memcmp(found->fingerprint, builder->plan->fingerprint, sizeof found->fingerprint) != 0) {
+            continue; /* another graph's, or of other weights: there is no need to hash them */
+        }
         const float *packed = (const float *)t->data + LINE;
-        const uint64_t order = ((const header *)t->data)->order; /* is known when all nodes are packed: sc_packed_fits */
+        const uint64_t order = found->order; /* is known when all nodes are packed: sc_packed_fits */
         const header expected = header_of(builder->plan, packed, t->shape[0] - LINE, order);
         if (memcmp(t->data, &expected, sizeof expected) == 0) {
             builder->in_place = packed;

@@ -4,6 +4,7 @@
 #include "packed.h"
 #include "plan.h"
 #include "state.h"
+#include "text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,7 +74,36 @@ static sc_status sort_tensors(sc_builder *builder, const sc_tensor *tensors, siz
     return SC_OK;
 }
 
-/* Of the graph's text and all tensors: what saved states belong to. */
+/* Drops the tensors that no node names, but for packed ones: a file may hold those of other graphs. Nodes are checked later. */
+static sc_status drop_others(sc_builder *builder)
+{
+    const sc_allocator *allocator = &builder->plan->allocator;
+    bool *wanted = sc_allocate_zeros(allocator, builder->n_tensors, sizeof *wanted);
+    if (wanted == NULL) {
+        return sc_no_memory(builder);
+    }
+    const sc_json *nodes = sc_json_get(sc_json_root(builder->plan->document), "nodes");
+    for (const sc_json *node = nodes != NULL ? nodes->child : NULL; node != NULL; node = node->next) {
+        const sc_json *weights = sc_json_get(node, "weights");
+        for (const sc_json *name = weights != NULL ? weights->child : NULL; name != NULL; name = name->next) {
+            const size_t place = name->type == SC_JSON_STRING ? sc_tensor_place(builder, name->string) : SC_NONE;
+            if (place != SC_NONE) {
+                wanted[place] = true;
+            }
+        }
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < builder->n_tensors; i++) {
+        if (wanted[i] || sc_is_packed_name(builder->tensors[i]->name)) {
+            builder->tensors[kept++] = builder->tensors[i];
+        }
+    }
+    builder->n_tensors = kept;
+    sc_release(allocator, wanted);
+    return SC_OK;
+}
+
+/* Of the graph's text and its tensors: what saved states belong to. */
 static void take_fingerprint(const sc_builder *builder, const char *graph, size_t graph_bytes)
 {
     uint64_t *hash = builder->plan->fingerprint;
@@ -124,6 +154,10 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     if (o->precision != NULL && strcmp(o->precision, "float32") != 0) {
         return sc_fail(error, SC_UNSUPPORTED, "precision '%s' is not available; float32 is", o->precision);
     }
+    if (o->part != NULL) {
+        return sc_fail(error, SC_BAD_ARGUMENT, "part '%s': a graph that is no file's has no parts",
+                       sc_label_of(o->part).text);
+    }
     if (check_allocator(&o->allocator, error) != SC_OK) {
         return SC_BAD_ARGUMENT;
     }
@@ -142,6 +176,9 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     sc_status status = sort_tensors(&builder, tensors, count);
     if (status == SC_OK) {
         status = sc_json_parse(graph, graph_bytes, "the graph", &plan->allocator, &plan->document, error);
+    }
+    if (status == SC_OK) {
+        status = drop_others(&builder);
     }
     if (status == SC_OK) {
         take_fingerprint(&builder, graph, graph_bytes);
@@ -167,12 +204,21 @@ sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor 
     return SC_OK;
 }
 
-static sc_status plan_of_file(sc_file *file, const sc_options *options, sc_plan **plan, sc_error *error)
+/* Takes the file over. */
+static sc_status plan_of_file(sc_file *file, const char *path, const sc_options *options, sc_plan **plan, sc_error *error)
 {
     size_t bytes = 0, count = 0;
-    const char *graph = sc_file_graph(file, &bytes);
+    sc_options rest = options != NULL ? *options : (sc_options){0};
+    const char *graph = sc_file_part(file, rest.part, &bytes);
     const sc_tensor *tensors = sc_file_tensors(file, &count);
-    const sc_status status = sc_plan_create(graph, bytes, tensors, count, options, plan, error);
+    sc_status status;
+    if (graph == NULL) {
+        status = sc_fail(error, SC_BAD_FILE, "%s: no tensor \"%s%s\": the file has no such part", sc_label_of(path).text,
+                         SC_PART_PREFIX, sc_label_of(rest.part).text);
+    } else {
+        rest.part = NULL;
+        status = sc_plan_create(graph, bytes, tensors, count, &rest, plan, error);
+    }
     if (status == SC_OK && (*plan)->bytes_in_place > 0) {
         (*plan)->file = file;
     } else {
@@ -190,7 +236,7 @@ sc_status sc_plan_open(const char *path, const sc_options *options, sc_plan **pl
         const bool map = options != NULL && options->in_place;
         status = sc_file_read(path, map, allocator, &file, error);
     }
-    return status == SC_OK ? plan_of_file(file, options, plan, error) : status;
+    return status == SC_OK ? plan_of_file(file, path, options, plan, error) : status;
 }
 
 sc_status sc_plan_open_memory(const void *bytes, size_t size, const sc_options *options, sc_plan **plan, sc_error *error)
@@ -201,5 +247,5 @@ sc_status sc_plan_open_memory(const void *bytes, size_t size, const sc_options *
     if (status == SC_OK) {
         status = sc_file_borrow(bytes, size, NULL, allocator, &file, error);
     }
-    return status == SC_OK ? plan_of_file(file, options, plan, error) : status;
+    return status == SC_OK ? plan_of_file(file, "memory", options, plan, error) : status;
 }

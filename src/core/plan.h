@@ -196,7 +196,7 @@ struct sc_plan {
     uint64_t packed_order;      /* of which piece each node got of them */
     size_t bytes_in_place;
     sc_file *file;              /* mapped, where the packed weights lie in it */
-    uint64_t fingerprint[2];    /* of the graph's text and all tensors */
+    uint64_t fingerprint[2];    /* of the graph's text and all tensors that it names */
 };
 
 #define SC_NODE_TENSORS 8
@@ -264,6 +264,8 @@ sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attribute
 sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
                              sc_activation_spec *value);
 
+/* Where the tensor of that name stands in builder->tensors, or SC_NONE. */
+size_t sc_tensor_place(const sc_builder *, const char *name);
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
  * the tensor is missing. */
 sc_status sc_weight(sc_builder *, const sc_node *, const char *role, size_t rank, const size_t *shape, const float **data);

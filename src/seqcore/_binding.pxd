@@ -81,10 +81,14 @@ cdef extern from "seqcore/seqcore.h" nogil:
 
     sc_status sc_file_open(const char *path, sc_file **file, sc_error *error)
     void sc_file_close(sc_file *file)
-    const char *sc_file_graph(const sc_file *file, size_t *size)
+    ctypedef struct sc_named_text:
+        const char *name
+        const char *text
+        size_t bytes
+    const sc_named_text *sc_file_texts(const sc_file *file, size_t *count)
     const sc_tensor *sc_file_tensors(const sc_file *file, size_t *count)
-    sc_status sc_file_write(const char *path, const char *graph, size_t graph_bytes, const sc_tensor *tensors,
-                            size_t count, sc_error *error)
+    sc_status sc_file_write_texts(const char *path, const sc_named_text *texts, size_t n_texts,
+                                  const sc_tensor *tensors, size_t n_tensors, sc_error *error)
 
     sc_status sc_plan_create(const char *graph, size_t graph_bytes, const sc_tensor *tensors, size_t count,
                              const sc_options *options, sc_plan **plan, sc_error *error)

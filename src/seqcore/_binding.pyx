@@ -422,7 +422,8 @@ def read_model_file(path, bint mapped=False):
 
     Returns
     -------
-    graph : bytes
+    texts : dict of str to bytes
+        "__graph__", which every file has, further graphs "__graph__.<part>", and "__assets__".
     tensors : dict of str to ndarray
         Read-only arrays over one piece of memory, which lives as long as one of them.
 
@@ -433,8 +434,9 @@ def read_model_file(path, bint mapped=False):
     cdef _File owner = _File()
     cdef sc_error error
     cdef sc_status status
-    cdef size_t size = 0, count = 0, i
+    cdef size_t count = 0, i
     cdef int d
+    cdef const sc_named_text *found
     cdef const sc_tensor *tensors
     cdef cnp.npy_intp dims[6]
     cdef cnp.ndarray array
@@ -446,8 +448,10 @@ def read_model_file(path, bint mapped=False):
         else:
             status = sc_file_open(text, &owner.file, &error)
     raise_status(status, &error)
-    text = sc_file_graph(owner.file, &size)
-    graph = text[:size]
+    found = sc_file_texts(owner.file, &count)
+    texts = {}
+    for i in range(count):
+        texts[found[i].name.decode()] = found[i].text[:found[i].bytes]
     tensors = sc_file_tensors(owner.file, &count)
     result = {}
     for i in range(count):
@@ -459,23 +463,53 @@ def read_model_file(path, bint mapped=False):
         cnp.set_array_base(array, owner)
         array.setflags(write=False)
         result[tensors[i].name.decode()] = array
-    return graph, result
+    return texts, result
 
 
-def write_model_file(path, bytes graph, dict tensors):
+cdef class _Texts:
+    """A dict of bytes as C's list of texts; it keeps them and their names alive."""
+    cdef sc_named_text *items
+    cdef size_t count
+    cdef list kept
+
+    def __cinit__(self, dict texts):
+        cdef bytes encoded, text
+        self.kept = []
+        self.items = <sc_named_text *>PyMem_Malloc((len(texts) + 1) * sizeof(sc_named_text))
+        if self.items == NULL:
+            raise MemoryError()
+        for name, text in texts.items():
+            encoded = name.encode()
+            self.kept.append((encoded, text))
+            self.items[self.count].name = encoded
+            self.items[self.count].text = text
+            self.items[self.count].bytes = len(text)
+            self.count += 1
+
+    def __dealloc__(self):
+        PyMem_Free(self.items)
+
+
+def write_model_file(path, dict texts, dict tensors):
     """Write a model file, replacing an old one only when all of it is written.
+
+    Parameters
+    ----------
+    path : str or path-like
+    texts : dict of str to bytes
+        As `read_model_file` returns them, in the order of the file.
+    tensors : dict of str to ndarray
 
     Raises
     ------
     ModelFileError, OptionError
     """
-    cdef _Tensors list_ = _Tensors(tensors)
+    cdef _Texts texts_ = _Texts(texts)
+    cdef _Tensors tensors_ = _Tensors(tensors)
     cdef sc_error error
     cdef sc_status status
     cdef bytes name = os.fsencode(path)
     cdef const char *path_ = name
-    cdef const char *text = graph
-    cdef size_t size = len(graph)
     with nogil:
-        status = sc_file_write(path_, text, size, list_.items, list_.count, &error)
+        status = sc_file_write_texts(path_, texts_.items, texts_.count, tensors_.items, tensors_.count, &error)
     raise_status(status, &error)

@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 
 from ._binding import read_model_file
+from .assets import ASSETS_TEXT
 from .errors import ModelFileError, OptionError, SeqcoreError
+from .graph import GRAPH_TEXT
 from .loading import load
-from .model import Model
+from .model import Model, from_graph
 
 __all__ = ["main"]
 
@@ -86,9 +88,9 @@ def _add_export_c(commands: Any) -> None:
 
 def _export_c(chosen: argparse.Namespace) -> None:
     name = _checked_name(chosen.name, chosen.header)
-    model = load(chosen.model)
+    load(chosen.model)  # which says best what is wrong with a file
     try:
-        read_model_file(chosen.model)
+        texts, tensors = read_model_file(chosen.model)
     except ModelFileError:  # then it is a model of Keras or torch, which `load` takes as well
         raise ModelFileError(
             f"{chosen.model}: not a seqcore model file; make it one: seqcore.load(path).save(...)"
@@ -97,7 +99,8 @@ def _export_c(chosen: argparse.Namespace) -> None:
         raise OptionError(f"{chosen.header}: the header would replace the model")
     with open(chosen.model, "rb") as file:
         data = file.read()
-    _replace(chosen.header, _header_text(name, chosen.model, data, model))
+    facts = list(_facts(chosen.model, texts, tensors))
+    _replace(chosen.header, _header_text(name, chosen.model, data, facts))
 
 
 def _checked_name(name: str | None, header: str) -> str:
@@ -112,14 +115,14 @@ def _checked_name(name: str | None, header: str) -> str:
     return name
 
 
-def _header_text(name: str, source: str, data: bytes, model: Model) -> Iterator[str]:
+def _header_text(name: str, source: str, data: bytes, facts: list[str]) -> Iterator[str]:
     """Yield the header in pieces.
 
     The bytes stand there as 64-bit words: a compiler takes those about five times as fast as
     single bytes, and with a third of the memory. Models run on little-endian machines only.
     """
     guard = f"SEQCORE_MODEL_{name}_H"
-    lines = "\n".join(f" * {line}" for line in _facts(model))
+    lines = "\n".join(f" * {line}" for line in facts)
     yield (
         f"/* The model file {_commentable(os.path.basename(source))}, {len(data)} bytes, for\n"
         f" * sc_plan_open_memory({name}, {name}_size, ...).\n *\n{lines}\n */\n"
@@ -140,7 +143,19 @@ def _header_text(name: str, source: str, data: bytes, model: Model) -> Iterator[
     yield "};\n\n#endif\n"
 
 
-def _facts(model: Model) -> Iterator[str]:
+def _facts(source: str, texts: dict[str, bytes], tensors: dict[str, Any]) -> Iterator[str]:
+    """Yield lines about what is in a file: the main graph, further ones, assets."""
+    parts = {name.removeprefix(f"{GRAPH_TEXT}."): text for name, text in texts.items()}
+    yield from _facts_of(from_graph(Model, parts.pop(GRAPH_TEXT), tensors, source, None, 0))
+    assets = parts.pop(ASSETS_TEXT, b"")
+    for part, text in parts.items():
+        yield f"part    {part}, for sc_options.part"
+        yield from _facts_of(from_graph(Model, text, tensors, f"{source}: {part}", None, 0))
+    if assets:
+        yield f"assets  {len(assets)} bytes of JSON"
+
+
+def _facts_of(model: Model) -> Iterator[str]:
     """Yield a line for each input and output: kind, name, type and shape."""
     graph, plan = model._graph.document, model._plan
     for entry in graph["inputs"]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,16 @@ from numpy.typing import NDArray
 
 from .errors import GraphError, ModelFileError, OptionError
 
-__all__ = ["ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "SizeRule", "Value"]
+__all__ = [
+    "GRAPH_TEXT", "PACKED", "ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "SizeRule",
+    "Value",
+]  # fmt: skip
 
 Array = NDArray[Any]
+
+GRAPH_TEXT = "__graph__"  # the name of a graph's text in a model file
+PACKED = "__packed__."  # begins the names of tensors that plans made, not layers
+_FILES_OWN = (f"{GRAPH_TEXT}.", PACKED)  # begin the names of what a model file has besides weights
 
 # ---- Activations --------------------------------------------------------------------------------
 
@@ -162,6 +169,8 @@ class Graph:
     def from_json(cls, text: bytes, tensors: Mapping[str, Array], source: str) -> Graph:
         """Read a graph that a plan has accepted; check the list of layers, which plans ignore.
 
+        Of the tensors it keeps those that nodes name: a model file may have others.
+
         Raises
         ------
         ModelFileError
@@ -191,7 +200,15 @@ class Graph:
                 )
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise ModelFileError(f"{source}: layer {name!r} has {count!r} parameters")
-        return cls(document, tensors)
+        named = set(_named_tensors(document["nodes"]))
+        return cls(document, {name: tensors[name] for name in tensors if name in named})
+
+
+def _named_tensors(nodes: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for node in nodes:
+        weights = node.get("weights")  # of an op that has none it may be anything
+        if isinstance(weights, dict):
+            yield from (name for name in weights.values() if isinstance(name, str))
 
 
 # Far past real models; a file can share models inside of models until a few names mean 2**60 calls.
@@ -584,6 +601,8 @@ class GraphBuilder:
             known = self._arrays.setdefault(id(array), name)
             if known != name and name not in self._tensors:
                 return known
+        if name.startswith(_FILES_OWN):
+            raise GraphError(f"layer {site.layer!r}: model files use that name; choose another")
         if name in self._tensors and self._tensors[name] is not array:
             raise GraphError(
                 f"layer {site.layer!r}: another layer's weights are named {name!r} too"

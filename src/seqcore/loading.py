@@ -14,8 +14,10 @@ from functools import partial
 from typing import Any
 
 from ._binding import read_model_file
+from .assets import ASSETS_TEXT, Assets
 from .errors import GraphError, ModelFileError, OptionError, ShapeError, WeightsError
 from .formats.tensorflow_files import foreign_kind
+from .graph import GRAPH_TEXT
 from .model import Model, checked_options, from_graph
 
 __all__ = ["load"]
@@ -85,8 +87,7 @@ def load(
         return model.with_options(isa=checked_isa, threads=checked_threads)
     _refuse_foreign(name, head)
     try:
-        text, tensors = read_model_file(name, mmap)
-        return from_graph(Model, text, tensors, name, checked_isa, checked_threads or 0, mmap)
+        return _model_of(name, mmap, checked_isa, checked_threads or 0)
     except (GraphError, ShapeError, WeightsError) as error:
         raise ModelFileError(f"{name}: {error}") from None
     except ModelFileError:
@@ -95,6 +96,13 @@ def load(
         if what := _other_weights(name, head):
             raise ModelFileError(f"{name}: {_weights_alone(name, what)}") from None
         raise
+
+
+def _model_of(name: str, mmap: bool, isa: str | None, threads: int) -> Model:
+    """Return the model of a file of our own, of its main graph, with its assets."""
+    texts, tensors = read_model_file(name, mmap)
+    assets = Assets.from_text(texts[ASSETS_TEXT], name) if ASSETS_TEXT in texts else None
+    return from_graph(Model, texts[GRAPH_TEXT], tensors, name, isa, threads, mmap, assets)
 
 
 def _check_regular(name: str) -> None:
@@ -132,7 +140,7 @@ def _lacks_graph(name: str, head: bytes) -> bool:
             header = json.loads(file.read(size))
         except (ValueError, RecursionError):
             return False
-    return isinstance(header, dict) and "__graph__" not in header
+    return isinstance(header, dict) and GRAPH_TEXT not in header
 
 
 def _has_user_block(file: Any) -> bool:

@@ -15,8 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
 from .arguments import Arguments, checked_out, listed
+from .assets import ASSETS_TEXT, Assets, is_reserved
 from .errors import GraphError, NotBuiltError, OptionError
-from .graph import Graph, unique_names
+from .graph import GRAPH_TEXT, PACKED, Graph, unique_names
 from .layers.base import Input, Layer, Symbol, whole
 from .layers.composite import Composite
 from .layers.lowering import lower
@@ -25,7 +26,6 @@ from .stream import Stream, StreamPool
 __all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
 
 Array = NDArray[Any]
-_PACKED = "__packed__."  # begins the names of tensors that plans made, not layers
 
 
 class LayerInfo(NamedTuple):
@@ -105,6 +105,7 @@ class Model:
         self._set_up(plan, graph, unbuilt, isa=None, threads=0)
 
     _symbols: tuple[list[Any], list[Any]] | None = None  # of a model that was made without weights
+    _assets = Assets()
 
     def _set_up(
         self,
@@ -431,7 +432,7 @@ class Model:
             name: (array.dtype.str, array.shape, array.tobytes())
             for name, array in graph.tensors.items()
         }
-        state = (graph.to_json(), weights, self._isa, self._threads)
+        state = (graph.to_json(), weights, self._isa, self._threads, self._assets.to_text())
         return _restored, (type(self), *state)
 
     def _check_built(self, consequence: str) -> None:
@@ -458,7 +459,10 @@ class Model:
         """
         self._check_built("there is nothing to save")
         tensors = dict([self._plan.packed()] if packed else []) | dict(self._graph.tensors)
-        write_model_file(os.fspath(path), self._graph.to_json(), tensors)
+        texts = {GRAPH_TEXT: self._graph.to_json()}
+        if not self._assets.is_empty:
+            texts[ASSETS_TEXT] = self._assets.to_text()
+        write_model_file(os.fspath(path), texts, tensors)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Take weights from a Keras file that has no network: a model without becomes one with.
@@ -509,6 +513,55 @@ class Model:
         names = unique_names(wanted + stems)[len(wanted) :]
         return composite, dict(zip(composite.layers, names, strict=True))
 
+    @property
+    def assets(self) -> Mapping[str, Any]:
+        """What the model keeps beside its weights, by name: vocabularies, scalers, plain data.
+
+        The mapping does not change, nor do vocabularies and scalers; plain data (dicts, lists,
+        strings, numbers) comes out as a copy each time.
+        """
+        return self._assets
+
+    def with_assets(self, /, **assets: Any) -> Model:
+        """Return the same model with more assets.
+
+        It shares the plan. `save`, pickles, copies, `with_options` and `load_weights` keep assets.
+
+        Parameters
+        ----------
+        **assets : Vocabulary, Scaler, plain JSON data, or None
+            By name; None takes away what the model has under that name.
+
+        Returns
+        -------
+        Model
+            Of the class of this one.
+
+        Raises
+        ------
+        OptionError
+            A name begins with "__", which is the package's; there is nothing to take away; or an
+            asset is none, or too large (256 MiB of JSON, some millions of values).
+
+        Examples
+        --------
+        >>> import numpy as np, seqcore as sc
+        >>> model = sc.Sequential([sc.Dense(np.eye(2))]).with_assets(labels=["cat", "dog"])
+        >>> model.assets["labels"]
+        ['cat', 'dog']
+        """
+        for name in assets:
+            if is_reserved(name):
+                raise OptionError(f"with_assets: names with '__' are the package's; found {name!r}")
+        return self.with_all_assets(self._assets.changed(assets))
+
+    def with_all_assets(self, assets: Assets) -> Model:
+        """Return the same model, with the same plan and these assets alone; for the package."""
+        model = object.__new__(type(self))
+        model.__dict__.update(self.__dict__)
+        model._assets = assets
+        return model
+
     def with_options(
         self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
     ) -> Model:
@@ -535,7 +588,7 @@ class Model:
             self._graph.to_json(), tensors, isa=isa, threads=threads, shapes_only=bool(unbuilt)
         )
         model = object.__new__(Model)
-        model._symbols = self._symbols
+        model._symbols, model._assets = self._symbols, self._assets
         model._set_up(plan, self._graph, unbuilt, isa, threads)
         return model
 
@@ -614,16 +667,19 @@ def from_graph(
     isa: str | None,
     threads: int,
     in_place: bool = False,
+    assets: Assets | None = None,
 ) -> Model:
     """Return the model of a graph and its tensors; `source` is for messages.
 
-    With `in_place`, packed weights among the tensors are used where they lie.
+    With `in_place`, packed weights among the tensors are used where they lie. Tensors that the
+    graph does not name are left alone.
     """
     # The plan checks the text first, in C and strictly; only then does Python's reader see it.
     plan = Plan(text, tensors, isa=isa, threads=threads, in_place=in_place)
-    weights = {name: array for name, array in tensors.items() if not name.startswith(_PACKED)}
+    weights = {name: array for name, array in tensors.items() if not name.startswith(PACKED)}
     model = object.__new__(kind)
     model._set_up(plan, Graph.from_json(text, weights, source), {}, isa, threads)
+    model._assets = Assets() if assets is None else assets
     return model
 
 
@@ -633,10 +689,13 @@ def _restored(
     weights: dict[str, tuple[str, tuple[int, ...], bytes]],
     isa: str | None,
     threads: int,
+    assets: bytes = b"{}",
 ) -> Model:
     """Return a model out of a pickle (`Model.__reduce__`)."""
     tensors = {
         name: np.frombuffer(data, dtype).reshape(shape)
         for name, (dtype, shape, data) in weights.items()
     }
-    return from_graph(kind, text, tensors, "a pickled model", isa, threads)
+    source = "a pickled model"
+    read = Assets.from_text(assets, source)
+    return from_graph(kind, text, tensors, source, isa, threads, assets=read)

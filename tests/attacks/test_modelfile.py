@@ -28,6 +28,7 @@ CORE = [
 CC = os.environ.get("CC", "cc")
 SANITIZE = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 GRAPH = b'{"format": "seqcore", "version": 1}'
+TEXTS = {"__graph__": GRAPH, "__graph__.part": b'{"a": 1}', "__assets__": b"any bytes \0\xff"}
 
 
 def run(command: list[Any], **options: Any) -> subprocess.CompletedProcess[str]:
@@ -96,6 +97,10 @@ class Tensor(ctypes.Structure):
     ]
 
 
+class Text(ctypes.Structure):
+    _fields_ = [("name", ctypes.c_char_p), ("text", ctypes.c_void_p), ("bytes", ctypes.c_size_t)]
+
+
 class Json(ctypes.Structure):
     pass
 
@@ -121,7 +126,7 @@ class Library:
     def __init__(self, path: Path) -> None:
         self.c = ctypes.CDLL(str(path))
         self.c.sc_json_root.restype = ctypes.POINTER(Json)
-        self.c.sc_file_graph.restype = ctypes.c_void_p
+        self.c.sc_file_texts.restype = ctypes.POINTER(Text)
         self.c.sc_file_tensors.restype = ctypes.POINTER(Tensor)
 
     def call(self, function: str, *arguments: Any) -> None:
@@ -139,25 +144,33 @@ class Library:
         finally:
             self.c.sc_json_free(document)
 
-    def open(self, path: Path) -> tuple[bytes, dict[str, np.ndarray]]:
+    def open(self, path: Path) -> tuple[dict[str, bytes], dict[str, np.ndarray]]:
         file, count = ctypes.c_void_p(), ctypes.c_size_t()
         self.call("sc_file_open", os.fsencode(path), ctypes.byref(file))
         try:
-            graph = ctypes.string_at(self.c.sc_file_graph(file, ctypes.byref(count)), count.value)
+            found = self.c.sc_file_texts(file, ctypes.byref(count))
+            texts = {
+                text.name.decode(): ctypes.string_at(text.text, text.bytes)
+                for text in found[: count.value]
+            }
             tensors = self.c.sc_file_tensors(file, ctypes.byref(count))
-            return graph, {tensors[i].name.decode(): array(tensors[i]) for i in range(count.value)}
+            return texts, {tensors[i].name.decode(): array(tensors[i]) for i in range(count.value)}
         finally:
             self.c.sc_file_close(file)
 
-    def write(self, path: Path, graph: bytes, arrays: dict[str, np.ndarray]) -> None:
+    def write(self, path: Path, given: dict[str, bytes], arrays: dict[str, np.ndarray]) -> None:
+        texts = (Text * len(given))()
+        for text, (name, value) in zip(texts, given.items(), strict=True):
+            text.name, text.bytes = name.encode(), len(value)
+            text.text = ctypes.cast(ctypes.c_char_p(value), ctypes.c_void_p)
         tensors = (Tensor * len(arrays))()
         for tensor, (name, value) in zip(tensors, arrays.items(), strict=True):
             shape = (ctypes.c_size_t * 6)(*value.shape)
             dtype = DTYPES.index(value.dtype)
             tensor.name, tensor.dtype, tensor.rank = name.encode(), dtype, value.ndim
             tensor.shape, tensor.data = shape, value.ctypes.data
-        sizes = ctypes.c_size_t(len(graph)), ctypes.c_size_t(len(arrays))
-        self.call("sc_file_write", os.fsencode(path), graph, sizes[0], tensors, sizes[1])
+        sizes = ctypes.c_size_t(len(texts)), ctypes.c_size_t(len(arrays))
+        self.call("sc_file_write_texts", os.fsencode(path), texts, sizes[0], tensors, sizes[1])
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -310,9 +323,9 @@ def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -
 def test_safetensors_reads_ours(library: Library, tmp_path: Path) -> None:
     import safetensors.numpy as numpy_files
 
-    library.write(tmp_path / "a.safetensors", GRAPH, sample_arrays())
+    library.write(tmp_path / "a.safetensors", TEXTS, sample_arrays())
     found = numpy_files.load_file(tmp_path / "a.safetensors")
-    assert found.pop("__graph__").tobytes() == GRAPH
+    assert {name: found.pop(name).tobytes() for name in TEXTS} == TEXTS
     assert_same(found, sample_arrays())
 
 
@@ -322,10 +335,12 @@ def test_we_read_safetensors(
 ) -> None:
     import safetensors.numpy as numpy_files
 
-    arrays = {**sample_arrays(), "__graph__": np.frombuffer(GRAPH, np.uint8)}
-    numpy_files.save_file(arrays, tmp_path / "a.safetensors", metadata=metadata)
-    graph, found = library.open(tmp_path / "a.safetensors")
-    assert graph == GRAPH
+    texts = {name: np.frombuffer(text, np.uint8) for name, text in TEXTS.items()}
+    numpy_files.save_file(
+        {**sample_arrays(), **texts}, tmp_path / "a.safetensors", metadata=metadata
+    )
+    read, found = library.open(tmp_path / "a.safetensors")
+    assert read == TEXTS
     assert_same(found, sample_arrays())
 
 
@@ -339,6 +354,13 @@ def test_foreign_safetensors_are_refused(library: Library, tmp_path: Path) -> No
         ({"a": np.zeros(3, np.float64), "__graph__": graph}, 'tensor "a": dtype "F64"'),
         ({"a": graph, "__graph__": graph}, 'tensor "a": dtype "U8"'),
         ({"__graph__": graph.view(np.int8)}, "expected dtype U8"),
+        ({"__assets__": graph}, "not a seqcore model file"),
+        ({"__graph__.part": graph, "__assets__": graph}, "not a seqcore model file"),
+        ({"__graph__": graph, "__graph__.a/b": graph}, "letters, digits and _"),
+        ({"__graph__": graph, "__graph__.part": graph[1:]}, 'graph "part": not valid JSON'),
+        ({"__graph__": graph, "__graph__.part": np.zeros(2, np.float32)}, "expected dtype U8"),
+        ({"__graph__": graph, "__assets__": np.zeros(2, np.int64)}, "expected dtype U8"),
+        ({"__graph__": graph, "__other__": graph}, 'tensor "__other__": dtype "U8"'),
     ]:
         numpy_files.save_file(arrays, tmp_path / "a.safetensors")
         with pytest.raises(Refused, match=cause):
@@ -350,7 +372,7 @@ def test_no_laxer_than_safetensors(library: Library, tmp_path: Path) -> None:
     import safetensors.numpy as numpy_files
 
     path = tmp_path / "a.safetensors"
-    library.write(path, GRAPH, sample_arrays())
+    library.write(path, TEXTS, sample_arrays())
     whole = path.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
     dice = random.Random(4)
@@ -361,11 +383,11 @@ def test_no_laxer_than_safetensors(library: Library, tmp_path: Path) -> None:
         damaged_file = len(head).to_bytes(8, "little") + head + whole[header:]
         path.write_bytes(damaged_file)
         try:
-            graph, found = library.open(path)
+            texts, found = library.open(path)
         except Refused:
             continue
         expected = numpy_files.load(damaged_file)
-        assert expected.pop("__graph__").tobytes() == graph
+        assert {name: expected.pop(name).tobytes() for name in texts} == texts
         assert_same(found, expected)
         opened += 1
     assert 50 < opened < 2950

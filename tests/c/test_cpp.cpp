@@ -117,6 +117,17 @@ static void test_plans(const char *path)
     THROWS(SC_BAD_FILE, "no such file", Plan::open("no such file"));
     THROWS(SC_BAD_ARGUMENT, "'pentium'", Plan::open(path, {"pentium"}));
 
+    static const char part[] = SMALL_GRAPH_OF("1", "", "{\"name\": \"hidden\", \"value\": \"lstm\"}");
+    const sc_named_text texts[] = {{"__graph__", SMALL_GRAPH, sizeof SMALL_GRAPH - 1}, {"__graph__.part", part, sizeof part - 1}};
+    CHECK(sc_file_write_texts(path, texts, 2, small_tensors(0), SMALL_TENSORS, &error) == SC_OK);
+    seqcore::Options options;
+    CHECK(Plan::open(path, options).outputs()[0].name == "y");
+    options.part = "part";
+    CHECK(Plan::open(path, options).outputs()[0].name == "hidden");
+    options.part = "other";
+    THROWS(SC_BAD_FILE, "\"__graph__.other\"", Plan::open(path, options));
+    THROWS(SC_BAD_ARGUMENT, "part 'other'", small_plan(SMALL_GRAPH, options));
+
     const std::vector<seqcore::Info> inputs = plan.inputs(), outputs = plan.outputs();
     CHECK(inputs.size() == 1 && inputs[0].name == "x" && !inputs[0].optional && inputs[0].dtype == SC_F32);
     CHECK((inputs[0].shape == Shape{SC_UNKNOWN, SC_UNKNOWN, SMALL_IN}));

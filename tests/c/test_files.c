@@ -64,6 +64,8 @@ static void build(const char *header, size_t zeros)
     free(bytes);
 }
 
+#define NO_GRAPH "{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,20]}"
+
 /* In headers: the graph at 0 .. 20, then other tensors. */
 #define G "{\"__graph__\":{\"dtype\":\"U8\",\"shape\":[20],\"data_offsets\":[0,20]}"
 #define T(name, dtype, shape, begin, end) \
@@ -135,6 +137,24 @@ static void test_headers(void)
         {"{\"__graph__\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}" T("a", "F32", "[5]", 0, 20) "}", 0,
          "graph: not valid JSON"},
         {"{\"a\":{\"dtype\":\"F32\",\"shape\":[5],\"data_offsets\":[0,20]}}", 0, "no tensor \"__graph__\""},
+        {NO_GRAPH T("__assets__", "U8", "[4]", 20, 24) "}", 4, "no tensor \"__graph__\""},
+        {NO_GRAPH T("__graph__.a", "U8", "[4]", 20, 24) "}", 4, "no tensor \"__graph__\""},
+        {G T("__assets__", "U8", "[3]", 20, 23) "}", 3, NULL}, /* any bytes */
+        {G T("__assets__", "U8", "[0]", 20, 20) T("a", "F32", "[]", 20, 24) "}", 4, NULL},
+        {G T("__assets__", "F32", "[1]", 20, 24) "}", 4, "\"__assets__\": expected dtype U8"},
+        {G T("__assets__", "U8", "[3]", 20, 23) T("__assets__", "U8", "[3]", 23, 26) "}", 6,
+         "duplicate key \"__assets__\""},
+        {G T("__assets__", "U8", "[268435456]", 20, 268435476) "}", 8, "truncated"},
+        {G T("__assets__", "U8", "[268435457]", 20, 268435477) "}", 8, "268435457 bytes; at most 268435456"},
+        {G T("__assets", "U8", "[4]", 20, 24) "}", 4, "dtype \"U8\""},
+        {G T("__assets__.a", "U8", "[4]", 20, 24) "}", 4, "dtype \"U8\""},
+        {G T("__graph__a", "U8", "[4]", 20, 24) "}", 4, "dtype \"U8\""},
+        {G T("__graph__.a", "U8", "[4]", 20, 24) "}", 4, "graph \"a\": not valid JSON"},
+        {G T("__graph__.a", "F32", "[1]", 20, 24) "}", 4, "\"__graph__.a\": expected dtype U8"},
+        {G T("__graph__.", "U8", "[4]", 20, 24) "}", 4, "letters, digits and _"},
+        {G T("__graph__.a.b", "U8", "[4]", 20, 24) "}", 4, "letters, digits and _"},
+        {G T("__graph__.\xC3\xA9", "U8", "[4]", 20, 24) "}", 4, "letters, digits and _"},
+        {G T("__graph__.a", "U8", "[20]", 0, 20) "}", 0, "overlap"},
         {"{\"__metadata__\":{}}", 0, "belongs to no tensor"},
         {G ",\"__metadata__\":{\"format\":1}}", 0, "__metadata__: expected an object of strings"},
         {G ",\"__metadata__\":\"x\"}", 0, "__metadata__: expected an object of strings"},
@@ -248,10 +268,33 @@ static const sc_tensor samples[] = {
 };
 #define SAMPLES (sizeof samples / sizeof *samples)
 
+#define PART "{\"a\": [1, 2]}"
+static const sc_named_text texts[] = {
+    {"__graph__.encoder_2", PART, sizeof PART - 1},
+    {"__graph__", GRAPH, GRAPH_BYTES},
+    {"__assets__", "\0\xFF{", 3}, /* nobody reads them here */
+};
+#define TEXTS (sizeof texts / sizeof *texts)
+
 static void write_samples(void)
 {
     sc_error error = {0};
-    CHECK(sc_file_write(path, GRAPH, GRAPH_BYTES, samples, SAMPLES, &error) == SC_OK, "%s", error.message);
+    CHECK(sc_file_write_texts(path, texts, TEXTS, samples, SAMPLES, &error) == SC_OK, "%s", error.message);
+}
+
+static void check_texts(const sc_file *file)
+{
+    size_t count, bytes = 1;
+    const sc_named_text *found = sc_file_texts(file, &count);
+    CHECK(count == TEXTS, "%zu", count);
+    for (size_t i = 0; i < TEXTS; i++) {
+        CHECK(strcmp(found[i].name, texts[i].name) == 0 && found[i].bytes == texts[i].bytes, "%s", found[i].name);
+        CHECK(memcmp(found[i].text, texts[i].text, texts[i].bytes) == 0, "%s", found[i].name);
+        CHECK(sc_file_text(file, texts[i].name, &bytes) == found[i].text && bytes == texts[i].bytes, "%s", texts[i].name);
+    }
+    CHECK(sc_file_graph(file, NULL) == found[1].text, "graph");
+    CHECK(sc_file_text(file, "__graph__.encoder", &bytes) == NULL && bytes == 0, "a part that is not there");
+    CHECK(sc_file_text(file, "W", NULL) == NULL && sc_file_text(file, NULL, NULL) == NULL, "no text");
 }
 
 static void test_round_trip(void)
@@ -264,6 +307,7 @@ static void test_round_trip(void)
     write_samples();
     CHECK(sc_file_open(path, &file, &error) == SC_OK, "%s", error.message);
     CHECK(memcmp(sc_file_graph(file, &bytes), GRAPH, GRAPH_BYTES) == 0 && bytes == GRAPH_BYTES, "graph");
+    check_texts(file);
     const sc_tensor *tensors = sc_file_tensors(file, &count);
     CHECK(count == SAMPLES, "%zu", count);
     for (size_t i = 0; i < SAMPLES; i++) {
@@ -309,20 +353,59 @@ static size_t files_in_folder(void)
 }
 
 /* A write that fails leaves the old file and nothing else. */
-static void write_refuses(const sc_tensor *tensors, size_t count, const char *graph, sc_status expected,
-                          const char *cause)
+static void write_texts_refuses(const sc_named_text *given, size_t n_texts, const sc_tensor *tensors, size_t count,
+                                sc_status expected, const char *cause)
 {
     size_t before, after;
     sc_error error = {0};
     char *old = read_raw(&before);
-    size_t graph_bytes = graph == NULL ? 0 : strlen(graph);
-    CHECK(sc_file_write(path, graph, graph_bytes, tensors, count, &error) == expected, "expected \"%s\"", cause);
+    CHECK(sc_file_write_texts(path, given, n_texts, tensors, count, &error) == expected, "expected \"%s\"", cause);
     check_message(&error, cause);
     CHECK(error.status == expected, "%d", (int)error.status);
     char *now = read_raw(&after);
     CHECK(before == after && memcmp(old, now, before) == 0 && files_in_folder() == 1, "%s", cause);
     free(old);
     free(now);
+}
+
+static void write_refuses(const sc_tensor *tensors, size_t count, const char *graph, sc_status expected,
+                          const char *cause)
+{
+    const sc_named_text text = {"__graph__", graph, graph == NULL ? 0 : strlen(graph)};
+    sc_error error = {0};
+    write_texts_refuses(&text, 1, tensors, count, expected, cause);
+    CHECK(sc_file_write(path, graph, text.bytes, tensors, count, &error) == expected, "expected \"%s\"", cause);
+    check_message(&error, cause);
+}
+
+static void test_text_refusals(void)
+{
+    static const struct {
+        sc_named_text second;
+        const char *cause;
+    } cases[] = {
+        {{"__graph__", GRAPH, GRAPH_BYTES}, "duplicate key \"__graph__\""},
+        {{"W", GRAPH, GRAPH_BYTES}, "duplicate key \"W\""},
+        {{"words", GRAPH, GRAPH_BYTES}, "\"words\": dtype \"U8\""},
+        {{"__metadata__", GRAPH, GRAPH_BYTES}, "__metadata__: expected"},
+        {{"__graph__.", GRAPH, GRAPH_BYTES}, "letters, digits and _"},
+        {{"__graph__.a-b", GRAPH, GRAPH_BYTES}, "letters, digits and _"},
+        {{"__graph__.a", GRAPH, GRAPH_BYTES - 1}, "graph \"a\": not valid JSON"},
+        {{"__graph__.a", "[]", 2}, "graph \"a\": expected a JSON object"},
+        {{"__assets__", GRAPH, ((size_t)1 << 28) + 1}, "at most 268435456"},
+        {{"__assets__", GRAPH, SIZE_MAX}, "too many bytes"},
+        {{"__assets__", NULL, 0}, "must not be NULL"},
+        {{NULL, GRAPH, GRAPH_BYTES}, "must not be NULL"},
+    };
+    write_samples();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const sc_named_text pair[2] = {texts[1], cases[i].second};
+        write_texts_refuses(pair, 2, samples, SAMPLES, SC_BAD_ARGUMENT, cases[i].cause);
+    }
+    write_texts_refuses(&texts[2], 1, samples, SAMPLES, SC_BAD_ARGUMENT, "no tensor \"__graph__\"");
+    write_texts_refuses(NULL, 0, samples, SAMPLES, SC_BAD_ARGUMENT, "no tensor \"__graph__\"");
+    write_texts_refuses(NULL, 0, NULL, 0, SC_BAD_ARGUMENT, "no tensor \"__graph__\"");
+    write_texts_refuses(NULL, 1, samples, SAMPLES, SC_BAD_ARGUMENT, "must not be NULL");
 }
 
 static void test_write_refusals(void)
@@ -370,7 +453,7 @@ static void test_write_refusals(void)
     struct rlimit limit, small; /* a disk that fills up in the middle */
     CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0 && signal(SIGXFSZ, SIG_IGN) != SIG_ERR, "limit");
     small = limit;
-    small.rlim_cur = 500; /* the samples need 533 */
+    small.rlim_cur = 500; /* less than the samples need */
     CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0, "limit");
     write_refuses(samples, SAMPLES, GRAPH, SC_BAD_FILE, "cannot be written");
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0, "limit");
@@ -409,7 +492,7 @@ static void test_truncation(void)
     free(bytes);
 }
 
-/* What opens is consistent: the tensors and the graph are all of the data, and every byte of them is there. */
+/* What opens is consistent: tensors and texts are all of the data, and every byte of them is there. */
 static bool opens_consistently(const char *bytes, size_t file_bytes)
 {
     sc_file *file;
@@ -419,13 +502,23 @@ static bool opens_consistently(const char *bytes, size_t file_bytes)
         CHECK(status == SC_BAD_FILE && error.message[0] != '\0', "%d %s", (int)status, error.message);
         return false;
     }
-    size_t count, graph_bytes, sum = 0, header = 0;
+    size_t count, n_texts, sum = 0, header = 0;
     for (int i = 7; i >= 0; i--) {
         header = header << 8 | (unsigned char)bytes[i];
     }
     volatile unsigned char seen = 0;
-    const char *graph = sc_file_graph(file, &graph_bytes), *first = graph, *end = graph + graph_bytes;
+    const char *first = sc_file_graph(file, NULL), *end = first;
     const sc_tensor *tensors = sc_file_tensors(file, &count);
+    const sc_named_text *found = sc_file_texts(file, &n_texts);
+    for (size_t i = 0; i < n_texts; i++) {
+        for (size_t k = 0; k < found[i].bytes; k++) {
+            seen ^= (unsigned char)found[i].text[k];
+        }
+        first = found[i].text < first ? found[i].text : first;
+        end = found[i].text + found[i].bytes > end ? found[i].text + found[i].bytes : end;
+        sum += found[i].bytes;
+        seen ^= (unsigned char)strlen(found[i].name);
+    }
     for (size_t i = 0; i < count; i++) {
         size_t size = tensors[i].dtype == SC_I64 ? 8 : 4;
         for (size_t k = 0; k < tensors[i].rank; k++) {
@@ -440,7 +533,6 @@ static bool opens_consistently(const char *bytes, size_t file_bytes)
         sum += size;
         seen ^= (unsigned char)strlen(tensors[i].name);
     }
-    sum += graph_bytes;
     CHECK(sum == (size_t)(end - first) && sum == file_bytes - 8 - header, "%zu of %zu", sum, file_bytes);
     (void)seen;
     sc_file_close(file);
@@ -474,6 +566,7 @@ int main(void)
     test_paths();
     test_round_trip();
     test_write_refusals();
+    test_text_refusals();
     test_permissions();
     test_truncation();
     test_random_files();

@@ -1,5 +1,5 @@
 /* Models in memory, and the memory of models: files that are no files, allocators that fail at every call, that are
- * half there or that misalign, and plans that are freed before their streams. */
+ * half there or that misalign, files of several graphs, and plans that are freed before their streams. */
 #include "check.h"
 #include "small_model.h"
 
@@ -352,6 +352,137 @@ static void test_in_place(const char *path)
     }
 }
 
+/* ---- Files of several graphs ----------------------------------------------------------------------------------- */
+
+#define HIDDEN_GRAPH SMALL_GRAPH_OF("1", "", "{\"name\": \"hidden\", \"value\": \"lstm\"}")
+#define OTHER_GRAPH \
+    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\"," \
+    " \"shape\": [2]}], \"nodes\": [{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"x\"], \"outputs\": [\"d\"]," \
+    " \"weights\": {\"W\": \"a.W\", \"b\": \"z.b\"}, \"attrs\": {\"units\": 1, \"activation\": [\"linear\", 0, 0]}}]," \
+    " \"outputs\": [{\"name\": \"d\", \"value\": \"d\"}]}"
+#define TEXT(name, text) {name, text, sizeof text - 1}
+
+static const sc_named_text part_texts[] = {
+    TEXT("__assets__", "{\"words\": 1}"), TEXT("__graph__.other", OTHER_GRAPH), TEXT("__graph__", SMALL_GRAPH),
+    TEXT("__graph__.hidden", HIDDEN_GRAPH),
+};
+#define PART_TEXTS (sizeof part_texts / sizeof *part_texts)
+
+/* The small model with its packed weights, and tensors of another graph before and behind its own in the alphabet. */
+static void write_parts(const char *path)
+{
+    static const float other[] = {2, -1, 0.5f};
+    sc_tensor all[3 + SMALL_TENSORS] = {{.name = "__packed__"},
+                                        {.name = "z.b", .rank = 1, .shape = {1}, .data = other + 2},
+                                        {.name = "a.W", .rank = 2, .shape = {2, 1}, .data = other}};
+    memcpy(all + 3, small_tensors(0), SMALL_TENSORS * sizeof *all);
+    sc_plan *plan = NULL; /* of the main graph and its tensors alone, which know nothing of others */
+    OK(sc_plan_create(small_graph, sizeof small_graph - 1, all + 3, SMALL_TENSORS, NULL, &plan, &error));
+    const size_t floats = sc_plan_packed_floats(plan);
+    float *packed = malloc(floats * sizeof *packed);
+    CHECK(packed != NULL, "memory");
+    OK(sc_plan_copy_packed(plan, packed, floats, &error));
+    all[0] = (sc_tensor){.name = sc_plan_packed_name(plan), .rank = 1, .shape = {floats}, .data = packed};
+    OK(sc_file_write_texts(path, part_texts, PART_TEXTS, all, 3 + SMALL_TENSORS, &error));
+    sc_plan_free(plan);
+    free(packed);
+}
+
+/* The plan of a part, from the file or from its bytes. */
+static sc_plan *open_part(const char *path, const void *bytes, size_t size, const sc_options *options)
+{
+    sc_plan *plan = NULL;
+    if (bytes == NULL) {
+        OK(sc_plan_open(path, options, &plan, &error));
+    } else {
+        OK(sc_plan_open_memory(bytes, size, options, &plan, &error));
+    }
+    return plan;
+}
+
+static void check_small(const char *graph, const sc_plan *found, size_t width)
+{
+    float expected[FRAMES * SMALL_UNITS], y[FRAMES * SMALL_UNITS];
+    sc_plan *plan = NULL;
+    const sc_array in = {(void *)x, 3, {1, FRAMES, SMALL_IN}}, wanted = {expected, 3, {1, FRAMES, width}};
+    const sc_array out = {y, 3, {1, FRAMES, width}};
+    OK(sc_plan_create(graph, strlen(graph), small_tensors(0), SMALL_TENSORS, NULL, &plan, &error));
+    OK(sc_plan_run(plan, &in, &wanted, &error));
+    OK(sc_plan_run(found, &in, &out, &error));
+    CHECK(memcmp(y, expected, FRAMES * width * sizeof *y) == 0, "another result");
+
+    char state[1 << 10]; /* its fingerprint is that of a plan that never saw the others' tensors */
+    const size_t size = sc_plan_saved_bytes(plan, 1);
+    CHECK(size <= sizeof state, "%zu", size);
+    sc_stream *from = make_stream(plan), *to = make_stream(found);
+    OK(sc_stream_save(from, state, size, &error));
+    OK(sc_stream_load(to, state, size, &error));
+    sc_stream_free(from);
+    sc_stream_free(to);
+    sc_plan_free(plan);
+}
+
+/* Of the file, or of its bytes: the main graph, one of the same layers, and one of others. */
+static void check_parts(const char *path, const void *bytes, size_t size, int in_place)
+{
+    ledger l = {0};
+    sc_options options = options_of(&l);
+    options.in_place = in_place;
+    sc_plan *plan = open_part(path, bytes, size, &options);
+    check_small(SMALL_GRAPH, plan, SMALL_OUT);
+    CHECK((sc_plan_bytes_in_place(plan) > 0) == in_place, "%zu", sc_plan_bytes_in_place(plan));
+    sc_plan_free(plan);
+    options.part = "hidden"; /* what is packed is not its own, though it is the same */
+    plan = open_part(path, bytes, size, &options);
+    check_small(HIDDEN_GRAPH, plan, SMALL_UNITS);
+    CHECK(sc_plan_bytes_in_place(plan) == 0, "%zu", sc_plan_bytes_in_place(plan));
+    sc_plan_free(plan);
+    options.part = "other";
+    plan = open_part(path, bytes, size, &options);
+    float pair[2] = {3, 4}, y;
+    const sc_array in = {pair, 2, {1, 2}}, out = {&y, 2, {1, 1}};
+    OK(sc_plan_run(plan, &in, &out, &error));
+    CHECK(y == 3 * 2 - 4 + 0.5f, "%g", y);
+    sc_plan_free(plan);
+    CHECK(l.live == 0, "%zu allocations were not released", l.live);
+}
+
+static void refuse_parts(const char *path, const void *bytes, size_t size)
+{
+    static const char *const absent[][2] = {
+        {"", "\"__graph__.\""}, {"hidde", "\"__graph__.hidde\""}, {"hiddens", "\"__graph__.hiddens\""},
+        {"__graph__", "no such part"}, {"__graph__.hidden", "no such part"}, {"a\nb", "\"__graph__.a?b\""},
+    };
+    sc_plan *plan = NULL;
+    ledger l = {0};
+    sc_options options = options_of(&l);
+    for (size_t i = 0; i < sizeof absent / sizeof *absent; i++) {
+        options.part = absent[i][0];
+        REFUSED(SC_BAD_FILE, absent[i][1], sc_plan_open(path, &options, &plan, &error));
+        REFUSED(SC_BAD_FILE, path, sc_plan_open(path, &options, &plan, &error));
+        REFUSED(SC_BAD_FILE, "memory: no tensor", sc_plan_open_memory(bytes, size, &options, &plan, &error));
+    }
+    options.part = "hidden";
+    REFUSED(SC_BAD_ARGUMENT, "part 'hidden'",
+            sc_plan_create(small_graph, sizeof small_graph - 1, small_tensors(0), SMALL_TENSORS, &options, &plan, &error));
+    CHECK(l.live == 0, "%zu allocations were not released", l.live);
+}
+
+static void test_parts(const char *path)
+{
+    write_parts(path);
+    _Alignas(64) static char bytes[1 << 16];
+    FILE *file = fopen(path, "rb");
+    CHECK(file != NULL, "%s", path);
+    const size_t size = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    for (int in_place = 0; in_place < 2; in_place++) {
+        check_parts(path, NULL, 0, in_place);
+        check_parts(path, bytes, size, in_place);
+    }
+    refuse_parts(path, bytes, size);
+}
+
 /* What was made of a plan keeps what it needs of it, whatever goes first. */
 static void test_plan_goes_first(const char *path)
 {
@@ -401,6 +532,7 @@ int main(int count, char **arguments)
     test_steps_allocate_nothing(path);
     test_bad_allocators(path);
     test_in_place(path);
+    test_parts(path);
     test_plan_goes_first(path);
     printf("test_memory: all passed\n");
     return 0;

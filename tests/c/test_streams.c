@@ -253,7 +253,11 @@ static void test_null_handles(const sc_plan *plan)
     NULLED(sc_file_write(NULL, "{}", 2, NULL, 0, &error));
     NULLED(sc_file_write("path", NULL, 0, NULL, 0, &error));
     NULLED(sc_file_write("path", "{}", 2, NULL, 1, &error));
+    NULLED(sc_file_write_texts(NULL, NULL, 0, NULL, 0, &error));
+    NULLED(sc_file_write_texts("path", NULL, 1, NULL, 0, &error));
     CHECK(sc_file_graph(NULL, &n) == NULL && n == 0 && sc_file_tensors(NULL, &n) == NULL && n == 0, "no file");
+    n = 1;
+    CHECK(sc_file_text(NULL, "__graph__", &n) == NULL && n == 0 && sc_file_texts(NULL, &n) == NULL && n == 0, "no file");
     NULLED(sc_plan_create(NULL, 0, NULL, 0, NULL, &made, &error));
     NULLED(sc_plan_create("{}", 2, NULL, 1, NULL, &made, &error));
     NULLED(sc_plan_create("{}", 2, NULL, 0, NULL, NULL, &error));

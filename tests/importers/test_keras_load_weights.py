@@ -64,11 +64,15 @@ def test_layers_side_by_side_without_names_are_refused(file: str, tmp_path: Path
         ours.load_weights(tmp_path / file)
 
 
-def test_options_that_a_model_has_before_its_weights(tmp_path: Path) -> None:
+def test_options_and_assets_that_a_model_has_before_its_weights(tmp_path: Path) -> None:
     ours, expected = both(chain, (None, None), tmp_path)
-    ours = ours.with_options(isa="scalar", threads=1)
+    other = ours.with_options(isa="scalar", threads=1).with_assets(labels=["a", "b"])
+    ours = other.with_assets(n=3)
     ours.load_weights(tmp_path / "m.h5")
     close(outputs(ours, X)[0], expected, FLOAT32[2])
     assert (ours.plan["isa"], ours.plan["threads"]) == ("scalar", 1)
+    assert dict(ours.assets) == {"labels": ["a", "b"], "n": 3}
+    with pytest.raises(sc.NotBuiltError):
+        other(X)
     with pytest.raises(sc.OptionError, match="this model has its weights"):
         ours.load_weights(tmp_path / "m.h5")

@@ -21,7 +21,14 @@ _INT64 = range(-(1 << 63), 1 << 63)
 
 
 def parse_json(
-    text: str, what: str, *, max_length: int, max_depth: int, not_finite: bool = False
+    text: str,
+    what: str,
+    *,
+    max_length: int,
+    max_depth: int,
+    max_containers: int = MAX_CONTAINERS,
+    max_values: int | None = None,
+    not_finite: bool = False,
 ) -> dict[str, Any]:
     """Parse a JSON object.
 
@@ -34,6 +41,8 @@ def parse_json(
         Of the text, in characters.
     max_depth : int
         Of objects and arrays in one another.
+    max_containers, max_values : int, optional
+        Of objects and arrays, and of commas; those in strings count too.
     not_finite : bool, optional
         Whether the words NaN, Infinity and -Infinity, which are no JSON, stand for numbers.
 
@@ -69,8 +78,10 @@ def parse_json(
     if len(text) > max_length:
         refuse(f"has {len(text)} characters; at most {max_length} are read")
     parts = text.count("[") + text.count("{")  # those in strings too, which are few
-    if parts > MAX_CONTAINERS:
-        refuse(f"has {parts} objects and arrays; at most {MAX_CONTAINERS} are read")
+    if parts > max_containers:
+        refuse(f"has {parts} objects and arrays; at most {max_containers} are read")
+    if max_values is not None and (values := text.count(",")) > max_values:
+        refuse(f"has {values} values; at most {max_values} are read")
     try:
         value = json.loads(
             text,
