@@ -161,19 +161,19 @@ def test_millions_of_words(model: sc.Model, tmp_path: Path) -> None:
 def test_names_of_the_package(model: sc.Model, tmp_path: Path) -> None:
     wiring = {"end": 3, "carry": ["a"]}
     more = model.with_assets(a=1)
-    own = more.with_all_assets(more._assets.changed({"__sequence__": wiring}))
+    own = more.with_all_assets(more._assets.changed({"__wiring__": wiring}))
     for kept in (own, own.with_assets(b=2), saved(own, tmp_path), copy.copy(own)):
-        assert kept._assets.own("__sequence__") == wiring
-        assert "__sequence__" not in kept.assets
-        assert "__sequence__" not in list(kept.assets)
+        assert kept._assets.own("__wiring__") == wiring
+        assert "__wiring__" not in kept.assets
+        assert "__wiring__" not in list(kept.assets)
         with pytest.raises(KeyError):
-            kept.assets["__sequence__"]
+            kept.assets["__wiring__"]
     assert own._assets.own("__other__") is None
     assert len(own.assets) == 1
-    only = model.with_all_assets(Assets({"__sequence__": wiring}))
+    only = model.with_all_assets(Assets({"__wiring__": wiring}))
     assert not only.assets
-    assert saved(only, tmp_path)._assets.own("__sequence__") == wiring
-    for name in ("__sequence__", "__"):
+    assert saved(only, tmp_path)._assets.own("__wiring__") == wiring
+    for name in ("__wiring__", "__"):
         with pytest.raises(sc.OptionError, match="'__"):
             model.with_assets(**{name: 1})
 

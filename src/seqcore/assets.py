@@ -19,8 +19,9 @@ from typing import Any, Protocol
 from .errors import ModelFileError, OptionError
 from .formats.json_texts import parse_json
 
-__all__ = ["ASSETS_TEXT", "Asset", "Assets", "is_reserved"]
+__all__ = ["ASSETS_TEXT", "SEQUENCE", "Asset", "Assets", "checked_names", "is_reserved"]
 
+SEQUENCE = "__sequence__"  # what Generator and Seq2Seq keep of themselves
 ASSETS_TEXT = "__assets__"  # the name of the text in a model file
 _PLAIN = "json"  # the kind of plain data, which is its "value"
 # A module is imported when one of its kind is met.
@@ -46,6 +47,20 @@ class Asset(Protocol):
 def is_reserved(name: str) -> bool:
     """Tell whether a name is the package's own."""
     return name.startswith("__")
+
+
+def checked_names(assets: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a user adds.
+
+    Raises
+    ------
+    OptionError
+        A name is the package's own.
+    """
+    for name in assets:
+        if is_reserved(name):
+            raise OptionError(f"with_assets: names with '__' are the package's; found {name!r}")
+    return assets
 
 
 class Assets(Mapping[str, Any]):

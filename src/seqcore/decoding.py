@@ -6,19 +6,22 @@ before the first step. One call of the core makes a whole batch.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._binding import decode_tokens, feed_back
+from ._binding import decode_tokens, feed_back, read_model_file, write_model_file
 from .arguments import floats, integers
-from .errors import OptionError, ShapeError
-from .graph import finite, told
+from .assets import ASSETS_TEXT, SEQUENCE, Assets, checked_names
+from .errors import ModelFileError, OptionError, SeqcoreError, ShapeError
+from .graph import GRAPH_TEXT, finite, told
 from .layers.base import choice, flag, whole
-from .model import Model
+from .loading import check_regular
+from .model import Model, checked_options, from_graph
 from .sequence import pad
 from .stream import Stream
 from .wiring import Beginning, Wired
@@ -27,6 +30,10 @@ __all__ = ["Decoded", "Decoding"]
 
 Array = NDArray[Any]
 
+D = TypeVar("D", bound="Decoding")
+
+_OPTIONS = ("start", "end", "max_length", "scores")
+_ENCODER_TEXT = f"{GRAPH_TEXT}.encoder"
 _SCORES = ("logits", "probabilities", "log_probabilities")  # in the core's order
 _KINDS = {"softmax": "probabilities", "log_softmax": "log_probabilities"}
 
@@ -90,6 +97,8 @@ class Decoded:
 class Decoding:
     """What `Generator` and `Seq2Seq` share: all but where contexts and states come from."""
 
+    _assets = Assets()
+
     def _set_up(self, wires: Wired, start: Any, end: Any, max_length: Any, scores: Any) -> None:
         self._wired = wires
         name = type(self).__name__
@@ -117,12 +126,119 @@ class Decoding:
         return tuple(port.name for port in self._wired.steps.outputs[1:])
 
     def with_options(
-        self, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
-    ) -> Any:
+        self: D, *, isa: str | None = None, threads: int | None = None, precision: str = "float32"
+    ) -> D:
         """Return the same with other plans: `Model.with_options` has the options."""
         made = object.__new__(type(self))
         made.__dict__.update(self.__dict__)
         made._wired = self._wired.with_options(isa=isa, threads=threads, precision=precision)
+        return made
+
+    # -- as a file --
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a model file with the step, what runs before it, and how they are wired.
+
+        `load` of this class reads it. C has the step with sc_plan_open, and what runs before it by
+        the option ``part = "encoder"``.
+
+        Parameters
+        ----------
+        path : str or path-like
+
+        Raises
+        ------
+        OSError, ModelFileError
+        """
+        step, before = self._wired.step._graph, self._wired.before
+        texts, tensors = {GRAPH_TEXT: step.to_json()}, dict(step.tensors)
+        if before is not None:
+            texts[_ENCODER_TEXT] = before._graph.to_json()
+            tensors |= before._graph.tensors
+        texts[ASSETS_TEXT] = self._assets.changed({SEQUENCE: self._described()}).to_text()
+        write_model_file(os.fspath(path), texts, tensors)
+
+    @classmethod
+    def load(
+        cls: type[D],
+        path: str | os.PathLike[str],
+        *,
+        isa: str | None = None,
+        threads: int | None = None,
+    ) -> D:
+        """Read what `save` of this class wrote.
+
+        Parameters
+        ----------
+        path : str or path-like
+        isa, threads
+            As in `Model.with_options`.
+
+        Raises
+        ------
+        OSError
+            The file cannot be opened.
+        ModelFileError
+            It is damaged, or holds something else.
+        """
+        isa, count = checked_options(isa, threads, "float32")
+        name = os.fspath(path)
+        check_regular(name)
+        texts, tensors = read_model_file(name)
+        assets = Assets.from_text(texts.get(ASSETS_TEXT, b"{}"), name)
+        described = assets.own(SEQUENCE)
+        if not isinstance(described, dict) or described.get("class") != cls.__name__:
+            found = described.get("class") if isinstance(described, dict) else "Model"
+            raise ModelFileError(f"{name}: expected a {cls.__name__}; found a {found!r:.80}")
+        try:
+            step, before = (
+                from_graph(Model, texts[part], tensors, name, isa, count or 0)
+                if part in texts
+                else None
+                for part in (GRAPH_TEXT, _ENCODER_TEXT)
+            )
+            assert step is not None  # no file is without
+            return cls._restored(step, before, described, assets, name)
+        except ModelFileError:
+            raise
+        except SeqcoreError as error:
+            raise ModelFileError(f"{name}: {error}") from None
+
+    def _described(self) -> dict[str, Any]:
+        own = {key: getattr(self, key) for key in _OPTIONS}
+        return {"class": type(self).__name__, **own, **self._wired.described()}
+
+    @classmethod
+    def _restored(
+        cls: type[D],
+        step: Model,
+        before: Model | None,
+        described: Mapping[str, Any],
+        assets: Assets,
+        source: str,
+    ) -> D:
+        made = object.__new__(cls)
+        wires = Wired.restored(step, before, described, source)
+        made._set_up(wires, **{key: described.get(key) for key in _OPTIONS})
+        kept = assets.changed({SEQUENCE: None}) if assets.own(SEQUENCE) is not None else assets
+        made._assets = kept
+        return made
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the models, and how they are wired."""
+        own = (self._wired.step, self._wired.before, self._described(), self._assets.to_text())
+        return _unpickled, (type(self), *own)
+
+    @property
+    def assets(self) -> Mapping[str, Any]:
+        """What is kept beside the weights, by name: `Model.assets`."""
+        return self._assets
+
+    def with_assets(self: D, /, **assets: Any) -> D:
+        """Return the same with more assets: `Model.with_assets`."""
+        made = object.__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made._assets = self._assets.changed(checked_names(assets))
         return made
 
     def summary(self) -> str:
@@ -318,6 +434,14 @@ class Decoding:
             if name not in self.extras:
                 raise OptionError(f"extras: {name!r} is none of {list(self.extras)}")
         return [name in names for name in self.extras]
+
+
+def _unpickled(
+    kind: type[D], step: Model, before: Model | None, described: Mapping[str, Any], assets: bytes
+) -> D:
+    source = "a pickled model"
+    read = Assets.from_text(assets, source)
+    return kind._restored(step, before, described, read, source)
 
 
 class _Draws:

@@ -14,13 +14,13 @@ from functools import partial
 from typing import Any
 
 from ._binding import read_model_file
-from .assets import ASSETS_TEXT, Assets
+from .assets import ASSETS_TEXT, SEQUENCE, Assets
 from .errors import GraphError, ModelFileError, OptionError, ShapeError, WeightsError
 from .formats.tensorflow_files import foreign_kind
 from .graph import GRAPH_TEXT
 from .model import Model, checked_options, from_graph
 
-__all__ = ["load"]
+__all__ = ["check_regular", "load"]
 
 _MOST_HEADER = 16 << 20  # bytes of a safetensors header that are read for a better message
 _HEAD = 64  # bytes by which kinds of files are told apart
@@ -71,7 +71,7 @@ def load(
     """
     checked_isa, checked_threads = checked_options(isa, threads, precision)
     name = os.fspath(path)
-    _check_regular(name)
+    check_regular(name)
     with open(name, "rb") as file:
         head = file.read(_HEAD)
         is_hdf5 = head.startswith(_HDF5) or _has_user_block(file)
@@ -102,10 +102,16 @@ def _model_of(name: str, mmap: bool, isa: str | None, threads: int) -> Model:
     """Return the model of a file of our own, of its main graph, with its assets."""
     texts, tensors = read_model_file(name, mmap)
     assets = Assets.from_text(texts[ASSETS_TEXT], name) if ASSETS_TEXT in texts else None
+    described = None if assets is None else assets.own(SEQUENCE)
+    if isinstance(described, dict):
+        kind = described.get("class")
+        raise ModelFileError(
+            f"{name}: a model that makes sequences: seqcore.{kind!s:.20}.load reads it"
+        )
     return from_graph(Model, texts[GRAPH_TEXT], tensors, name, isa, threads, mmap, assets)
 
 
-def _check_regular(name: str) -> None:
+def check_regular(name: str) -> None:
     """Refuse what is no file before it is opened: a FIFO would wait for ever."""
     try:
         regular = stat.S_ISREG(os.stat(name).st_mode)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
 from .arguments import Arguments, checked_out, listed
-from .assets import ASSETS_TEXT, Assets, is_reserved
+from .assets import ASSETS_TEXT, Assets, checked_names
 from .errors import GraphError, NotBuiltError, OptionError
 from .graph import GRAPH_TEXT, PACKED, Graph, unique_names
 from .layers.base import Input, Layer, Symbol, whole
@@ -550,10 +550,7 @@ class Model:
         >>> model.assets["labels"]
         ['cat', 'dog']
         """
-        for name in assets:
-            if is_reserved(name):
-                raise OptionError(f"with_assets: names with '__' are the package's; found {name!r}")
-        return self.with_all_assets(self._assets.changed(assets))
+        return self.with_all_assets(self._assets.changed(checked_names(assets)))
 
     def with_all_assets(self, assets: Assets) -> Model:
         """Return the same model, with the same plan and these assets alone; for the package."""

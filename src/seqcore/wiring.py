@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ._binding import Port, Steps
 from .arguments import floats, integers
-from .errors import GraphError, ShapeError, UnsupportedLayerError
+from .errors import GraphError, ModelFileError, ShapeError, UnsupportedLayerError
 from .graph import Graph
 from .model import Model, from_graph
 from .rewriting import (
@@ -113,6 +113,63 @@ class Wired:
         step = self.step.with_options(**options)
         given = (self.encodes, self.contexts, self.lengths, self.states, self.turned)
         return Wired(step, before, *given)
+
+    # -- as a file keeps it --
+
+    def described(self) -> dict[str, Any]:
+        """Return what `restored` takes beside the models, as plain JSON data."""
+        return {
+            "encodes": self.encodes,
+            "contexts": dict(self.contexts),
+            "lengths": dict(self.lengths),
+            "states": dict(self.states),
+            "turned": list(self.turned),
+        }
+
+    @classmethod
+    def restored(
+        cls, step: Model, before: Model | None, described: Mapping[str, Any], source: str
+    ) -> Wired:
+        """Wire models as a file says.
+
+        Raises
+        ------
+        ModelFileError
+            It says what these models do not have; `source` is named.
+        """
+        steps = Steps(step.plan_for_steps())
+        names = {port.name for port in steps.contexts}
+        states = [port.name for port in steps.states]  # lists: a file may name anything
+        outputs = [] if before is None else list(before.outputs)
+        counted = [f"={name}" for name in outputs]
+        given = [described.get(key) for key in ("contexts", "lengths", "states")]
+        turned, encodes = described.get("turned"), described.get("encodes")
+        fits = (
+            all(isinstance(part, dict) for part in given)
+            and isinstance(turned, list)
+            and isinstance(encodes, bool)
+            and not (encodes and before is None)
+        )
+        if fits:
+            contexts, lengths, starts = given
+            fits = (
+                set(contexts) == names
+                and all(value is None or value in outputs for value in contexts.values())
+                and set(lengths) <= names
+                and all(
+                    isinstance(value, str) and (value in counted or not value.startswith("="))
+                    for value in lengths.values()
+                )
+                and set(starts) <= set(states)
+                and all(value in outputs for value in starts.values())
+                and all(name in states for name in turned)
+            )
+        if not fits:
+            raise ModelFileError(
+                f"{source}: its wiring does not fit its graphs (contexts {sorted(names)}, states "
+                f"{states}); found {described!r:.200}"
+            )
+        return cls(step, before, encodes, contexts, lengths, starts, tuple(turned))
 
     # -- beginning --
 
