@@ -18,6 +18,7 @@ from .errors import (
     ShapeError,
     StateError,
     StreamError,
+    UnknownTokenError,
     UnsupportedLayerError,
     WeightsError,
 )
@@ -94,7 +95,8 @@ from .model import LayerInfo, LayerTime, Model, Sequential
 from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:
-    from .formats import read_weights
+    from . import sequence
+    from .formats import read_vectors, read_weights
     from .importers.keras import from_keras
     from .importers.torch import from_torch
 
@@ -183,6 +185,7 @@ __all__ = [
     "ThresholdedReLU",
     "TimeDistributed",
     "UnitNormalization",
+    "UnknownTokenError",
     "UnsupportedLayerError",
     "UpSampling1D",
     "WeightsError",
@@ -192,23 +195,28 @@ __all__ = [
     "from_torch",
     "get_num_threads",
     "load",
+    "read_vectors",
     "read_weights",
+    "sequence",
     "set_num_threads",
 ]
 
 # Readers of foreign files take longer to import than all the rest, and a program that loads its
-# own never needs them.
+# own never needs them; nor does each need what prepares text and series.
 _ON_FIRST_USE = {
     "from_keras": ".importers.keras",
     "from_torch": ".importers.torch",
+    "read_vectors": ".formats",
     "read_weights": ".formats",
+    "sequence": ".sequence",
 }
 
 
 def __getattr__(name: str) -> _Any:
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(_import_module(_ON_FIRST_USE[name], __name__), name)
+    module = _import_module(_ON_FIRST_USE[name], __name__)
+    value = module if module.__name__ == f"{__name__}.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

@@ -17,9 +17,11 @@ from .layers.base import Symbol
 __all__ = [
     "Arguments",
     "DataInput",
+    "array_of",
     "booleans",
     "checked_out",
     "data_inputs",
+    "ends_of",
     "floats",
     "integers",
     "is_writable_result",
@@ -40,7 +42,7 @@ def _is_ready(value: Any, dtype: np.dtype[Any]) -> bool:
     return type(value) is np.ndarray and value.dtype == dtype and value.flags.num & _READY == _READY
 
 
-def _array(value: Any, what: str) -> Array:
+def array_of(value: Any, what: str) -> Array:
     """Return any array_like as an array, of whatever dtype it has."""
     if isinstance(value, Symbol):
         raise GraphError(f"{what}: a model is called on arrays; found {value!r}")
@@ -61,7 +63,7 @@ def floats(value: Any, what: str) -> Array:
     """Return features or states as the core reads them; every real number converts."""
     if _is_ready(value, _FLOAT):
         return cast(Array, value)
-    array = _array(value, what)
+    array = array_of(value, what)
     if array.dtype.kind not in "fiub":
         raise DtypeError(f"{what}: expected real numbers; found {array.dtype}")
     return np.require(array, _FLOAT, ["C", "A"])
@@ -71,7 +73,7 @@ def integers(value: Any, what: str) -> Array:
     """Return ids or lengths as the core reads them. Floats are refused: 3.7 is no token."""
     if _is_ready(value, _IDS):
         return cast(Array, value)
-    array = _array(value, what)
+    array = array_of(value, what)
     if array.dtype.kind not in "iu" and array.size:
         raise DtypeError(f"{what}: expected integers; found {array.dtype}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
@@ -79,9 +81,19 @@ def integers(value: Any, what: str) -> Array:
     return np.require(array, _IDS, ["C", "A"])
 
 
+def ends_of(value: Any, rows: int, time: int | None, what: str) -> Array:
+    """Return lengths as the core reads them, one for each row; without a time axis none fit."""
+    ends = integers(value, what)
+    if time is None or ends.shape != (rows,):
+        raise ShapeError(f"{what}: expected shape ({rows},), one for each row; found {ends.shape}")
+    if ends.size and not (ends.min() >= 0 and ends.max() <= time):
+        raise ShapeError(f"{what}: expected 0 to {time}, found {ends.min()} to {ends.max()}")
+    return ends
+
+
 def booleans(value: Any, what: str) -> Array:
     """Return a mask as the core reads it: float32, 1 where True. Numbers must be 0 or 1."""
-    array = _array(value, what)
+    array = array_of(value, what)
     if array.dtype.kind in "iuf" and not np.isin(array, (0, 1)).all():
         raise DtypeError(f"{what}: expected booleans, or 0 and 1; found other numbers")
     if array.dtype.kind not in "biuf":
@@ -257,21 +269,12 @@ class Arguments:
         for name, (data, value) in self._named("lengths", lengths).items():
             if data.lengths is None:
                 raise ShapeError(f"lengths: input {name!r} has no time axis")
-            ends = integers(value, f"lengths of {name!r}")
             x = arrays[data.place]
             assert x is not None
-            if x.ndim < 2 or ends.shape != (x.shape[data.batch_axis],):
-                rows = x.shape[data.batch_axis] if x.ndim > data.batch_axis else 1
-                raise ShapeError(
-                    f"lengths of {name!r}: expected shape ({rows},), one for each row; found "
-                    f"{ends.shape}"
-                )
-            time = x.shape[1 - data.batch_axis]
-            if ends.size and not (ends.min() >= 0 and ends.max() <= time):
-                raise ShapeError(
-                    f"lengths of {name!r}: expected 0 to {time}, found {ends.min()} to {ends.max()}"
-                )
-            arrays[data.lengths] = ends
+            axis = data.batch_axis
+            rows = x.shape[axis] if x.ndim > axis else 1
+            time = x.shape[1 - axis] if x.ndim > 1 else None
+            arrays[data.lengths] = ends_of(value, rows, time, f"lengths of {name!r}")
 
     def _set_states(self, arrays: list[Array | None], states: Any) -> None:
         """Put initial states among the arguments."""

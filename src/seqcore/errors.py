@@ -22,6 +22,7 @@ __all__ = [
     "ShapeError",
     "StateError",
     "StreamError",
+    "UnknownTokenError",
     "UnsupportedLayerError",
     "WeightsError",
 ]
@@ -83,6 +84,12 @@ class OptionError(SeqcoreError, ValueError):
 
 class IdRangeError(SeqcoreError, IndexError):
     """A token id is negative, or not below the size of the vocabulary."""
+
+
+class UnknownTokenError(SeqcoreError, KeyError):
+    """A token is not in a vocabulary, which has none that stands for such."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message in quotes
 
 
 class GraphError(SeqcoreError, ValueError):

@@ -1,9 +1,10 @@
-import numpy as np
+"""What stands before and behind a model of text or of a series: `sc.sequence`, public names only.
 
+Rows of one length are batches.py, tokens vocabulary.py, scales of features scaling.py.
+"""
 
-def pad(rows):
-    ends = np.array([len(r) for r in rows])
-    out = np.zeros((len(rows), max(ends)), np.int64)
-    for o, r in zip(out, rows):
-        o[: len(r)] = r
-    return out, ends
+from .batches import pad, windows
+from .scaling import Scaler
+from .vocabulary import Vocabulary
+
+__all__ = ["Scaler", "Vocabulary", "pad", "windows"]

@@ -16,7 +16,16 @@ from ..errors import ModelFileError, OptionError
 from .arrays import Budget
 from .tensorflow_files import foreign_kind
 
-__all__ = ["budget_of", "reading", "whole"]
+__all__ = ["WRAPPED", "budget_of", "reading", "whole"]
+
+# How files begin that hold another one, or stand for it.
+WRAPPED = (
+    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
+    (b"BZh", "compressed by bzip2; unpack it first"),
+    (b"\xfd7zXZ", "compressed by xz; unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
+    (b"version https://git-lfs", "a Git LFS pointer; the file itself was not fetched"),
+)
 
 # Weights hardly compress: a file that unpacks to far more than its size is a bomb, or pruned.
 _FLOOR_BYTES = 256 << 20

@@ -16,7 +16,7 @@ from ..errors import ModelFileError, OptionError
 from .arrays import Budget
 from .numpy_files import NPY_MAGIC, parse_npy, read_npz
 from .numpy_pickles import load_pickle
-from .opening import budget_of, reading, whole
+from .opening import WRAPPED, budget_of, reading, whole
 from .safetensors_files import looks_like_safetensors, read_safetensors
 from .sharded import ShardIndex, looks_like_index, parse_index, shard_path
 from .tensorflow_files import foreign_kind
@@ -35,11 +35,7 @@ _EXPORTED = ("/archive_format", "/models/model.json", "serialized_exported_progr
 
 _FOREIGN = (
     (ZIP_MAGIC[:2] + b"\x05\x06", "an empty zip archive"),
-    (b"\x1f\x8b", "compressed by gzip; unpack it first"),
-    (b"BZh", "compressed by bzip2; unpack it first"),
-    (b"\xfd7zXZ", "compressed by xz; unpack it first"),
-    (b"\x28\xb5\x2f\xfd", "compressed by zstd; unpack it first"),
-    (b"version https://git-lfs", "a Git LFS pointer; the file itself was not fetched"),
+    *WRAPPED,
     (b"GGUF", "a GGUF file, which is not supported"),
     (b"\x7fELF", "a program or a shared library"),
     (b"<", "HTML or XML, perhaps a web page saved in place of the file"),

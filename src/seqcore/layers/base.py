@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import GraphError, OptionError
+from ..errors import DtypeError, GraphError, OptionError
 from ..graph import GraphBuilder, Mask, Site, SizeRule, Value, finite, told
 
 __all__ = ["Call", "Input", "Key", "Layer", "Plain", "Slot", "Symbol", "snake_case"]
@@ -106,6 +106,14 @@ def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -
         listed = ", ".join(repr(known) for known in choices)
         raise OptionError(f"{layer}: {option} is one of {listed}; found {value!r}")
     return value
+
+
+def several(values: Any, what: str) -> list[Any]:
+    """Return what must be several values, in a list or anything else that yields them."""
+    # A string yields its characters, which is hardly ever meant.
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise DtypeError(f"{what}: expected a list; found {told(values)}")
+    return list(values)
 
 
 def axes_of(value: Any, layer: str, option: str = "axis") -> tuple[int, ...]:

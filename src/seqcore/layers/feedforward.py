@@ -5,16 +5,17 @@ Each has Keras's constructor, or takes its weights as arrays in place of its siz
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import layouts
-from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
-from .base import Array, Layer, Shape, Slot, flag, is_size, whole
+from ..errors import ModelFileError, OptionError, WeightsError
+from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value, told
+from .base import Array, Layer, Shape, Slot, flag, is_size, several, whole
 
 __all__ = ["Activation", "ActivationLike", "Affine", "Dense", "Embedding", "features", "zeros"]
 
@@ -165,9 +166,15 @@ class Embedding(Layer):
     ------
     OptionError, WeightsError, DtypeError
         And at a call IdRangeError for an id below 0 or not below the vocabulary's size.
+
+    Attributes
+    ----------
+    missing : tuple of str
+        Of a layer made by `from_vectors`: the tokens that the file has no vector of.
     """
 
     framewise = True
+    missing: tuple[str, ...] = ()
 
     def __init__(
         self,
@@ -206,6 +213,50 @@ class Embedding(Layer):
         name = options.get("name") or "Embedding"
         return cls(layouts.torch_embedding(weights, prefix, name), **options)
 
+    @classmethod
+    def from_vectors(
+        cls,
+        path: str | os.PathLike[str],
+        vocabulary: Iterable[str] | None = None,
+        *,
+        missing: str | ArrayLike = "zeros",
+        **options: Any,
+    ) -> Embedding:
+        """Make the layer from a file of word vectors: word2vec, GloVe or fastText's ``.vec``.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Any that `seqcore.read_vectors` reads.
+        vocabulary : Vocabulary or iterable of str, optional
+            Row i of the table is of its token i, and no other row of the file is kept. Left out,
+            the table is the file's, in its order.
+        missing : "zeros", "mean", "error" or array (D,)
+            What a token gets that the file has no vector of: zeros, the mean of those of the
+            vocabulary that are found, an error that lists them, or this vector. Rows of the
+            vocabulary's padding are zeros in any case, and never missing.
+        **options
+            Those of the constructor: `mask_zero`, `name`.
+
+        Returns
+        -------
+        Embedding
+            Its `missing` has the tokens that were not found.
+
+        Raises
+        ------
+        ModelFileError
+            As `seqcore.read_vectors`; also where the file has none of the tokens.
+        WeightsError
+            Tokens are missing, or the array for them has another shape.
+        OptionError, DtypeError
+        """
+        label = options.get("name") or "Embedding"
+        table, absent = _vectors_table(path, vocabulary, missing, label)
+        layer = cls(table, **options)
+        layer.missing = absent
+        return layer
+
     @property
     def built(self) -> bool:
         return self.W is not None
@@ -225,6 +276,49 @@ class Embedding(Layer):
 
     def mask(self, inputs: Sequence[Value]) -> Mask | None:
         return Mask("ids", (inputs[0].name,)) if self.mask_zero else None
+
+
+def _vectors_table(
+    path: str | os.PathLike[str], vocabulary: Iterable[str] | None, missing: Any, label: str
+) -> tuple[Array, tuple[str, ...]]:
+    """Return a row for each token of a vocabulary, and the tokens that a file has no vector of."""
+    from ..formats import read_vectors  # when it is asked for: see __init__.py
+
+    if isinstance(missing, str) and missing not in ("zeros", "mean", "error"):
+        raise OptionError(
+            f"{label}: missing is 'zeros', 'mean', 'error' or a vector; found {told(missing)}"
+        )
+    if vocabulary is None:
+        return read_vectors(path)[1], ()
+    tokens = several(vocabulary, f"{label}: vocabulary")
+    found, vectors = read_vectors(path, tokens)
+    if not found:
+        raise ModelFileError(
+            f"{os.fsdecode(path)}: has no vector of any of the {len(tokens)} tokens"
+        )
+    padding = getattr(vocabulary, "padding", None)
+    places = {token: place for place, token in enumerate(found)}
+    absent = tuple(dict.fromkeys(t for t in tokens if t not in places and t != padding))
+    if absent and isinstance(missing, str) and missing == "error":
+        some = ", ".join(map(told, absent[:8]))
+        raise WeightsError(
+            f"{label}: {os.fsdecode(path)} has no vectors of {len(absent)} of {len(tokens)} "
+            f"tokens: {some}{', ...' if len(absent) > 8 else ''}"
+        )
+    width = vectors.shape[1]
+    if not isinstance(missing, str):
+        default = layouts.weight(missing, label, "missing", (width,))
+    elif missing == "mean":
+        default = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
+    else:
+        default = np.zeros(width, np.float32)
+    table = np.tile(default, (len(tokens), 1))
+    for row, token in enumerate(tokens):
+        if token in places:
+            table[row] = vectors[places[token]]
+        elif token == padding:
+            table[row] = 0
+    return table, absent
 
 
 class Activation(Layer):
