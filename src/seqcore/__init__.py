@@ -96,7 +96,8 @@ from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:
     from . import sequence
-    from .formats import read_vectors, read_weights
+    from .formats import read_weights
+    from .formats.word_vectors import read_vectors
     from .importers.keras import from_keras
     from .importers.torch import from_torch
 
@@ -206,7 +207,7 @@ __all__ = [
 _ON_FIRST_USE = {
     "from_keras": ".importers.keras",
     "from_torch": ".importers.torch",
-    "read_vectors": ".formats",
+    "read_vectors": ".formats.word_vectors",
     "read_weights": ".formats",
     "sequence": ".sequence",
 }

@@ -102,7 +102,7 @@ def _row(value: Any, what: str) -> Array:
     if array.dtype.kind not in "biuf":
         raise DtypeError(f"{what}: expected numbers; found {array.dtype}")
     if array.ndim == 0:
-        raise ShapeError(f"{what}: expected a row of frames; found the number {told(array[()])}")
+        raise ShapeError(f"{what}: expected a row of frames; found the number {told(array.item())}")
     return array
 
 

@@ -53,7 +53,7 @@ def told(value: Any) -> str:
     """Return a value as messages show it."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes no number of more than 4300 digits
+    except (ValueError, RecursionError):  # Python writes no number of more than 4300 digits
         return f"a huge {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -5,6 +5,5 @@ go through an interpreter of their own (`pickles`), which imports nothing.
 """
 
 from .weights import read_pickle, read_weights
-from .word_vectors import read_vectors
 
-__all__ = ["read_pickle", "read_vectors", "read_weights"]
+__all__ = ["read_pickle", "read_weights"]

@@ -51,7 +51,7 @@ def whole(value: Any, layer: str, option: str, least: int = 1) -> int:
 def flag(value: Any, layer: str, option: str) -> bool:
     """Return an option that is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise OptionError(f"{layer}: {option} is True or False; found {value!r}")
+        raise OptionError(f"{layer}: {option} is True or False; found {told(value)}")
     return bool(value)
 
 
@@ -104,7 +104,7 @@ def choice(value: Any, layer: str, option: str, choices: Sequence[str | None]) -
     """Return an option that is one of `choices`."""
     if not (value is None or isinstance(value, str)) or value not in choices:
         listed = ", ".join(repr(known) for known in choices)
-        raise OptionError(f"{layer}: {option} is one of {listed}; found {value!r}")
+        raise OptionError(f"{layer}: {option} is one of {listed}; found {told(value)}")
     return value
 
 

@@ -282,7 +282,7 @@ def _vectors_table(
     path: str | os.PathLike[str], vocabulary: Iterable[str] | None, missing: Any, label: str
 ) -> tuple[Array, tuple[str, ...]]:
     """Return a row for each token of a vocabulary, and the tokens that a file has no vector of."""
-    from ..formats import read_vectors  # when it is asked for: see __init__.py
+    from ..formats.word_vectors import read_vectors  # on first use, as all readers
 
     if isinstance(missing, str) and missing not in ("zeros", "mean", "error"):
         raise OptionError(
