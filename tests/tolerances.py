@@ -11,6 +11,10 @@ from numpy.typing import ArrayLike
 # float64 against float64: both sides round at 1e-16, over some hundreds of additions.
 FLOAT64 = 1e-12
 
+# Scaled features against scikit-learn, which multiplies before it subtracts: 1e-16, times values up
+# to some thousands of their spread, times ranges up to some hundreds.
+SCALED = 1e-9
+
 # float32 against a framework's float32, by the number of recurrent layers that a value has passed.
 # Each side is off by some ulp (6e-8) of sums of up to a hundred products, and a layer passes on
 # what it receives.

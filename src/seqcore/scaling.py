@@ -21,7 +21,7 @@ _MAX_FEATURES = 1 << 20
 
 
 class Scaler:
-    """``(x - offset) / scale``, for each feature of the last axis.
+    """``(x - offset) / scale + start``, for each feature of the last axis.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Scaler:
         What `fit` brings its features to: mean 0 and standard deviation 1 (of the frames, not an
         estimate for more of them), or `feature_range`.
     feature_range : (float, float)
-        For "min_max".
+        For "min_max", whose start is the first of them; that of "standard" is 0.
 
     Attributes
     ----------
@@ -60,12 +60,13 @@ class Scaler:
         self.method: str = choice(method, "Scaler", "method", _METHODS)
         pair = feature_range if isinstance(feature_range, (tuple, list)) else ()
         ends = [finite(end) for end in pair]
-        if len(ends) != 2 or ends[0] is None or ends[1] is None or not ends[0] < ends[1]:
+        low, high = ends if len(ends) == 2 else (None, None)
+        if low is None or high is None or not 0 < high - low < np.inf:
             raise OptionError(
                 "Scaler: feature_range is two numbers, the smaller one first; found "
                 f"{told(feature_range)}"
             )
-        self.feature_range = ends[0], ends[1]
+        self.feature_range = low, high
         self.offset: Array | None = None
         self.scale: Array | None = None
 
@@ -97,10 +98,10 @@ class Scaler:
                 raise ShapeError(f"lengths: x is (batch, time, features); found {frames.shape}")
             ends = ends_of(lengths, frames.shape[0], frames.shape[1], "lengths")
             frames = frames[np.arange(frames.shape[1]) < ends[:, None]]
-        single = frames.ndim == 1
-        frames = frames.reshape(-1, 1 if single else frames.shape[-1])
         if not frames.size:
             raise ShapeError(f"x: expected frames of features; found shape {frames.shape}")
+        single = frames.ndim == 1
+        frames = frames.reshape(-1, 1 if single else frames.shape[-1])
         with np.errstate(over="ignore", invalid="ignore"):
             offset, scale = self._fitted(frames)
         wrong = np.flatnonzero(~(np.isfinite(offset) & np.isfinite(scale)))
@@ -118,12 +119,15 @@ class Scaler:
             scale = np.where(low == high, 0.0, frames.std(axis=0))
             return offset, np.where(scale == 0, 1.0, scale)
         start, stop = self.feature_range
-        scale = np.where(low == high, 1.0, high - low) / (stop - start)
-        return low - start * scale, scale
+        return low, np.where(low == high, 1.0, high - low) / (stop - start)
 
     def _set(self, offset: Any, scale: Any) -> None:
         self.offset, self.scale = np.array(offset, np.float64), np.array(scale, np.float64)
         self.offset.flags.writeable = self.scale.flags.writeable = False
+
+    @property
+    def _start(self) -> float:
+        return self.feature_range[0] if self.method == "min_max" else 0.0
 
     def _parts(self, x: Any) -> tuple[Array, Array, Array]:
         """Return offset, scale, and numbers whose last axis they fit."""
@@ -160,13 +164,13 @@ class Scaler:
         """
         offset, scale, array = self._parts(x)
         with np.errstate(over="ignore"):
-            return _as_given((array.astype(np.float64) - offset) / scale, array)
+            return _as_given((array.astype(np.float64) - offset) / scale + self._start, array)
 
     def inverse(self, x: ArrayLike) -> Array:
         """Bring scaled numbers back. As `transform`, the other way."""
         offset, scale, array = self._parts(x)
         with np.errstate(over="ignore"):
-            return _as_given(array.astype(np.float64) * scale + offset, array)
+            return _as_given((array.astype(np.float64) - self._start) * scale + offset, array)
 
     def select(self, features: Any) -> Scaler:
         """Return the scaler of some of the features, for a model that puts out those alone.
@@ -184,11 +188,14 @@ class Scaler:
             raise NotBuiltError("this Scaler has no scale yet; give it frames by fit")
         result = Scaler(self.method, feature_range=self.feature_range)
         try:
-            result._set(self.offset[features], self.scale[features])
+            offset, scale = self.offset[features], self.scale[features]
         except IndexError:
+            offset = scale = np.empty(0)
+        if not offset.size or offset.ndim > 1:
             raise OptionError(
                 f"Scaler: {told(features)} are none of the features of shape {self.offset.shape}"
-            ) from None
+            )
+        result._set(offset, scale)
         return result
 
     def __eq__(self, other: object) -> bool:
