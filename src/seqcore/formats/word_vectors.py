@@ -18,6 +18,7 @@ import mmap
 import os
 import re
 import sys
+from collections import deque
 from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
@@ -38,6 +39,7 @@ _NUMBER = re.compile(
     rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE
 )
 _BLANK = b" \t\r\n"  # what may stand behind the last value of a line
+_CONTROL = re.compile(rb"[\x00-\x08\x0e-\x1f]")  # bytes that text has not
 _BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 
 _FOREIGN = (
@@ -188,7 +190,7 @@ def _layout(data: mmap.mmap) -> _Layout:
         return _counted(data, fields, end + 1 if end >= 0 else len(data))
     values = line.rstrip(_BLANK).split(b" ")
     width = min(_trailing_numbers(values), len(values) - 1)  # a word may be a number too
-    if not 1 <= width <= _MAX_VALUES:
+    if not 1 <= width <= _MAX_VALUES or _CONTROL.search(line):
         for magic, kind in _FOREIGN:
             if data[: len(magic)] == magic:
                 raise ModelFileError(f"this seems to be {kind}")
@@ -209,7 +211,9 @@ def _counted(data: mmap.mmap, fields: list[bytes], start: int) -> _Layout:
         raise ModelFileError(
             f"the header promises {width} values of each word; expected 1 to {_MAX_VALUES}"
         )
-    layout = _Layout(start, count, width, binary=not _is_text(data, start, width))
+    layout = _Layout(start, count, width, binary=False)
+    if not _is_text(data, layout):
+        layout = layout._replace(binary=True)
     room = len(data) - start
     if count * layout.least > room + 1:  # the last line may have no end
         raise ModelFileError(
@@ -219,19 +223,33 @@ def _counted(data: mmap.mmap, fields: list[bytes], start: int) -> _Layout:
     return layout
 
 
-def _is_text(data: mmap.mmap, start: int, width: int) -> bool:
-    """Tell whether the first row is text: as many numbers as promised, or no bytes but text's."""
+def _is_text(data: mmap.mmap, layout: _Layout) -> bool:
+    """Tell whether rows are text: the first one has as many numbers as the header promises."""
+    start, width = layout.start, layout.width
     end = data.find(b"\n", start, start + _BLOCK)
     line = data[start : end if end >= 0 else start + _BLOCK]
     if _trailing_numbers(line.rstrip(_BLANK).rsplit(b" ", width)[1:]) == width:
         return True
     values = data.find(b" ", start, start + _MAX_WORD) + 1
-    binary = data[values : values + 4 * width]
+    # Either text that is damaged, whose lines are to be named, or a few values that look like text
+    return _looks_like_text(data[values : values + 4 * width]) and not _is_binary(data, layout)
+
+
+def _looks_like_text(sample: bytes) -> bool:
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(binary)
+        codecs.getincrementaldecoder("utf-8")().decode(sample)  # which may end within a character
     except UnicodeDecodeError:
         return False
-    return not re.search(rb"[\x00-\x08\x0e-\x1f]", binary)
+    return not _CONTROL.search(sample)
+
+
+def _is_binary(data: mmap.mmap, layout: _Layout) -> bool:
+    """Tell whether binary rows end where the file does."""
+    try:
+        deque(_binary_rows(data, layout, ()), maxlen=0)
+    except ModelFileError:
+        return False
+    return True
 
 
 def _trailing_numbers(fields: list[bytes]) -> int:
@@ -279,10 +297,14 @@ def _lines(data: mmap.mmap, start: int) -> Iterator[bytes]:
 def _parsed(line: bytes, width: int, where: str) -> tuple[bytes, list[float]]:
     """Return word and values of a line."""
     word, *fields = line.rsplit(b" ", width)
-    last = word.rpartition(b" ")[2]
-    if len(fields) < width or (len(last) < len(word) and _NUMBER.fullmatch(last)):
-        found = min(_trailing_numbers(line.split(b" ")), line.count(b" "))
-        raise ModelFileError(f"{where}: expected a word and {width} values; found {found} values")
+    blanks = word.count(b" ")
+    found = None
+    if len(fields) < width or (blanks and _NUMBER.fullmatch(word.rpartition(b" ")[2])):
+        found = f"{min(_trailing_numbers(line.split(b' ')), line.count(b' '))} values"
+    elif blanks >= width:  # two rows in one line, rather than a word
+        found = f"{blanks} blanks in the word"
+    if found is not None:
+        raise ModelFileError(f"{where}: expected a word and {width} values; found {found}")
     try:
         if b"_" in line[len(word) :]:
             raise ValueError("Python's numbers may have underscores")
