@@ -397,6 +397,9 @@ def test_one_model_runs_in_many_threads(rng):
     "module",
     [
         "model",
+        "batches",
+        "scaling",
+        "vocabulary",
         "layers.base",
         "layers.feedforward",
         "layers.recurrent",

@@ -33,7 +33,7 @@ __all__ = ["read_vectors"]
 
 _MAX_VALUES = 1 << 16  # of a word; the longest in use have some thousands
 _MAX_WORD = 1 << 14  # bytes, in a binary file
-_BLOCK = 1 << 24  # bytes of text at a time; no line is longer
+_MAX_LINE = 1 << 24  # bytes, in a text
 
 _NUMBER = re.compile(
     rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE
@@ -172,8 +172,8 @@ def _read(data: mmap.mmap, names: dict[bytes, str] | None) -> tuple[list[str], M
 
 def _count_lines(data: mmap.mmap) -> int:
     """Count the lines of a text, the last one too if nothing ends it."""
-    starts = range(0, len(data), _BLOCK)
-    ends = sum(data[start : start + _BLOCK].count(b"\n") for start in starts)
+    starts = range(0, len(data), _MAX_LINE)
+    ends = sum(data[start : start + _MAX_LINE].count(b"\n") for start in starts)
     return ends + (data[-1:] != b"\n")
 
 
@@ -183,14 +183,16 @@ def _count_lines(data: mmap.mmap) -> int:
 def _layout(data: mmap.mmap) -> _Layout:
     """Tell by the first lines what a file is."""
     start = len(codecs.BOM_UTF8) if data[:3] == codecs.BOM_UTF8 else 0
-    end = data.find(b"\n", start, start + _BLOCK)
-    line = data[start : len(data) if end < 0 else end] if end >= 0 or len(data) <= _BLOCK else b""
+    end = data.find(b"\n", start, start + _MAX_LINE)
+    line = (
+        data[start : len(data) if end < 0 else end] if end >= 0 or len(data) <= _MAX_LINE else b""
+    )
     fields = line.split()
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         return _counted(data, fields, end + 1 if end >= 0 else len(data))
     values = line.rstrip(_BLANK).split(b" ")
     width = min(_trailing_numbers(values), len(values) - 1)  # a word may be a number too
-    if not 1 <= width <= _MAX_VALUES or _CONTROL.search(line):
+    if not 1 <= width <= _MAX_VALUES or b"\0" in line:  # an archive may hold text as it is
         for magic, kind in _FOREIGN:
             if data[: len(magic)] == magic:
                 raise ModelFileError(f"this seems to be {kind}")
@@ -226,8 +228,8 @@ def _counted(data: mmap.mmap, fields: list[bytes], start: int) -> _Layout:
 def _is_text(data: mmap.mmap, layout: _Layout) -> bool:
     """Tell whether rows are text: the first one has as many numbers as the header promises."""
     start, width = layout.start, layout.width
-    end = data.find(b"\n", start, start + _BLOCK)
-    line = data[start : end if end >= 0 else start + _BLOCK]
+    end = data.find(b"\n", start, start + _MAX_LINE)
+    line = data[start : end if end >= 0 else start + _MAX_LINE]
     if _trailing_numbers(line.rstrip(_BLANK).rsplit(b" ", width)[1:]) == width:
         return True
     values = data.find(b" ", start, start + _MAX_WORD) + 1
@@ -265,33 +267,26 @@ def _trailing_numbers(fields: list[bytes]) -> int:
 
 def _text_rows(data: mmap.mmap, layout: _Layout, wanted: Container[bytes] | None) -> Iterator[Row]:
     """Go through the lines, and parse those that begin with something wanted."""
-    rows, width = 0, layout.width
-    limit = sys.maxsize if layout.words is None else layout.words
-    for number, line in enumerate(_lines(data, layout.start), 1 if layout.words is None else 2):
-        cut = line.find(b" ")
-        if cut < 1 and not line.strip():
+    start, size = layout.start, len(data)
+    number = 0 if layout.words is None else 1
+    rows, limit = 0, sys.maxsize if layout.words is None else layout.words
+    while start < size:
+        end = data.find(b"\n", start)
+        end = size if end < 0 else end
+        first, start, number = start, end + 1, number + 1
+        if end - first > _MAX_LINE:
+            raise ModelFileError(f"line {number} is longer than {_MAX_LINE} bytes")
+        cut = data.find(b" ", first, end)
+        if cut <= first and not data[first:end].strip():
             continue  # a blank line is no row, wherever it stands
         rows += 1
         if rows > limit:
             raise ModelFileError(f"line {number}: the header promises {limit} words; here is more")
-        if wanted is None or cut < 0 or line[:cut] in wanted:
+        if wanted is None or cut < 0 or data[first:cut] in wanted:
             where = f"line {number}"
-            yield (where, *_parsed(line.rstrip(_BLANK), width, where))
-    if layout.words is not None and rows < layout.words:
-        raise ModelFileError(f"the header promises {layout.words} words; the file has {rows}")
-
-
-def _lines(data: mmap.mmap, start: int) -> Iterator[bytes]:
-    """Yield the lines of a text without their ends."""
-    while start < len(data):
-        block = data[start : start + _BLOCK]
-        end = block.rfind(b"\n")
-        if end < 0 or start + len(block) == len(data):
-            if start + len(block) < len(data):
-                raise ModelFileError(f"the line at byte {start} is longer than {_BLOCK} bytes")
-            end = len(block)
-        yield from block[:end].split(b"\n")
-        start += end + 1
+            yield (where, *_parsed(data[first:end].rstrip(_BLANK), layout.width, where))
+    if layout.words is not None and rows < limit:
+        raise ModelFileError(f"the header promises {limit} words; the file has {rows}")
 
 
 def _parsed(line: bytes, width: int, where: str) -> tuple[bytes, list[float]]:
