@@ -298,6 +298,14 @@ def test_json_and_pickles_bring_it_back(words, ascii_only):
             assert getattr(other, part) == getattr(words, part)
 
 
+def test_a_model_keeps_it(tmp_path):
+    model = sc.Sequential([sc.Embedding(np.ones((len(WORDS), 2)))])
+    model.with_assets(words=WORDS, letters=LETTERS).save(tmp_path / "model.safetensors")
+    assets = sc.load(tmp_path / "model.safetensors").assets
+    assert (assets["words"], assets["letters"]) == (WORDS, LETTERS)
+    assert type(assets["words"]) is Vocabulary
+
+
 def test_json_is_plain_and_its_own():
     words = Vocabulary(np.array(["a", "b"]), unknown=np.str_("b"))
     data = words.to_json()

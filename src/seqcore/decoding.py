@@ -17,12 +17,12 @@ from numpy.typing import ArrayLike, NDArray
 from ._binding import decode_tokens, feed_back, read_model_file, write_model_file
 from .arguments import floats, integers
 from .assets import ASSETS_TEXT, SEQUENCE, Assets, checked_names
+from .batches import pad
 from .errors import ModelFileError, OptionError, SeqcoreError, ShapeError
 from .graph import GRAPH_TEXT, finite, told
 from .layers.base import choice, flag, whole
 from .loading import check_regular
 from .model import Model, checked_options, from_graph
-from .sequence import pad
 from .stream import Stream
 from .wiring import Beginning, Wired
 

@@ -21,7 +21,7 @@ _MAX_FEATURES = 1 << 20
 
 
 class Scaler:
-    """``(x - offset) / scale + start``, for each feature of the last axis.
+    """``(x - offset) / scale + start``, for each feature of the last axis. It does not change.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Scaler:
         self.scale: Array | None = None
 
     def fit(self, x: ArrayLike, lengths: ArrayLike | None = None) -> Scaler:
-        """Take offset and scale from frames, and return the scaler itself.
+        """Return a scaler of this kind with offset and scale of the frames given.
 
         A feature that never changes keeps its unit: it becomes 0, or the start of `feature_range`.
 
@@ -107,8 +107,7 @@ class Scaler:
         wrong = np.flatnonzero(~(np.isfinite(offset) & np.isfinite(scale)))
         if wrong.size:
             raise OptionError(f"x: the spread of feature {wrong[0]} is past float64's range")
-        self._set(offset[0] if single else offset, scale[0] if single else scale)
-        return self
+        return self._with(offset[0] if single else offset, scale[0] if single else scale)
 
     def _fitted(self, frames: Array) -> tuple[Array, Array]:
         """Return offset and scale (F,) of frames (N, F)."""
@@ -121,9 +120,12 @@ class Scaler:
         start, stop = self.feature_range
         return low, np.where(low == high, 1.0, high - low) / (stop - start)
 
-    def _set(self, offset: Any, scale: Any) -> None:
-        self.offset, self.scale = np.array(offset, np.float64), np.array(scale, np.float64)
-        self.offset.flags.writeable = self.scale.flags.writeable = False
+    def _with(self, offset: Any, scale: Any) -> Scaler:
+        """Return a scaler of this kind with another offset and scale."""
+        result = Scaler(self.method, feature_range=self.feature_range)
+        result.offset, result.scale = np.array(offset, np.float64), np.array(scale, np.float64)
+        result.offset.flags.writeable = result.scale.flags.writeable = False
+        return result
 
     @property
     def _start(self) -> float:
@@ -132,7 +134,7 @@ class Scaler:
     def _parts(self, x: Any) -> tuple[Array, Array, Array]:
         """Return offset, scale, and numbers whose last axis they fit."""
         if self.offset is None or self.scale is None:
-            raise NotBuiltError("this Scaler has no scale yet; give it frames by fit")
+            raise NotBuiltError("this Scaler has no scale; fit returns one that has")
         array = _numbers(x, "x")
         if self.offset.ndim and array.shape[-1:] != self.offset.shape:
             raise ShapeError(
@@ -185,8 +187,7 @@ class Scaler:
         NotBuiltError, OptionError
         """
         if self.offset is None or self.scale is None:
-            raise NotBuiltError("this Scaler has no scale yet; give it frames by fit")
-        result = Scaler(self.method, feature_range=self.feature_range)
+            raise NotBuiltError("this Scaler has no scale; fit returns one that has")
         try:
             offset, scale = self.offset[features], self.scale[features]
         except IndexError:
@@ -195,13 +196,14 @@ class Scaler:
             raise OptionError(
                 f"Scaler: {told(features)} are none of the features of shape {self.offset.shape}"
             )
-        result._set(offset, scale)
-        return result
+        return self._with(offset, scale)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Scaler) and self._described() == other._described()
 
-    __hash__ = None  # type: ignore[assignment]  # fit changes it
+    def __hash__(self) -> int:
+        parts = () if self.offset is None else self.offset.ravel().tolist()
+        return hash((self.method, self.feature_range, *parts))
 
     def __repr__(self) -> str:
         fitted = "no features yet" if self.offset is None else f"{self.offset.size} features"
@@ -227,7 +229,7 @@ class Scaler:
             Before `fit`.
         """
         if self.offset is None:
-            raise NotBuiltError("this Scaler has no scale yet; give it frames by fit")
+            raise NotBuiltError("this Scaler has no scale; fit returns one that has")
         return self._described()
 
     @classmethod
@@ -243,7 +245,7 @@ class Scaler:
         if not isinstance(data, dict) or set(data) != keys or data["kind"] != "scaler":
             raise ModelFileError(f"{source}: expected a scaler with the keys {sorted(keys)}")
         try:
-            result = cls(data["method"], feature_range=data["feature_range"])
+            bare = cls(data["method"], feature_range=data["feature_range"])
         except OptionError as error:
             raise ModelFileError(f"{source}: {error}") from error
         offset, scale = (_from_file(data[key], f"{source}: {key}") for key in ("offset", "scale"))
@@ -251,8 +253,7 @@ class Scaler:
             raise ModelFileError(
                 f"{source}: a scaler has one offset and one scale above 0 for each feature"
             )
-        result._set(offset, scale)
-        return result
+        return bare._with(offset, scale)
 
 
 def _numbers(x: Any, what: str) -> Array:
