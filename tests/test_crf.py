@@ -1,4 +1,4 @@
-"""CRF: the best path against all paths there are, what forbids, ties, masks, ends, bits and refusals.
+"""CRF: the best path against all paths there are; what forbids, ties, masks, ends, bits, refusals.
 
 Here a path is right because every other one was tried. Against pytorch-crf:
 parity/test_parity_crf.py; graphs that lie: attacks/test_crf_graphs.py; in random graphs, behind
@@ -7,7 +7,7 @@ other layers: random_graphs/.
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def on_every_isa(model):
 def score_of(path, x, W, start, end):
     """What a path's score is, by its definition."""
     x, W, start, end = (np.asarray(a, np.float64) for a in (x, W, start, end))
-    steps = sum(W[i, j] for i, j in zip(path, path[1:], strict=False))
+    steps = sum(W[i, j] for i, j in pairwise(path))
     return start[path[0]] + sum(x[t, tag] for t, tag in enumerate(path)) + steps + end[path[-1]]
 
 
@@ -334,7 +334,8 @@ def test_what_a_model_knows_of_it(rng):
     for given, parameters in (((W,), 16), ((W, start), 20), ((W, None, end), 20),
                               ((W, start, end), 24)):  # fmt: skip
         (layer,) = sc.Sequential([sc.CRF(*given)]).layers
-        assert (layer.kind, layer.output_shape, layer.parameters) == ("CRF", (None, None), parameters)
+        assert (layer.kind, layer.output_shape) == ("CRF", (None, None))
+        assert layer.parameters == parameters
     assert sc.CRF(W).built
     assert sc.CRF(W).input_spec() == ((None, 4), "float32")
     changed = W.copy()

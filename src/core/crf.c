@@ -1,15 +1,15 @@
 /* The best path of tags through a sequence, by Viterbi: a linear-chain conditional random field, decoded.
  *
- * Sums are in double precision: of float32 numbers they are exact, or nearly so, over any number of frames, so that equal paths
- * are equal and the lowest tag wins by rule and not by rounding; every instruction set gives the same bits. What is kept of
- * each frame are these sums and no back pointers: the loop over N x N is then an addition and a maximum, and the way back finds
- * each predecessor once more, in N additions for a frame. */
+ * Sums are in double precision: of float32 numbers they are exact, or nearly so, over any number of frames, so that
+ * equal paths are equal and the lowest tag wins by rule and not by rounding; every instruction set gives the same
+ * bits. What is kept of each frame are these sums and no back pointers: the loop over N x N is then an addition and a
+ * maximum, and the way back finds each predecessor once more, in N additions for a frame. */
 #include "plan.h"
 
 #include <math.h>
 #include <string.h>
 
-/* Multiply-adds that a sum takes the time of: half the lanes, and a conversion, an addition and a maximum in place of one. */
+/* Multiply-adds that a sum takes the time of: half the lanes; conversion, addition and maximum in place of one */
 #define SUM_WORK 6.0
 
 typedef struct crf_params {
@@ -43,14 +43,15 @@ static sc_status crf_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
 }
 
 /* A weight of numbers and -inf, which forbids. */
-static sc_status scores_of(sc_builder *builder, const sc_node *node, const char *role, size_t rank, size_t N, const float **data)
+static sc_status scores_of(sc_builder *builder, const sc_node *node, const char *role, size_t rank, size_t N,
+                           const float **data)
 {
     const sc_status status = sc_weight(builder, node, role, rank, (size_t[]){N, N}, data);
     const size_t count = status == SC_OK && *data != NULL ? (rank == 2 ? N * N : N) : 0;
     for (size_t i = 0; i < count; i++) {
         if (!((*data)[i] < INFINITY)) {
-            return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (crf): weight '%s' must hold numbers, or -inf for what is "
-                           "forbidden, found %g", node->layer, role, (double)(*data)[i]);
+            return sc_fail(builder->error, SC_BAD_WEIGHTS, "layer '%s' (crf): weight '%s' must hold numbers, or -inf "
+                           "for what is forbidden, found %g", node->layer, role, (double)(*data)[i]);
         }
     }
     return status;
@@ -136,10 +137,10 @@ static size_t first_best(const double *best, const float *w, size_t N, double *s
     return first;
 }
 
-/* best[0][j] = start[j] + x[0][j];  best[t][j] = (maximum over i of best[t-1][i] + w[i][j]) + x[t][j], over the frames that
- * count: how many. *usable: none of their numbers is NaN or +inf. */
-static size_t go_forth(const crf_params *p, const sc_kernels *kernels, const float *x, const float *mask, size_t T, double *best,
-                       bool *usable)
+/* best[0][j] = start[j] + x[0][j];  best[t][j] = (maximum over i of best[t-1][i] + w[i][j]) + x[t][j], over the frames
+ * that count: how many. *usable: none of their numbers is NaN or +inf. */
+static size_t go_forth(const crf_params *p, const sc_kernels *kernels, const float *x, const float *mask, size_t T,
+                       double *best, bool *usable)
 {
     const size_t N = p->tags;
     size_t frames = 0;
@@ -166,7 +167,8 @@ static size_t go_forth(const crf_params *p, const sc_kernels *kernels, const flo
 }
 
 /* Tags from the last frame that counts to the first; what does not count keeps its 0. */
-static void go_back(const crf_params *p, const double *best, const float *mask, size_t T, size_t frames, size_t last, int64_t *tags)
+static void go_back(const crf_params *p, const double *best, const float *mask, size_t T, size_t frames, size_t last,
+                    int64_t *tags)
 {
     const size_t N = p->tags;
     size_t tag = last;
@@ -183,8 +185,8 @@ static void go_back(const crf_params *p, const double *best, const float *mask, 
 }
 
 /* One row; its tags, of all `most` frames, are NULL where nobody wants them. Returns its score. */
-static double decode(const crf_params *p, const sc_kernels *kernels, const float *x, const float *mask, size_t T, size_t most,
-                     double *best, int64_t *tags)
+static double decode(const crf_params *p, const sc_kernels *kernels, const float *x, const float *mask, size_t T,
+                     size_t most, double *best, int64_t *tags)
 {
     bool usable = true;
     double score = 0;
@@ -219,8 +221,9 @@ static void crf_run(const sc_node *node, sc_frame *frame)
     const size_t end = sc_part(&frame->team, rows, 1);
     for (size_t m = sc_part(&frame->team, rows, 0); m < end; m++) {
         const size_t own = lengths != NULL ? (size_t)lengths[m] : T;
-        const double score = decode(p, frame->kernels, x + m * T * N, mask != NULL ? mask + m * T : NULL, own, T, best,
-                                    tags != NULL ? tags + m * T : NULL);
+        const float *counted = mask != NULL ? mask + m * T : NULL;
+        int64_t *to = tags != NULL ? tags + m * T : NULL;
+        const double score = decode(p, frame->kernels, x + m * T * N, counted, own, T, best, to);
         if (scores != NULL) {
             scores[m] = (float)score;
         }
@@ -236,6 +239,6 @@ static const char *crf_moves(const sc_plan *plan, const sc_node *node, const sc_
                : NULL;
 }
 
-const sc_op sc_op_crf = {.name = "crf", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .gives_ids = 1, .masks = 1u << 1,
-                         .parse = crf_parse, .infer = crf_infer, .pack = crf_pack, .scratch = crf_scratch, .run = crf_run,
-                         .moves = crf_moves, .divides = true};
+const sc_op sc_op_crf = {.name = "crf", .min_inputs = 1, .max_inputs = 2, .outputs = 2, .gives_ids = 1,
+                         .masks = 1u << 1, .parse = crf_parse, .infer = crf_infer, .pack = crf_pack,
+                         .scratch = crf_scratch, .run = crf_run, .moves = crf_moves, .divides = true};

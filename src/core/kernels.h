@@ -111,8 +111,8 @@ typedef struct sc_normalize {
     const float *w, *b; /* n values; NULL: 1 and 0 */
 } sc_normalize;
 
-/* A frame of the best path through N tags: next[n] = (maximum over k of best[k] + w[k][n]) + x[n], in double precision, where
- * nothing is NaN or +inf. So every table gives the same bits. */
+/* A frame of the best path through N tags: next[n] = (maximum over k of best[k] + w[k][n]) + x[n], in double precision. The
+ * same bits in every table, where nothing is NaN or +inf. */
 typedef struct sc_viterbi {
     const sc_matrix *w;  /* plain, N x N */
     const double *best;  /* N values */

@@ -23,12 +23,12 @@ def crf(attrs=None, inputs="x", outputs=("tags", "score"), weights=None):
 
 @pytest.mark.parametrize("tags", [0, -1, 1.5, "3", None, True, [3], 2**25, 2**53, 1e300])
 def test_a_number_of_tags_that_is_none(tags):
-    with pytest.raises(GraphError, match="my_crf.*attribute 'tags'"):
+    with pytest.raises(GraphError, match=r"my_crf.*attribute 'tags'"):
         plan_of(graph([X], [crf({"tags": tags})], "tags"), TENSORS)
 
 
 def test_no_number_of_tags():
-    with pytest.raises(GraphError, match="my_crf.*attribute 'tags'"):
+    with pytest.raises(GraphError, match=r"my_crf.*attribute 'tags'"):
         plan_of(graph([X], [crf({"units": 3})], "tags"), TENSORS)
 
 
@@ -39,7 +39,7 @@ def test_no_number_of_tags():
     ids=lambda a: f"{a.dtype} {a.shape}",
 )
 def test_weights_of_another_shape(role, change):
-    with pytest.raises(WeightsError, match=f"my_crf.*weight '{role}' must be float32 of shape"):
+    with pytest.raises(WeightsError, match=rf"my_crf.*weight '{role}' must be float32 of shape"):
         plan_of(graph([X], [crf()], "tags"), TENSORS | {WEIGHTS[role]: np.asarray(change)})
 
 
@@ -48,17 +48,17 @@ def test_weights_of_another_shape(role, change):
 def test_weights_that_are_no_scores(role, value):
     wrong = TENSORS[WEIGHTS[role]].copy()
     wrong.flat[-1] = value
-    with pytest.raises(WeightsError, match=f"my_crf.*weight '{role}' must hold numbers, or -inf"):
+    with pytest.raises(WeightsError, match=rf"my_crf.*weight '{role}' must hold numbers, or -inf"):
         plan_of(graph([X], [crf()], "tags"), TENSORS | {WEIGHTS[role]: wrong})
 
 
 @pytest.mark.parametrize("role", WEIGHTS)
 def test_weights_that_are_missing(role):
     document = graph([X], [crf(weights={r: n for r, n in WEIGHTS.items() if r != role})], "tags")
-    with pytest.raises(GraphError, match=f"my_crf.*weight '{role}' is not named"):
+    with pytest.raises(GraphError, match=rf"my_crf.*weight '{role}' is not named"):
         plan_of(document, TENSORS)
     gone = {name: a for name, a in TENSORS.items() if name != WEIGHTS[role]}
-    with pytest.raises(WeightsError, match=f"my_crf.*weight '{role}' is missing"):
+    with pytest.raises(WeightsError, match=rf"my_crf.*weight '{role}' is missing"):
         plan_of(graph([X], [crf()], "tags"), gone)
     plan = plan_of(graph([X], [crf()], "tags", "score"), gone, shapes_only=True)
     assert plan.value_shape("tags") == (None, None)
@@ -97,6 +97,18 @@ def test_outputs_that_nobody_wants():
     assert plan_of(nothing, TENSORS).run([x])[0].tolist() == x.tolist()
 
 
+def test_past_a_rows_end_stand_zeros():
+    """Also where no output says that its rows end."""
+    ends = {"name": "n", "kind": "lengths", "of": "x"}
+    plan = plan_of(graph([X, ends], [crf() | {"lengths": "n"}], "tags", "score"), TENSORS)
+    x = np.full((3, 4, 3), np.nan, np.float32)
+    x[:, :2] = [0, 0, 1]
+    for _ in range(2):  # the second call finds the memory of the first
+        tags, score = plan.run([x, np.array([2, 0, 1])])
+        assert tags.tolist() == [[2, 2, 0, 0], [0] * 4, [2, 0, 0, 0]]
+        assert score.tolist() == [5, 0, 3]
+
+
 def test_tags_are_whole_numbers_and_scores_are_not():
     for name, op, attrs in (("tags", "activation", {"activation": ["tanh", 0, 0]}),
                             ("score", "mask_ids", {})):  # fmt: skip
@@ -115,7 +127,7 @@ def test_more_frames_than_memory_has():
             plan.run([ones(1, 2**21, 3)])
     plan = plan_of(graph([X], [crf()], "score"), TENSORS)
     assert plan.run([np.empty((0, 2**40, 3), np.float32)])[0].shape == (0,)
-    with pytest.raises(ShapeError, match="my_crf.*too large"):
+    with pytest.raises(ShapeError, match=r"my_crf.*too large"):
         plan.run([np.empty((0, 2**44, 3), np.float32)])
 
 

@@ -84,8 +84,9 @@ class CRF(Layer):
         tags = given.shape[0] if given.ndim and given.size else None
         self.W = self._scores(given, "transitions", (tags, tags), "(tags, tags)")
         self.tags = len(self.W)
+        none = np.zeros(self.tags)
         self.start, self.end = (
-            self._scores(np.zeros(self.tags) if row is None else row, which, (self.tags,), "(tags,)")
+            self._scores(none if row is None else row, which, (self.tags,), "(tags,)")
             for which, row in (("start", start), ("end", end))
         )
         self._parameters = self.W.size + self.tags * ((start is not None) + (end is not None))
