@@ -26,7 +26,7 @@ NEVER_STEPPED = {
     "attention", "flatten",
     "global_avg_pool1d", "global_max_pool1d", "adaptive_pool1d", "max_pool1d", "avg_pool1d",
     "conv1d_transpose",
-    "mask_concat",
+    "mask_concat", "crf",
 }  # fmt: skip
 
 

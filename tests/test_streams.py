@@ -312,6 +312,7 @@ def refused_models() -> dict[str, tuple[Any, str]]:
         ),
         "average": (sc.Model(x, sc.GlobalAveragePooling1D(name="guilty")(x)), "pools"),
         "maximum": (sc.Model(x, sc.GlobalMaxPooling1D(name="guilty")(x)), "pools"),
+        "crf": (sc.Model(x, sc.CRF(np.eye(4), name="guilty")(x)), "best path"),
         "max_pooling": (sc.Model(x, sc.MaxPooling1D(2, name="guilty")(x)), "pools"),
         "max_pooling_of_one": (sc.Model(x, sc.MaxPooling1D(1, name="guilty")(x)), "pools"),
         "flatten": (sc.Model(ten, sc.Flatten(name="guilty")(ten)), "joins all frames"),

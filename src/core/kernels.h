@@ -111,6 +111,15 @@ typedef struct sc_normalize {
     const float *w, *b; /* n values; NULL: 1 and 0 */
 } sc_normalize;
 
+/* A frame of the best path through N tags: next[n] = (maximum over k of best[k] + w[k][n]) + x[n], in double precision. The
+ * same bits in every table, where nothing is NaN or +inf. */
+typedef struct sc_viterbi {
+    const sc_matrix *w;  /* plain, N x N */
+    const double *best;  /* N values */
+    const float *x;      /* N values */
+    double *next;        /* N values, padded to whole vectors of floats; no overlap with best */
+} sc_viterbi;
+
 typedef struct sc_kernels {
     const char *isa;
     size_t width; /* V */
@@ -134,6 +143,7 @@ typedef struct sc_kernels {
     /* x[i] = activation(x[i]), i < n; softmax and log_softmax over all n. */
     void (*activate)(sc_activation_spec activation, float *x, size_t n);
     void (*normalize)(const sc_normalize *);
+    void (*viterbi)(const sc_viterbi *);
 } sc_kernels;
 
 extern const sc_kernels sc_kernels_scalar;

@@ -386,6 +386,43 @@ static void depthwise(const sc_depthwise *s)
     }
 }
 
+/* ---- Viterbi -------------------------------------------------------------------------------------- */
+
+/* The columns of one panel, k ascending. All accumulators together hide the wait of each maximum for the one before. */
+SC_INLINE void viterbi_panel(const sc_viterbi *s, size_t column, const float *panel, const int vectors)
+{
+    const size_t N = s->w->units, half = SC_V / 2;
+    vd acc[2 * SC_GATES];
+    SC_UNROLL for (int v = 0; v < 2 * vectors; v++) {
+        acc[v] = vd_set(-INFINITY);
+    }
+    for (size_t k = 0; k < s->w->rows; k++, panel += vectors * SC_V) {
+        const vd best = vd_set(s->best[k]);
+        SC_UNROLL for (int v = 0; v < 2 * vectors; v++) {
+            acc[v] = vd_max(vd_add(best, vd_of(panel + (size_t)v * half)), acc[v]);
+        }
+    }
+    SC_UNROLL for (int v = 0; v < 2 * vectors; v++) {
+        const size_t at = column + (size_t)v * half, left = at < N ? N - at : 0;
+        const vd x = left >= half ? vd_of(s->x + at) : vd_ofn(left > 0 ? s->x + at : s->x, left);
+        vd_store(s->next + at, vd_add(acc[v], x));
+    }
+}
+
+static void viterbi(const sc_viterbi *s)
+{
+    const size_t blocks = blocks_of(s->w->units);
+    for (size_t first = 0; first < blocks; first += SC_GATES) {
+        const float *panel = s->w->data + first * SC_V * s->w->rows;
+        switch (min_size(SC_GATES, blocks - first)) {
+        case 4: viterbi_panel(s, first * SC_V, panel, 4); break;
+        case 3: viterbi_panel(s, first * SC_V, panel, 3); break;
+        case 2: viterbi_panel(s, first * SC_V, panel, 2); break;
+        default: viterbi_panel(s, first * SC_V, panel, 1);
+        }
+    }
+}
+
 #include "reductions.h"
 
 /* ---- Activations over an array ------------------------------------------------------------------- */
@@ -447,4 +484,5 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .reset_before_state = reset_before_state,
     .activate = activate,
     .normalize = normalize,
+    .viterbi = viterbi,
 };

@@ -5,6 +5,21 @@
 #include <float.h>
 #include <string.h>
 
+sc_status sc_mask_fits(const sc_node *node, size_t mask, const sc_shape *in, sc_error *error)
+{
+    if (mask >= node->n_inputs || node->inputs[mask] == SC_NONE) {
+        return SC_OK;
+    }
+    bool fits = in[mask].rank == 2;
+    for (size_t d = 0; fits && d < 2; d++) {
+        const size_t found = in[mask].dim[d], expected = in[0].dim[d];
+        fits = found == expected || found == SC_UNKNOWN || expected == SC_UNKNOWN;
+    }
+    return fits ? SC_OK
+                : sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the mask must be (batch, time) of the input, found %s",
+                          node->layer, node->op->name, sc_shape_text(in[mask].rank, in[mask].dim).text);
+}
+
 /* ---- From ids and features ---------------------------------------------------------------------------------- */
 
 static sc_status mask_ids_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)

@@ -155,7 +155,7 @@ const sc_op *sc_op_find(const char *name)
         &sc_op_add, &sc_op_multiply, &sc_op_average, &sc_op_subtract, &sc_op_divide, &sc_op_maximum, &sc_op_minimum,
         &sc_op_masked_merge, &sc_op_reduce, &sc_op_compare, &sc_op_logical, &sc_op_where, &sc_op_constant, &sc_op_cumsum,
         &sc_op_affine, &sc_op_prelu, &sc_op_clipped_relu, &sc_op_normalize, &sc_op_softmax,
-        &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot,
+        &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot, &sc_op_crf,
     };
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         if (strcmp(ops[i]->name, name) == 0) {

@@ -428,6 +428,9 @@ const char *sc_moves_together(const sc_plan *, const sc_node *, const sc_motion 
 /* Whether input `mask`, where it is there, comes with the frames of input `of`, of which it tells which count. */
 bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, size_t of);
 
+/* masks.c: whether input `mask`, where it is there, is (batch, time) of input 0. */
+sc_status sc_mask_fits(const sc_node *, size_t mask, const sc_shape *inputs, sc_error *);
+
 /* sizes.c: reads one rule of the graph's list; checks the shapes of a call's inputs, which fit the graph otherwise. */
 sc_status sc_size_rule_read(sc_builder *, const sc_json *entry);
 sc_status sc_size_rules_check(const sc_plan *, const sc_array *inputs, sc_error *);
@@ -453,6 +456,7 @@ extern const sc_op sc_op_reduce, sc_op_cumsum; /* reduce.c */
 extern const sc_op sc_op_compare, sc_op_logical, sc_op_where; /* logic.c */
 extern const sc_op sc_op_argmax, sc_op_topk, sc_op_cast; /* indices.c */
 extern const sc_op sc_op_attention, sc_op_batch_matmul, sc_op_dot; /* attention.c, products.c */
+extern const sc_op sc_op_crf; /* crf.c */
 
 /* schedule.c: the most threads that a call may use; whether it has work for more than one; its schedule with at most `limit`. */
 int sc_plan_limit(const sc_plan *plan);

@@ -237,17 +237,7 @@ static sc_status global_pool_infer(const sc_node *node, const sc_shape *in, sc_s
 static sc_status global_avg_pool1d_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const sc_status status = global_pool_infer(node, in, out, error);
-    const sc_shape *mask = node->n_inputs > 1 && node->inputs[1] != SC_NONE ? &in[1] : NULL;
-    if (status != SC_OK || mask == NULL) {
-        return status;
-    }
-    bool fits = mask->rank == 2;
-    for (size_t d = 0; fits && d < 2; d++) {
-        fits = mask->dim[d] == in[0].dim[d] || mask->dim[d] == SC_UNKNOWN || in[0].dim[d] == SC_UNKNOWN;
-    }
-    return fits ? SC_OK
-                : sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): the mask must be (batch, time) of the input, found %s",
-                          node->layer, node->op->name, sc_shape_text(mask->rank, mask->dim).text);
+    return status == SC_OK ? sc_mask_fits(node, 1, in, error) : status;
 }
 
 /* mean over the row's frames that the mask does not leave out, t ascending. Zeros for a row of no frames; 0/0 for one whose

@@ -15,6 +15,7 @@
 #define SC_INLINE static inline __attribute__((always_inline))
 
 typedef __m256 vf;
+typedef __m256d vd;
 typedef __m256 vm; /* a lane is chosen by its sign bit */
 
 SC_INLINE __m256i sc_first_lanes(size_t n)
@@ -77,5 +78,15 @@ SC_INLINE float vf_hmax(vf a)
     r = _mm_max_ps(r, _mm_movehl_ps(r, r));
     return _mm_cvtss_f32(_mm_max_ss(r, _mm_shuffle_ps(r, r, 1)));
 }
+
+SC_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a); }
+SC_INLINE vd vd_set(double value) { return _mm256_set1_pd(value); }
+SC_INLINE vd vd_of(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
+SC_INLINE vd vd_ofn(const float *p, size_t n)
+{
+    return _mm256_cvtps_pd(_mm_maskload_ps(p, _mm256_castsi256_si128(sc_first_lanes(n))));
+}
+SC_INLINE vd vd_add(vd a, vd b) { return _mm256_add_pd(a, b); }
+SC_INLINE vd vd_max(vd a, vd b) { return _mm256_max_pd(a, b); }
 
 #endif

@@ -15,6 +15,7 @@
 #define SC_INLINE static inline __attribute__((always_inline))
 
 typedef __m512 vf;
+typedef __m512d vd;
 typedef __mmask16 vm;
 
 SC_INLINE __mmask16 sc_first_lanes(size_t n) { return (__mmask16)((1u << n) - 1u); }
@@ -77,5 +78,15 @@ SC_INLINE float vf_hmax(vf a)
     r = _mm_max_ps(r, _mm_movehl_ps(r, r));
     return _mm_cvtss_f32(_mm_max_ss(r, _mm_shuffle_ps(r, r, 1)));
 }
+
+SC_INLINE void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
+SC_INLINE vd vd_set(double value) { return _mm512_set1_pd(value); }
+SC_INLINE vd vd_of(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
+SC_INLINE vd vd_ofn(const float *p, size_t n)
+{
+    return _mm512_cvtps_pd(_mm256_maskz_loadu_ps((__mmask8)sc_first_lanes(n), p));
+}
+SC_INLINE vd vd_add(vd a, vd b) { return _mm512_add_pd(a, b); }
+SC_INLINE vd vd_max(vd a, vd b) { return _mm512_max_pd(a, b); }
 
 #endif

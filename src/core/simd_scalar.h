@@ -23,7 +23,11 @@
  *   vf_select(m, a, b)      m ? a : b, lane by lane
  *   vf_round(x)             nearest integer, ties to even, for |x| <= 2^22
  *   vf_ldexp(x, n)          x * 2^n for integral n; x and the result must be normal numbers
- *   vf_sum, vf_hmax         over all lanes, by halves: lane i with i + SC_V/2, then i + SC_V/4, ... */
+ *   vf_sum, vf_hmax         over all lanes, by halves: lane i with i + SC_V/2, then i + SC_V/4, ...
+ *   vd                      a vector of SC_V/2 doubles
+ *   vd_store, vd_set(v)     as of vf
+ *   vd_of, vd_ofn           the SC_V/2 floats at p as doubles, or the first n of them, n in 0..SC_V/2, as vf_loadn
+ *   vd_add, vd_max          as vf_add, vf_max */
 #ifndef SC_SIMD_SCALAR_H
 #define SC_SIMD_SCALAR_H
 #ifdef SC_V
@@ -44,6 +48,7 @@
 #endif
 
 typedef struct vf { float lane[SC_V]; } vf;
+typedef struct vd { double lane[SC_V / 2]; } vd;
 typedef struct vm { uint32_t lane[SC_V]; } vm; /* 0 or all ones */
 
 SC_INLINE uint32_t sc_bits(float value)
@@ -103,6 +108,28 @@ SC_LANES(vf, vf_round, (vf a), (a.lane[i] + SC_INTEGER_BIAS) - SC_INTEGER_BIAS)
 SC_LANES(vf, vf_ldexp, (vf x, vf n), sc_float(sc_bits(x.lane[i]) + (sc_bits(n.lane[i] + SC_INTEGER_BIAS) << 23)))
 
 #undef SC_LANES
+
+#define SC_HALF_LANES(name, parameters, expression)                                                                    \
+    SC_INLINE vd name parameters                                                                                       \
+    {                                                                                                                  \
+        vd r;                                                                                                          \
+        { enum { i = 0 }; r.lane[i] = (expression); }                                                                  \
+        { enum { i = 1 }; r.lane[i] = (expression); }                                                                  \
+        return r;                                                                                                      \
+    }
+
+SC_HALF_LANES(vd_set, (double value), value)
+SC_HALF_LANES(vd_of, (const float *p), (double)p[i])
+SC_HALF_LANES(vd_ofn, (const float *p, size_t n), i < n ? (double)p[i] : 0.0)
+SC_HALF_LANES(vd_add, (vd a, vd b), a.lane[i] + b.lane[i])
+SC_HALF_LANES(vd_max, (vd a, vd b), a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i])
+
+#undef SC_HALF_LANES
+
+SC_INLINE void vd_store(double *p, vd a)
+{
+    memcpy(p, a.lane, sizeof a.lane);
+}
 
 SC_INLINE void vf_store(float *p, vf a)
 {

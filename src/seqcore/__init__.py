@@ -25,6 +25,7 @@ from .errors import (
 from .generation import Decoded, Generator, Seq2Seq
 from .graph import ActivationSpec
 from .layers import (
+    CRF,
     ELU,
     GRU,
     LSTM,
@@ -102,6 +103,7 @@ if _TYPE_CHECKING:
     from .importers.torch import from_torch
 
 __all__ = [
+    "CRF",
     "ELU",
     "GRU",
     "LSTM",

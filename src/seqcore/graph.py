@@ -374,7 +374,7 @@ _MAKE_SECOND = frozenset(["stack", "batch_second"])
 # are not here give as many as they take.
 _RANKS = {
     "positions": 2, "flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2,
-    "stack": 3,
+    "stack": 3, "crf": 2,
 }  # fmt: skip
 _MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
 
@@ -385,7 +385,7 @@ def _dtype(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) ->
         return str(attrs["dtype"])
     if op in _VIEWS | _CARRIERS and inputs[0] is not None:
         return inputs[0].dtype
-    return "int64" if op == "argmax" else "float32"
+    return "int64" if op in ("argmax", "crf") else "float32"
 
 
 def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> int | None:

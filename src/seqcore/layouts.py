@@ -31,6 +31,7 @@ __all__ = [
     "keras_arrays",
     "keras_recurrent",
     "torch_conv1d",
+    "torch_crf",
     "torch_dense",
     "torch_norm",
     "torch_recurrent",
@@ -468,6 +469,23 @@ def torch_norm(
         if name not in found:
             raise WeightsError(f"layer {layer!r}: {prefix!r} has no {name}; it has {sorted(own)}")
     return found
+
+
+def torch_crf(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> list[ArrayLike]:
+    """Return transitions (N, N), start (N,) and end (N,) of the pytorch-crf CRF at `prefix`.
+
+    Raises
+    ------
+    WeightsError
+        One is missing, or something else is there: other packages keep constraints in it.
+    """
+    own = _below(weights, prefix, layer)
+    names = ("transitions", "start_transitions", "end_transitions")
+    if set(own) != set(names):
+        raise WeightsError(
+            f"layer {layer!r}: expected {', '.join(names)} at {prefix!r}; found {sorted(own)}"
+        )
+    return [own[name] for name in names]
 
 
 def torch_embedding(weights: Mapping[str, ArrayLike], prefix: str, layer: str) -> ArrayLike:

@@ -27,7 +27,7 @@ FLOATS = {
     "mask_merge": 1, "mask_concat": 2, "masked_merge": 2, "add": 1, "average": 1, "multiply": 1,
     "subtract": 2, "divide": 2, "maximum": 1, "minimum": 1, "reduce": 1, "affine": 1, "prelu": 1,
     "clipped_relu": 1, "normalize": 1, "softmax": 1, "attention": 2, "batch_matmul": 2, "dot": 2,
-    "argmax": 1, "topk": 1,
+    "argmax": 1, "topk": 1, "crf": 1,
 }  # fmt: skip
 CARRIERS = {
     "permute": {"dims": [1]}, "repeat": {"axis": 1, "repeats": 2}, "index": {"axis": 1, "index": 0},

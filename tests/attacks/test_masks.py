@@ -30,6 +30,8 @@ from seqcore.errors import GraphError, ShapeError, UnsupportedLayerError, Weight
 MASKED = CELL | {"zero_output_for_mask": False}
 GRU = MASKED | {"reset_after": False}
 GRU_TENSORS = {"W": ones(3, 6), "U": ones(2, 6), "b": ones(6)}
+CRF_WEIGHTS = {"W": "W", "start": "b", "end": "b"}
+CRF_TENSORS = {"W": ones(3, 3), "b": ones(3)}
 ATTENTION = {"score": "dot", "masking": "zero", "heads": 0, "scale": 1, "causal": False}
 
 
@@ -49,6 +51,7 @@ READERS = {
     "lstm": (lstm("m"), CELL_TENSORS),
     "gru": (node("gru", "x h m", ["y"], GRU, CELL_WEIGHTS), GRU_TENSORS),
     "global_avg_pool1d": (node("global_avg_pool1d", "x m", ["y"]), {}),
+    "crf": (node("crf", "x m", ["y"], {"tags": 3}, CRF_WEIGHTS), CRF_TENSORS),
     "mask_concat": (node("mask_concat", "x x m m", ["y"]), {}),
     "masked_merge": (node("masked_merge", "x x m m", ["y"], {"function": "multiply"}), {}),
     "attention": (node("attention", "x x x m m", ["y"], ATTENTION), {}),
@@ -76,6 +79,7 @@ def reader(request):
         node("fold", "m", ["y"]),
         node("unfold", "x m", ["y"]),
         node("global_avg_pool1d", "m", ["y"]),
+        node("crf", "m", ["y"], {"tags": 3}, CRF_WEIGHTS),
         node("mask_concat", "m x", ["y"]),
         node("masked_merge", "x m", ["y"], {"function": "maximum"}),
         node("lstm", "x m", ["y"], MASKED, CELL_WEIGHTS),
@@ -174,7 +178,7 @@ def test_an_absent_mask_is_one_of_ones(reader, frames, ends):
     elif ends and not entry["op"].startswith("mask"):
         more = {"lengths": "n"}
     last = {"return_sequences": False} if "units" in entry["attrs"] else {}
-    unwanted = [None] * {"lstm": 2, "gru": 1, "attention": 1}.get(entry["op"], 0)
+    unwanted = [None] * {"lstm": 2, "gru": 1, "attention": 1, "crf": 1}.get(entry["op"], 0)
     entry = entry | more | {"attrs": entry["attrs"] | last, "outputs": ["y", *unwanted]}
     document = graph([X, data("h", 2), lengths("x"), mask()], [entry], "y")
     plan = plan_of(document, tensors)
@@ -257,14 +261,16 @@ MASK_X = node("mask_frames", "x", ["m"], {"value": 0})
         ([X, data("z", 1, 3)], [MASK_X, lstm("m") | {"inputs": ["z", None, None, "m"]}]),
         ([X, data("m", 1)], [lstm("m")]),
         ([X, data("z", 1, 3)], [MASK_X, node("global_avg_pool1d", "z m", ["y"])]),
+        ([X, data("z", 1, 3)],
+         [MASK_X, node("crf", "z m", ["y"], {"tags": 3}, {"W": "K", "start": "k", "end": "k"})]),
         ([X, data("z", 1, 3)], [MASK_X, node("mask_concat", "z z m", ["y"])]),
         ([X, data("z", 1, 3)],
          [MASK_X, node("masked_merge", "z z m", ["y"], {"function": "maximum"})]),
         ([X, data("z", 1, 3)], [MASK_X, node("attention", "x z z m m", ["y"], ATTENTION)]),
     ],
-    ids=["lstm", "whole mask", "pool", "concat", "merge", "attention"],
+    ids=["lstm", "whole mask", "pool", "crf", "concat", "merge", "attention"],
 )  # fmt: skip
 def test_a_mask_that_does_not_come_with_its_frames_is_not_stepped(inputs, nodes):
-    plan = plan_of(graph(inputs, nodes, "y"), CELL_TENSORS)
+    plan = plan_of(graph(inputs, nodes, "y"), CELL_TENSORS | {"K": ones(3, 3), "k": ones(3)})
     with pytest.raises(UnsupportedLayerError, match="cannot be stepped: layer 'my_"):
         stream_of(plan, 2)

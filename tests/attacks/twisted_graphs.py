@@ -41,11 +41,11 @@ ODD_OPS = {
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
     "batch_first": 1, "batch_second": 1, "argmax": 1, "topk": 1, "cast": 1, "positions": 1,
-    "adaptive_pool1d": 1, "power": 1, "cumsum": 1,
+    "adaptive_pool1d": 1, "power": 1, "cumsum": 1, "crf": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
-    "gru": 1, "simple_rnn": 1,
+    "gru": 1, "simple_rnn": 1, "crf": 1,
 }  # fmt: skip
 LINEAR, TANH = ["linear", 0, 0], ["tanh", 0, 0]
 
@@ -152,6 +152,7 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
             "axis": axis, "keepdims": draw.random() < 0.5, "function": draw.choice(["max", "min"]),
         },
         "topk": {"k": draw.choice([1, 2, 3, 2**24]), "axis": axis, "largest": draw.random() < 0.5},
+        "crf": {"tags": draw.choice([1, 1, 3, 3, 2, 2**24])},
         "cast": {"dtype": draw.choice(["float32", "int64"])},
         "index": {"axis": axis, "index": draw.choice([0, -1, 2, 2**31, -(2**53)])},
         "compare": {"function": "less", "number": draw.choice([None, None, 1.5, "-inf", "nan"])},
@@ -192,9 +193,12 @@ def odd_weights(draw: random.Random, graph: RandomGraph, op: str, i: int) -> dic
         shapes["W"] = draw.choice([(2,), (2,), (3, 2), (1, 2, 1)])
     if op == "embedding":
         shapes["W"] = (7, 3)
+    if op == "crf":
+        shapes = {"W": (features, features), "start": (features,), "end": (features,)}
     names = {role: f"odd{i}.{role}" for role in shapes}
     for role, name in names.items():
-        graph.tensors[name] = np.ones(shapes[role], np.float32)
+        odd = draw.choice([-np.inf, -np.inf, np.nan]) if op == "crf" and draw.random() < 0.2 else 1
+        graph.tensors[name] = np.full(shapes[role], odd, np.float32)
     return names
 
 
@@ -221,7 +225,7 @@ def add_odd_nodes(draw: random.Random, graph: RandomGraph) -> None:
         attrs = padding if op in ("max_pool1d", "avg_pool1d") else odd_attributes(draw, op)
         node = {
             "op": op, "layer": name, "inputs": inputs, "attrs": attrs,
-            "outputs": [name, f"{name}:indices"] if op == "topk" else [name],
+            "outputs": [name, f"{name}:second"] if op in ("topk", "crf") else [name],
             "weights": odd_weights(draw, graph, op, i),
         }  # fmt: skip
         lengths = None

@@ -371,6 +371,36 @@ static void test_activate(const sc_kernels *k, size_t n)
     }
 }
 
+/* A buffer of n doubles. */
+static double *doubles(size_t n)
+{
+    double *memory = (double *)(void *)buffer(2 * n);
+    for (size_t i = 0; i < n; i++) {
+        memory[i] = (double)(int)(next_value++ % 251) / 3 - 40;
+    }
+    return memory;
+}
+
+/* A frame of the best path, to the bit: every third from a tag that is forbidden. */
+static void test_viterbi(const sc_kernels *k, size_t n)
+{
+    used = 0;
+    const test_matrix w = matrix(k, n, n, 1, false);
+    const float *x = buffer(n);
+    double *best = doubles(n), *next = doubles(k->packed_floats(1, n, 1));
+    best[n / 2] = n % 3 == 0 ? -INFINITY : best[n / 2];
+    k->viterbi(&(sc_viterbi){.w = &w.packed, .best = best, .x = x, .next = next});
+    for (size_t j = 0; j < n; j++) {
+        double expected = -INFINITY;
+        for (size_t i = 0; i < n; i++) {
+            expected = fmax(expected, best[i] + (double)w.source[i * n + j]);
+        }
+        expected += (double)x[j];
+        CHECK(memcmp(&expected, &next[j], sizeof expected) == 0, "%s viterbi, tag %zu of %zu: expected %.17g, found %.17g",
+              k->isa, j, n, expected, next[j]);
+    }
+}
+
 int main(void)
 {
     static const size_t some_rows[] = {1, 2, 3, 5, 6, 7, MAX_ROWS}, some_inputs[] = {1, 7, 33};
@@ -399,6 +429,7 @@ int main(void)
                 test_reset_before(k, M, n);
                 test_activate(k, n);
                 test_normalize(k, n);
+                test_viterbi(k, n);
             }
         }
         printf("%s: kernels stay in bounds\n", k->isa);

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import torch
+import torchcrf
 from torch import nn
 
 import seqcore as sc
@@ -41,6 +42,7 @@ MODULES = [
     ),
     (lambda: nn.BatchNorm1d(9), "nn.BatchNorm1d, 9 channels: BatchNormalization"),
     (lambda: nn.LayerNorm(9), "nn.LayerNorm or nn.GroupNorm, 9 features: LayerNormalization"),
+    (lambda: torchcrf.CRF(5), "CRF of pytorch-crf, 5 tags: CRF"),
     (lambda: nn.Conv2d(4, 6, 3), "nn.Conv2d, which is not supported"),
     (lambda: nn.utils.weight_norm(nn.Linear(3, 4)), "nn.Linear, 3 -> 4: Dense"),
     (
@@ -71,6 +73,7 @@ def test_every_line_can_be_typed():
     modules = {
         "embed": nn.Embedding(9, 4), "rnn": nn.LSTM(4, 5, 2), "conv": nn.Conv1d(5, 6, 3),
         "norm": nn.LayerNorm(6), "batch": nn.BatchNorm1d(6), "head": nn.Linear(6, 2),
+        "crf": torchcrf.CRF(2),
     }  # fmt: skip
     weights = {k: v.numpy() for k, v in nn.ModuleDict(modules).state_dict().items()}
     lines = describe_weights(weights)

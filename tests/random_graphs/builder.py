@@ -30,7 +30,7 @@ READERS = {
         "conv1d_transpose", *["pool1d"] * 2, "adaptive_pool1d", *["pad1d"] * 3,
         *["global_pool"] * 2, "fold", "flatten", *["attention"] * 2, "products",
         *["mask_frames"] * 2, "masking", *["masked_merge"] * 2, "reshape", "permute", *ORDER,
-        "positions",
+        "positions", *["crf"] * 2,
     ],
     "box": [
         *ANY, *AXES, "fold", "masking", "mask_frames", "masked_merge", *["reshape"] * 2, "permute",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from .graph import MAX_CHANNELS, ROWS, Value
 from .parts import Parts
 
@@ -20,7 +22,7 @@ MOST_FRAMES = 60
 
 
 class Indices(Parts):
-    """argmax, topk, cast; ids that move; batch_first and batch_second."""
+    """argmax, topk, cast, crf; ids that move; batch_first and batch_second."""
 
     def is_moved(self, name: str) -> bool:
         """Whether a value holds elements of inputs and nothing that was computed."""
@@ -86,6 +88,30 @@ class Indices(Parts):
         made = self.whole(v, v.axes, 0)
         self.add("cast", [v.name], [made.name], {"dtype": "int64"}, **self.lengths(v))
         return made
+
+    def crf(self, v: Value) -> Value | None:
+        """Tags of the best path. Some steps are forbidden, never all: tag 0 may follow itself."""
+        if not self.is_moved(v.name) or not v.channels:
+            return None
+        shapes = {"W": (v.channels, v.channels), "start": (v.channels,), "end": (v.channels,)}
+        weights = {role: self.weight(*shape) for role, shape in shapes.items()}
+        for name in weights.values():
+            scores = self.graph.tensors[name]
+            forbidden = self.rng.random(scores.shape) < self.draw.choice([0, 0.3])
+            forbidden.flat[0] = False
+            scores[forbidden] = -np.inf
+        tags, score = self.whole(v, [None], v.channels), Value(self.name(), "flat", 0)
+        wanted = self.draw.choice(["both", "both", "tags", "score"])
+        outputs = [
+            tags.name if wanted != "score" else None,
+            score.name if wanted != "tags" else None,
+        ]
+        mask, attrs = self.mask_for(v), {"tags": v.channels}
+        inputs = [v.name, mask] if mask else [v.name]
+        self.add("crf", inputs, outputs, attrs, weights, **self.lengths(v))
+        if wanted == "both":
+            self.values.append(score)
+        return score if wanted == "score" else tags
 
     def positions(self, v: Value) -> Value | None:
         """Where frames stand, as a sequence of one feature; past a row's end too."""

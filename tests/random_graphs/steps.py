@@ -113,7 +113,7 @@ def _refused(op: str, attrs: dict[str, Any], read: list[str | None]) -> bool:
     if op in RECURRENT:
         mask = read[3 if op == "lstm" else 2 :]
         return (moving and attrs["reverse"]) or (mask not in ([], [None]) and mask[0] != read[0])
-    if op == "global_avg_pool1d":
+    if op in ("global_avg_pool1d", "crf"):
         return "moving" in read
     return moving and _looks_around(op, attrs)
 

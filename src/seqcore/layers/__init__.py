@@ -18,6 +18,7 @@ windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
 stacks.py       cells, RNN over them, RecurrentStack
 masking.py      Masking
+crf.py          CRF
 wrappers.py     Bidirectional, TimeDistributed
 lowering.py     calls -> Graph
 """
@@ -29,6 +30,7 @@ from .attention import AdditiveAttention, Attention, MultiHeadAttention
 from .base import Input, Layer, Slot, Symbol, snake_case
 from .composite import Composite
 from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv1D
+from .crf import CRF
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
 from .indices import ArgMax, Cast, TopK
@@ -89,6 +91,7 @@ from .windows import (
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
+    "CRF",
     "ELU",
     "GRU",
     "LSTM",

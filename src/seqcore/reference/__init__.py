@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, moved, zero_past
+from .crf import crf
 from .frames import activation, dense, embedding
 from .indices import argmax, cast, topk
 from .logic import compare, constant, logical, where
@@ -88,7 +89,7 @@ OPS: dict[str, Callable[..., Any]] = {
         mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
         batch_first, batch_second, argmax, topk, cast,
-        adaptive_pool1d, power, cumsum, positions,
+        adaptive_pool1d, power, cumsum, positions, crf,
     )
 }  # fmt: skip
 
@@ -98,7 +99,7 @@ WITH_LENGTHS = frozenset((
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
     "global_max_pool1d", "adaptive_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",
-    "attention",
+    "attention", "crf",
     "reshape", "slice", "index", "reduce", "argmax",
 ))  # fmt: skip
 # Of the ops that change the time axis: a row's frames behind the op, from those before and attrs.
@@ -116,7 +117,7 @@ LENGTHS: dict[str, Callable[[int, Mapping[str, Any]], int]] = {
 # What they make has its batch in axis 1.
 BATCH_SECOND = frozenset(("stack", "batch_second"))
 # Sizes that the weights' shapes already tell.
-SIZES = frozenset(("units", "projection", "rows", "filters", "kernel_size", "multiplier"))
+SIZES = frozenset(("units", "projection", "rows", "filters", "kernel_size", "multiplier", "tags"))
 
 
 def run(

@@ -89,6 +89,8 @@ def _module(shapes: Mapping[str, Shape]) -> tuple[str, str] | None:
         return f"nn.BatchNorm1d, {_size(shapes['running_mean'])} channels", "BatchNormalization"
     if "in_proj_weight" in shapes:
         return f"nn.MultiheadAttention, {shapes['in_proj_weight'][-1]} features", ""
+    if shapes.keys() == {"transitions", "start_transitions", "end_transitions"}:
+        return f"CRF of pytorch-crf, {_size(shapes['start_transitions'])} tags", "CRF"
     weight = shapes.get("weight")
     if weight is None or not shapes.keys() <= {"weight", "bias"}:
         return None
