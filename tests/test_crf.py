@@ -475,6 +475,20 @@ def test_it_cannot_be_stepped(rng):
         model.stream()
 
 
+def test_a_decoder_has_none(rng):
+    """It is stepped; where something is carried on, its frames are run by themselves."""
+    token, fed = sc.Input((None,), "int64"), sc.Input((1, 4), name="fed")
+    x = sc.Embedding(floats(rng, 5, 4))(token)
+    y = sc.Add(name="sum")(x, fed)
+    head, crf = sc.Dense(floats(rng, 4, 5)), sc.CRF(*weights(rng, 4), name="guilty")
+    for inputs, outputs, carry in (
+        (token, [head(x), crf(x)], {}),
+        ([token, fed], [head(y), y, crf(y)], {"fed": "sum"}),
+    ):
+        with pytest.raises(sc.UnsupportedLayerError, match="guilty"):
+            sc.Generator(sc.Model(inputs, outputs), carry=carry)
+
+
 def test_the_whole_inputs_of_a_step_have_tags(rng):
     """What does not move is decoded in every step."""
     scores, fixed = weights(rng, 3), floats(rng, 2, 4, 3)

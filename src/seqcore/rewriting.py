@@ -38,6 +38,7 @@ _RECURRENT = frozenset(["simple_rnn", "gru", "lstm"])
 _LOOK_BACK = frozenset([
     "conv1d", "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d",
     "adaptive_pool1d", "pad1d", "global_avg_pool1d", "global_max_pool1d", "cumsum", "positions",
+    "crf",
 ])  # fmt: skip
 _FRAMES = ":frames"  # ends the name of the output that counts frames
 
