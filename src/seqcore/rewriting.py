@@ -40,7 +40,6 @@ _LOOK_BACK = frozenset([
     "adaptive_pool1d", "pad1d", "global_avg_pool1d", "global_max_pool1d", "cumsum", "positions",
     "crf",
 ])  # fmt: skip
-_FRAMES = ":frames"  # ends the name of the output that counts frames
 
 
 # ---- Small parts ---------------------------------------------------------------------------------
