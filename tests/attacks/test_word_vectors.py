@@ -122,6 +122,17 @@ def test_a_header_makes_nobody_ask_for_memory(tmp_path):
     assert peak < 1_000_000
 
 
+def test_blank_lines_make_nobody_ask_for_memory(tmp_path):
+    path = saved(tmp_path, b"a" + b" 0" * 5000 + b"\n" * 2_000_000)
+    tracemalloc.start()
+    try:
+        assert list(attempt(path)) == ["a"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * path.stat().st_size
+
+
 # ---- Rows ---------------------------------------------------------------------------------------
 
 

@@ -148,7 +148,7 @@ def _read(data: mmap.mmap, names: dict[bytes, str] | None) -> tuple[list[str], M
     if names is not None:
         most = min(most, len(names))
     elif layout.words is None:
-        most = _count_lines(data)
+        most = min(most, _count_lines(data))
     rows = (_binary_rows if layout.binary else _text_rows)(data, layout, wanted)
     matrix = np.empty((most, layout.width), np.float32)
     places: dict[str, int] = {}
