@@ -31,7 +31,7 @@ from .opening import WRAPPED, reading
 
 __all__ = ["read_vectors"]
 
-_MAX_VALUES = 1 << 16  # of a word; the longest in use have some thousands
+_MAX_VALUES = 1 << 14  # of a word; the longest in use have some thousands
 _MAX_WORD = 1 << 14  # bytes, in a binary file
 _MAX_LINE = 1 << 24  # bytes, in a text
 
