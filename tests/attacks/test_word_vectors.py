@@ -69,9 +69,9 @@ def test_what_the_damaged_files_are_made_of_is_in_order(tmp_path):
         (b"0 3", "line 2: the header promises 0 words; here is more"),
         (b"3 2", "line 2: expected a word and 2 values; found 3 values"),
         (b"3 4", "line 2: expected a word and 4 values; found 3 values"),
-        (b"3 0", "the header promises 0 values of each word; expected 1 to 65536"),
+        (b"3 0", "the header promises 0 values of each word; expected 1 to 16384"),
         (b"3 1000000000", "promises 1000000000 values of each word"),
-        (b"3 65536", "promises 3 words of 65536 values, which is at least"),
+        (b"3 16384", "promises 3 words of 16384 values, which is at least"),
         (b"1000000000000 3", "promises 1000000000000 words of 3 values, which is at least"),
         (b"9" * 18 + b" 3", "words of 3 values, which is at least"),
         (b"9" * 30 + b" 3", "the header promises b'9999"),
@@ -108,7 +108,7 @@ def test_headers_of_binary(tmp_path, header, match):
 
 
 def test_a_header_makes_nobody_ask_for_memory(tmp_path):
-    header = b"%d 65536\n"
+    header = b"%d 16384\n"
     path = saved(tmp_path, header % 2**31 + ROWS * 1000)
     tracemalloc.start()
     try:
@@ -120,6 +120,17 @@ def test_a_header_makes_nobody_ask_for_memory(tmp_path):
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000
+
+
+def test_blank_lines_make_nobody_ask_for_memory(tmp_path):
+    path = saved(tmp_path, b"a" + b" 0" * 5000 + b"\n" * 2_000_000)
+    tracemalloc.start()
+    try:
+        assert list(attempt(path)) == ["a"]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * path.stat().st_size
 
 
 # ---- Rows ---------------------------------------------------------------------------------------

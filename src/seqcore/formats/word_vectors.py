@@ -31,7 +31,7 @@ from .opening import WRAPPED, reading
 
 __all__ = ["read_vectors"]
 
-_MAX_VALUES = 1 << 16  # of a word; the longest in use have some thousands
+_MAX_VALUES = 1 << 14  # of a word; the longest in use have some thousands
 _MAX_WORD = 1 << 14  # bytes, in a binary file
 _MAX_LINE = 1 << 24  # bytes, in a text
 
@@ -148,7 +148,7 @@ def _read(data: mmap.mmap, names: dict[bytes, str] | None) -> tuple[list[str], M
     if names is not None:
         most = min(most, len(names))
     elif layout.words is None:
-        most = _count_lines(data)
+        most = min(most, _count_lines(data))
     rows = (_binary_rows if layout.binary else _text_rows)(data, layout, wanted)
     matrix = np.empty((most, layout.width), np.float32)
     places: dict[str, int] = {}
