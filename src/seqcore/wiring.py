@@ -138,38 +138,16 @@ class Wired:
             It says what these models do not have; `source` is named.
         """
         steps = Steps(step.plan_for_steps())
-        names = {port.name for port in steps.contexts}
-        states = [port.name for port in steps.states]  # lists: a file may name anything
+        contexts = [port.name for port in steps.contexts]
+        states = [port.name for port in steps.states]
         outputs = [] if before is None else list(before.outputs)
-        counted = [f"={name}" for name in outputs]
-        given = [described.get(key) for key in ("contexts", "lengths", "states")]
-        turned, encodes = described.get("turned"), described.get("encodes")
-        fits = (
-            all(isinstance(part, dict) for part in given)
-            and isinstance(turned, list)
-            and isinstance(encodes, bool)
-            and not (encodes and before is None)
-        )
-        if fits:
-            contexts, lengths, starts = given
-            fits = (
-                set(contexts) == names
-                and all(value is None or value in outputs for value in contexts.values())
-                and set(lengths) <= names
-                and all(
-                    isinstance(value, str) and (value in counted or not value.startswith("="))
-                    for value in lengths.values()
-                )
-                and set(starts) <= set(states)
-                and all(value in outputs for value in starts.values())
-                and all(name in states for name in turned)
-            )
-        if not fits:
+        if not _fits(described, contexts, states, outputs) or (described["encodes"] and not before):
             raise ModelFileError(
-                f"{source}: its wiring does not fit its graphs (contexts {sorted(names)}, states "
+                f"{source}: its wiring does not fit its graphs (contexts {contexts}, states "
                 f"{states}); found {described!r:.200}"
             )
-        return cls(step, before, encodes, contexts, lengths, starts, tuple(turned))
+        given = [described[key] for key in ("encodes", "contexts", "lengths", "states")]
+        return cls(step, before, *given, turned=tuple(described["turned"]))
 
     # -- beginning --
 
@@ -287,6 +265,34 @@ class Wired:
             np.moveaxis(array, axis, 0) if port.name in self.turned else array
             for port, array in zip(self.steps.states, states, strict=True)
         )
+
+
+def _fits(
+    described: Mapping[str, Any], contexts: list[str], states: list[str], outputs: list[str]
+) -> bool:
+    """Tell whether a wiring, of a file that may say anything, names what there is.
+
+    Whatever stands for a name is looked up in lists, which take what cannot be hashed.
+    """
+    sources, lengths, starts = (described.get(key) for key in ("contexts", "lengths", "states"))
+    turned = described.get("turned")
+    if not (isinstance(sources, dict) and isinstance(lengths, dict) and isinstance(starts, dict)):
+        return False
+    counted = [f"={name}" for name in outputs]
+    return (
+        isinstance(described.get("encodes"), bool)
+        and sorted(sources) == sorted(contexts)
+        and all(source is None or source in outputs for source in sources.values())
+        and all(name in contexts for name in lengths)
+        and all(
+            isinstance(own, str) and (own in counted or not own.startswith("="))
+            for own in lengths.values()
+        )
+        and all(name in states for name in starts)
+        and all(source in outputs for source in starts.values())
+        and isinstance(turned, list)
+        and all(name in states for name in turned)
+    )
 
 
 def _named(given: Any, names: Sequence[str]) -> Mapping[str, Any]:
