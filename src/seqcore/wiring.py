@@ -146,8 +146,10 @@ class Wired:
                 f"{source}: its wiring does not fit its graphs (contexts {contexts}, states "
                 f"{states}); found {described!r:.200}"
             )
-        given = [described[key] for key in ("encodes", "contexts", "lengths", "states")]
-        return cls(step, before, *given, turned=tuple(described["turned"]))
+        encodes, sources, lengths, starts, turned = (
+            described[key] for key in ("encodes", "contexts", "lengths", "states", "turned")
+        )
+        return cls(step, before, encodes, sources, lengths, starts, tuple(turned))
 
     # -- beginning --
 
