@@ -130,13 +130,13 @@ def main() -> None:
             logits.flatten(0, 1), said[:, 1:].flatten(), ignore_index=PAD
         )
 
-    seconds = train(module, loss_of, steps=3000, rate=5e-3, decay=0.01)
+    train(module, loss_of, steps=3000, rate=5e-3, decay=0.01)
     names = [NAMES[digit] for digit in other_digits]
     said = describe(module, other_images)
     accuracy = np.mean([a == b for a, b in zip(said, names, strict=True)])
     commonest, _ = Counter(NAMES[digit] for digit in digits).most_common(1)[0]
     baseline = np.mean([name == commonest for name in names])
-    print(f"{accuracy:.2%} of {len(names)} held-out images are right, after {seconds:.0f} s of one core")
+    print(f"{accuracy:.2%} of {len(names)} held-out images are right")
     print(f"{baseline:.2%} if the answer is always {commonest}")
     pictures = ["".join(LEVELS[int(level)] for level in image) for image in other_images]
     facts = {
