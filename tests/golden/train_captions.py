@@ -130,7 +130,8 @@ def main() -> None:
             logits.flatten(0, 1), said[:, 1:].flatten(), ignore_index=PAD
         )
 
-    train(module, loss_of, steps=3000, rate=5e-3, decay=0.01)
+    seconds = train(module, loss_of, steps=3000, rate=5e-3, decay=0.01)
+    print(f"after {seconds:.0f} s of one core:")
     names = [NAMES[digit] for digit in other_digits]
     said = describe(module, other_images)
     accuracy = np.mean([a == b for a, b in zip(said, names, strict=True)])

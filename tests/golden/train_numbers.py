@@ -201,7 +201,8 @@ def main() -> None:
             logits.flatten(0, 1), said[:, 1:].flatten(), ignore_index=PAD
         )
 
-    train(module, loss_of, steps=3000, rate=5e-3)
+    seconds = train(module, loss_of, steps=3000, rate=5e-3)
+    print(f"after {seconds:.0f} s of one core:")
     pairs = [(text, words_of(n)) for text, n in examples(30_000, rng) if held_out(n)][:1000]
     right = [sentence(words) for _, words in pairs]
     said = spell(module, [text for text, _ in pairs])

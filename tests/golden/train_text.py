@@ -154,7 +154,8 @@ def main(path: Path) -> None:
         state = h.detach(), c.detach()
         return nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten())
 
-    train(module, loss_of, steps=6 * rounds, rate=5e-3)
+    seconds = train(module, loss_of, steps=6 * rounds, rate=5e-3)
+    print(f"after {seconds:.0f} s of one core:")
     facts = measurements(module, ids, texts[HELD_OUT])
     print("{bits:.3f} bits per character of Persuasion; {baseline_bits:.3f} if all characters are "
           "as likely as they are common".format(**facts))  # fmt: skip
