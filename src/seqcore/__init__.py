@@ -93,6 +93,7 @@ if _TYPE_CHECKING:
     from .formats import read_weights
     from .importers.keras import from_keras
     from .importers.torch import from_torch
+    from .trace import Trace
 
 __all__ = [
     "ELU",
@@ -172,6 +173,7 @@ __all__ = [
     "Subtract",
     "ThresholdedReLU",
     "TimeDistributed",
+    "Trace",
     "UnitNormalization",
     "UnsupportedLayerError",
     "UpSampling1D",
@@ -192,6 +194,7 @@ _ON_FIRST_USE = {
     "from_keras": ".importers.keras",
     "from_torch": ".importers.torch",
     "read_weights": ".formats",
+    "Trace": ".trace",
 }
 
 
