@@ -51,7 +51,7 @@ def read_by(graph, node, call):
     x, *rest = (None if name is None else values[name] for name in ids)
     states = 2 if node["op"] == "lstm" else 1
     mask = rest[states] if len(rest) > states else None
-    return x, (rest + [None])[:states], mask, None if given is None else values[given]
+    return x, [*rest, None][:states], mask, None if given is None else values[given]
 
 
 def test_gates_and_states_are_those_by_hand(isa):
@@ -66,9 +66,7 @@ def test_gates_and_states_are_those_by_hand(isa):
             end = ends[row]
             counts = np.ones(end, bool) if mask is None else mask[row, :end] != 0
             states = [None if s is None else s[row] for s in initial]
-            hand = row_by_hand(
-                node["op"], weights, node["attrs"], x[row, :end], states, counts
-            )
+            hand = row_by_hand(node["op"], weights, node["attrs"], x[row, :end], states, counts)
             assert np.array_equal(trace.counts[row, :end], counts)
             assert not trace.counts[row, end:].any()
             for part in trace.names:

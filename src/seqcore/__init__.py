@@ -90,6 +90,7 @@ from .model import LayerInfo, LayerTime, Model, Sequential
 from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:
+    from . import plots as plots
     from .formats import read_weights
     from .importers.keras import from_keras
     from .importers.torch import from_torch
@@ -199,6 +200,8 @@ _ON_FIRST_USE = {
 
 
 def __getattr__(name: str) -> _Any:
+    if name == "plots":  # a module, which imports matplotlib when it draws
+        return _import_module(".plots", __name__)
     if name not in _ON_FIRST_USE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(_import_module(_ON_FIRST_USE[name], __name__), name)

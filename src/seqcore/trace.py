@@ -422,7 +422,7 @@ class Tracer:
 
 def _existing(sequences: Sequence[Array]) -> Array:
     """Return where the frames of the last sequence exist; those before it hold its rows."""
-    exists = sequences[0] != 0
+    exists: Array = sequences[0] != 0
     for inner in sequences[1:]:
         exists = (inner != 0) & exists.reshape(-1, 1)
     return exists
@@ -432,7 +432,8 @@ def _is_true(mask: Array | None, like: Array) -> Array:
     """Return where a mask counts, as the core reads it: denormals are 0, NaN is not."""
     if mask is None:
         return np.ones_like(like)
-    return ~(np.abs(mask) < np.finfo(np.float32).tiny)
+    denormal: Array = np.abs(mask) < np.finfo(np.float32).tiny
+    return ~denormal
 
 
 def _placed(values: Array, counts: Array, other: float) -> Array:
@@ -442,7 +443,7 @@ def _placed(values: Array, counts: Array, other: float) -> Array:
     return placed
 
 
-# ---- Equations: frames (N, I) and the states (N, P) that they meet -> gates (N, H) ----------------
+# ---- Equations: frames (N, I) and the states (N, P) that they meet -> gates (N, H) ---------------
 
 
 def _lstm(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, Array]:
