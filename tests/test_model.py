@@ -401,6 +401,7 @@ def test_one_model_runs_in_many_threads(rng):
         "layers.feedforward",
         "layers.recurrent",
         "layers.wrappers",
+        "trace",
         "importers.torch",
     ],
 )
