@@ -8,16 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tolerances import FLOAT32
 
 import seqcore as sc
+from seqcore import reference as ref
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 GOLDEN = Path(__file__).resolve().parent / "golden"
 sys.path.insert(0, str(EXAMPLES))
 
+import classify_domains  # noqa: E402
 import compare_with_torch  # noqa: E402
 from model_files import model_file  # noqa: E402
 
@@ -29,11 +32,12 @@ READ = (
 SPELT = "AE2 K T IH0 V EY1 SH AH0 N IH0 S T"
 
 
-def run(name, *arguments):
-    """Return exit code, stdout and stderr."""
+def run(name, *arguments, **variables):
+    """Return exit code, stdout and stderr; `variables` are of the environment."""
     environment = os.environ | {
         "PYTHONPATH": str(Path(sc.__file__).parents[1]),
         "PYTHONIOENCODING": "utf-8",  # also where the locale is C
+        **variables,
     }
     done = subprocess.run(
         [sys.executable, EXAMPLES / name, *arguments], env=environment, capture_output=True,
@@ -63,16 +67,42 @@ def test_example_says_what_is_expected(name, arguments, expected):
     assert re.search(expected, out), out
 
 
-def test_there_are_examples_with_defaults_for_all_arguments():
+def test_there_are_examples_with_defaults_for_all_arguments(tmp_path):
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
-        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py", "model_files.py",
-        "pronounce_chinese.py", "spell_words.py",
+        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py", "look_inside.py",
+        "model_files.py", "pronounce_chinese.py", "spell_words.py",
     ]  # fmt: skip
     for name in names:
-        code, out, err = run(name)
+        code, out, err = run(name, TMPDIR=str(tmp_path))
         assert (code, err) == (0, "")
         assert out or name == "model_files.py"
+
+
+def test_what_a_real_lstm_keeps(tmp_path):
+    """Its forget gates at each pair of characters, by the float64 definitions of its layers."""
+    picture, domain = tmp_path / "gates.png", "vlurgpeddygdy.com"
+    code, out, err = run("look_inside.py", domain, "--picture", picture)
+    assert (code, err) == (0, "")
+    assert f"{domain}: machine-made with probability 0.9760\n" in out
+    model = classify_domains.load()
+    graph, tensors = model._graph.document, model._graph.tensors
+    outputs = [{"name": "x", "value": "max_pooling1d_4"}, {"name": "h", "value": "lstm_4"}]
+    nodes = graph["nodes"][:4]  # up to the LSTM
+    nodes[3] = {**nodes[3], "attrs": {**nodes[3]["attrs"], "return_sequences": True}}
+    ids = {"domain_input": classify_domains.encode([domain])}
+    (x,), (h,) = ref.run({**graph, "nodes": nodes, "outputs": outputs}, tensors, ids)
+    W, U, b = (tensors[f"lstm_4.{name}"][..., 64:128] for name in "WUb")
+    before = np.concatenate([np.zeros((1, 64)), h[:-1]])
+    forget = (1 / (1 + np.exp(-(x @ W + before @ U + b)))).mean(axis=1)
+    shown = re.search(r"^  forget gate (.*)$", out, re.MULTILINE)[1].split()
+    expected = [*forget[:9], forget[9:].mean()]
+    assert shown == [f"{f:.2f}" for f in expected]
+    assert re.search(
+        r"^  characters +vl +ur +gp +ed +dy +gd +y\. +co +m padding$", out, re.MULTILINE
+    )
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert out.endswith(f"picture: {picture}\n")
 
 
 @pytest.mark.parametrize(

@@ -404,6 +404,7 @@ def test_one_model_runs_in_many_threads(rng):
         "layers.feedforward",
         "layers.recurrent",
         "layers.wrappers",
+        "trace",
         "importers.torch",
     ],
 )

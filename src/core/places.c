@@ -11,12 +11,13 @@ static sc_status positions_infer(const sc_node *node, const sc_shape *in, sc_sha
     return SC_OK;
 }
 
-/* y[t] = t */
+/* y[t] = t; of folded frames each is a row */
 static void positions_run(const sc_node *node, sc_frame *frame)
 {
-    const size_t T = frame->shapes[node->outputs[0]].dim[1];
+    const sc_shape *shape = &frame->shapes[node->outputs[0]];
+    const size_t rows = frame->rows * shape->dim[0], T = shape->dim[1];
     float *y = sc_out(node, frame, 0);
-    for (size_t row = 0; row < frame->rows; row++) {
+    for (size_t row = 0; row < rows; row++) {
         for (size_t t = 0; t < T; t++) {
             *y++ = (float)t;
         }

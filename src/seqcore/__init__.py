@@ -96,11 +96,12 @@ from .model import LayerInfo, LayerTime, Model, Sequential
 from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:
-    from . import sequence
+    from . import plots, sequence
     from .formats import read_weights
     from .formats.word_vectors import read_vectors
     from .importers.keras import from_keras
     from .importers.torch import from_torch
+    from .trace import Trace
 
 __all__ = [
     "CRF",
@@ -187,6 +188,7 @@ __all__ = [
     "Subtract",
     "ThresholdedReLU",
     "TimeDistributed",
+    "Trace",
     "UnitNormalization",
     "UnknownTokenError",
     "UnsupportedLayerError",
@@ -198,6 +200,7 @@ __all__ = [
     "from_torch",
     "get_num_threads",
     "load",
+    "plots",
     "read_vectors",
     "read_weights",
     "sequence",
@@ -209,9 +212,11 @@ __all__ = [
 _ON_FIRST_USE = {
     "from_keras": ".importers.keras",
     "from_torch": ".importers.torch",
+    "plots": ".plots",
     "read_vectors": ".formats.word_vectors",
     "read_weights": ".formats",
     "sequence": ".sequence",
+    "Trace": ".trace",
 }
 
 

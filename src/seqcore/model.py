@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,9 @@ from .layers.base import Input, Layer, Symbol, whole
 from .layers.composite import Composite
 from .layers.lowering import lower
 from .stream import Stream, StreamPool
+
+if TYPE_CHECKING:
+    from .trace import Trace, Tracer
 
 __all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
 
@@ -121,6 +124,7 @@ class Model:
         self._arguments = Arguments(graph.document["inputs"])
         self._outputs = tuple(output["name"] for output in graph.document["outputs"])
         self._run_one, self._run = plan.run_one, plan.run
+        self._tracers: dict[str, Tracer] = {}
         # Last: what another thread calls while weights are loaded has a plan that runs.
         self._unbuilt = unbuilt
         self._is_simple = self._arguments.is_one and len(self._outputs) == 1 and not unbuilt
@@ -395,6 +399,49 @@ class Model:
             for name, seconds in medians.items()
             if seconds > 0
         ]
+
+    def trace(
+        self,
+        *inputs: Any,
+        layer: str | None = None,
+        lengths: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        mask: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        initial_state: Sequence[ArrayLike | None] | None = None,
+    ) -> Trace:
+        """Look into a recurrent layer: its gates and states at every frame.
+
+        Parameters
+        ----------
+        *inputs, lengths, mask, initial_state
+            As in a call.
+        layer : str, optional
+            Left out, the only one there is. A layer of several parts names them behind a colon:
+            ``"bidirectional:backward"``, ``"lstm:l0"`` of a stack (its last layer has the name
+            itself), ``"lstm:2"`` where the layer is called again. A wrong name lists all.
+
+        Returns
+        -------
+        Trace
+            Inside TimeDistributed each frame of the outer sequence is a row.
+
+        Raises
+        ------
+        OptionError
+            The model has no recurrent layer, none of that name, or several to choose from.
+        ShapeError, DtypeError, IdRangeError, NotBuiltError
+
+        Notes
+        -----
+        The first trace of a layer makes a plan that ends there, which the model keeps.
+        """
+        from .trace import Tracer, recurrent_nodes, traced_name  # only who looks inside needs it
+
+        self._check_built("there is nothing to trace")
+        name = traced_name(recurrent_nodes(self._graph.document), layer)
+        arrays, _ = self._arguments.read(inputs, lengths, mask, initial_state)
+        if name not in self._tracers:
+            self._tracers[name] = Tracer(self._graph, name, self._isa, self._threads)
+        return self._tracers[name](arrays)
 
     def summary(self) -> str:
         """Return a table of the layers: output shapes and numbers of parameters."""

@@ -351,6 +351,14 @@ def test_positions_go_on_past_a_rows_end():
     same_bits(found, np.tile(np.arange(5, dtype=np.float32), (3, 1)))
 
 
+def test_positions_of_frames_that_are_rows():
+    model = of(sc.TimeDistributed(Positions()), None, None, 4)
+    for _, on_isa in on_every_isa(model):
+        for outer, inner in ((3, 5), (1, 17), (9, 1), (2, 0), (0, 2)):
+            found = on_isa(np.full((2, outer, inner, 4), NAN, np.float32))
+            same_bits(found, np.tile(np.arange(inner, dtype=np.float32), (2, outer, 1)))
+
+
 def test_positions_have_no_step():
     with pytest.raises(sc.SeqcoreError, match="positions"):
         of(Positions(), None, 4).stream()

@@ -1,8 +1,8 @@
 """What "correct" means: every op of the lowered graph (docs/design.md), in float64 NumPy.
 
 One function per op, written as its equation, and `run`, which evaluates a whole graph with them.
-All of it is slow on purpose, shares no code with the rest of the package, and checks little: a
-caller gives what the design page says. Arrays are canonical: LSTM gates i,f,g,o; GRU gates r,z,n.
+All of it is slow on purpose, shares no code with what it is compared with (trace.py, float64 too,
+takes its activations), and checks little: a caller gives what the design page says. Arrays are canonical: LSTM gates i,f,g,o; GRU gates r,z,n.
 
 Wherever an op takes ``lengths`` (B,), row i comes out exactly as if it were alone with its first
 ``lengths[i]`` frames; what stands past an end never matters, and time-shaped outputs are 0 there.
