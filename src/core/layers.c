@@ -309,15 +309,20 @@ static const char *constant_moves(const sc_plan *plan, const sc_node *node, cons
     return NULL;
 }
 
+static size_t maker(const sc_plan *plan, size_t value) /* behind views */
+{
+    return value != SC_NONE ? plan->values[plan->values[value].root].producer : SC_NONE;
+}
+
 bool sc_is_constant(const sc_plan *plan, size_t value)
 {
-    const size_t producer = value != SC_NONE ? plan->values[value].producer : SC_NONE;
+    const size_t producer = maker(plan, value);
     return producer != SC_NONE && plan->nodes[producer].op == &sc_op_constant;
 }
 
 const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count)
 {
-    const constant_params *p = sc_is_constant(plan, value) ? plan->nodes[plan->values[value].producer].params : NULL;
+    const constant_params *p = sc_is_constant(plan, value) ? plan->nodes[maker(plan, value)].params : NULL;
     return p != NULL && p->size == count ? p->data : NULL;
 }
 

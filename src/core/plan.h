@@ -475,7 +475,7 @@ bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time);
 size_t sc_plan_rows_alone(const sc_plan *plan, size_t time); /* rows that one thread takes, whatever else happens */
 sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit);
 
-/* What a value is in every row, `count` floats, if a constant makes it; else NULL. */
+/* What a value is in every row, `count` floats, if it is a constant, or a view of one; else NULL. */
 const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count);
 bool sc_is_constant(const sc_plan *plan, size_t value);
 

@@ -240,10 +240,14 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
-/* Whether an initial state is absent, an input of the graph, moved from there, or a constant: then a stream has the state. */
+/* Whether an initial state is absent, an input of the graph, moved from there, or a constant: then a stream has the state. What
+ * is moved from a constant is no number that a stream could begin with. */
 static bool given_at_the_call(const sc_plan *plan, size_t state)
 {
-    while (state != SC_NONE && plan->values[state].kind != SC_STATE && !sc_is_constant(plan, state)) {
+    if (sc_is_constant(plan, state)) {
+        return true;
+    }
+    while (state != SC_NONE && plan->values[state].kind != SC_STATE) {
         const size_t producer = plan->values[state].producer;
         const sc_node *node = producer != SC_NONE ? &plan->nodes[producer] : NULL;
         if (node == NULL || node->n_inputs != 1 || !(node->op->view || node->op->carries)) {
