@@ -8,7 +8,7 @@ and the options of one config.py's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import layers
@@ -230,7 +230,7 @@ _FRAMES = {
     ),
     "CategoryEncoding": KerasClass(
         lambda c, options: CategoryEncoding(options["num_tokens"], name=c.name),
-        {"num_tokens": size(), "output_mode": any_of("one_hot")},
+        {"num_tokens": size(), "output_mode": replace(any_of("one_hot"), kept=False)},
         keras=(2, 3),
         note="An input that it reads takes integers, and has no last axis of size 1.",
     ),
