@@ -45,7 +45,9 @@ def ops(model: sc.Model) -> list[str]:
     return [node["op"] for node in model._graph.document["nodes"]]
 
 
-def both(models: tuple[sc.Model, sc.Model], ids: Array, depth: int, where: str, **call: Any) -> None:
+def both(
+    models: tuple[sc.Model, sc.Model], ids: Array, depth: int, where: str, **call: Any
+) -> None:
     """Assert that the two give the same bits, and that the first makes no vectors."""
     ours, expected = models
     assert "one_hot" not in ops(ours)
@@ -238,7 +240,7 @@ def test_views_that_vectors_alone_have(rng: np.random.Generator) -> None:
 # ---- What a model tells --------------------------------------------------------------------------
 
 
-def test_shapes_and_parameters_are_those_of_vectors(tmp_path: Path) -> None:
+def test_shapes_and_parameters_are_those_of_vectors() -> None:
     layers = [sc.OneHot(30), sc.Dropout(0.5), sc.Bidirectional(sc.LSTM(64)), sc.Dense(1)]
     model = sc.Sequential(layers)
     shapes = [layer.output_shape for layer in model.layers]
@@ -379,8 +381,8 @@ def test_vectors_of_floats_or_of_another_width(rng: np.random.Generator) -> None
     frames = sc.Input((None, None), dtype="int64")
     with pytest.raises(sc.ShapeError, match=r"'lstm' \(lstm\): input must be ids \(batch, time\)"):
         sc.Model(frames, cell(rng, "LSTM", 7, 9)(sc.OneHot(7)(frames)))
+    deep = sc.Input((1,) * 5, dtype="int64")
     with pytest.raises(sc.ShapeError, match=r"'one_hot' \(one_hot\): ids have 6 axes"):
-        deep = sc.Input((1,) * 5, dtype="int64")
         sc.Model(deep, sc.OneHot(7)(deep))
 
 

@@ -118,20 +118,20 @@ def test_what_reads_either_says_which(op):
     plan = planned("ids", one_hot=3)
     with pytest.raises(IdRangeError, match=rf"my_{op}' \({op}\): id 3 in row 0, expected 0 to 2"):
         plan.run([ones(1, 2, 3), np.array([[0, 3]])])
+    lengths = {"name": "n", "kind": "lengths", "of": "x"}
+    made = node(op, "n", ["y"], attrs | {"one_hot": 3}, weights)
     with pytest.raises(GraphError, match=f"my_{op}.*'n' is integers"):
-        lengths = {"name": "n", "kind": "lengths", "of": "x"}
-        made = node(op, "n", ["y"], attrs | {"one_hot": 3}, weights)
         plan_of(graph([*inputs, lengths], [made], "y"), tensors)
+    turned = data("ids", None, dtype="int64", batch_axis=1)
+    made = node(op, "ids", ["y"], attrs | {"one_hot": 3}, weights)
     with pytest.raises(GraphError, match=f"my_{op}.*'ids' is of another batch axis"):
-        turned = data("ids", None, dtype="int64", batch_axis=1)
-        made = node(op, "ids", ["y"], attrs | {"one_hot": 3}, weights)
         plan_of(graph([turned], [made], "y"), tensors)
 
 
 @pytest.mark.parametrize("depth", [0, -1, 2**24 + 1, 1.5, "4", None])
 def test_depths_that_are_none(depth):
     made = node("one_hot", "ids", ["y"], {"depth": depth})
-    with pytest.raises(GraphError, match="my_one_hot.*attribute 'depth'"):
+    with pytest.raises(GraphError, match=r"my_one_hot.*attribute 'depth'"):
         plan_of(graph([data("ids", None, dtype="int64")], [made], "y"))
 
 
@@ -212,7 +212,9 @@ def test_outputs_that_nobody_wants():
 # ---- Batch axes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", [*FLOATS, *EITHER, *CARRIERS, "embedding", "one_hot", "mask_ids", "unfold"])
+@pytest.mark.parametrize(
+    "op", [*FLOATS, *EITHER, *CARRIERS, "embedding", "one_hot", "mask_ids", "unfold"]
+)
 def test_no_other_op_reads_a_batch_in_axis_1(op):
     ids = op in ("embedding", "one_hot", "mask_ids")
     inputs = " ".join(["x"] * {**FLOATS, "unfold": 2}.get(op, 1))

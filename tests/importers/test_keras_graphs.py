@@ -380,10 +380,12 @@ def test_graph(make: Make, tmp_path: Path) -> None:
 
 MIXED: dict[str, tuple[Make, str]] = {
     "one-hot axis": (
-        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, axis=1), "vectors with axis=1"
+        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, axis=1),
+        "vectors with axis=1",
     ),
     "one-hot dtype": (
-        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, dtype="int32"), "dtype='int32'"
+        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, dtype="int32"),
+        "dtype='int32'",
     ),
     "softmax": (lambda s: ops.softmax(s.frames(), axis=None), "softmax over axis None"),
     "ranks": (

@@ -202,7 +202,8 @@ class Indices(Parts):
         """
         if not v.rows or len(v.inner) > 1:
             return None
-        op, units = self.draw.choice(["embedding", "one_hot", "dense"]), self.draw.choice([1, 4, 19])
+        op = self.draw.choice(["embedding", "one_hot", "dense"])
+        units = self.draw.choice([1, 4, 19])
         made = self.of_axes(
             Value("", "vector", 0), [*v.inner, v.rows if op == "one_hot" else units]
         )

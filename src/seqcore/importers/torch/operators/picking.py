@@ -150,6 +150,7 @@ def _all_rows(context: Context, rows: Any) -> bool:
 
 @operator("aten.one_hot")
 def one_hot(context: Context, self: Any, num_classes: int = -1) -> Any:
+    del context
     tensor, count = traced(self), known(num_classes, "num_classes")
     if not 1 <= count <= _MOST_PLACES or tensor.dtype != "int64":
         raise RefusedError(f"with num_classes={count} of {tensor.dtype}")
