@@ -93,7 +93,8 @@ class Elements(Parts):
         name, axes, op = self.name(), self.axes(v), self.draw.choice(["affine", "prelu", "clip"])
         if op == "clip":
             most = self.draw.choice([None, 0.75])
-            attrs = {"negative_slope": 0.25, "threshold": 0.5, "max_value": most}
+            # It jumps at the threshold: no number at which many functions are, as 0.5.
+            attrs = {"negative_slope": 0.25, "threshold": 0.4375, "max_value": most}
             self.add("clipped_relu", [v.name], [name], attrs, **self.lengths(v))
             return self.activation(replace(v, name=name), ["linear", 0, 0])
         roles = {"alpha": 0.2} if op == "prelu" else {"c": 0, "W": 0.5, "b": 0}
