@@ -202,6 +202,7 @@ _NEEDED: Mapping[str, Mapping[str, Any]] = {
     "Bidirectional": {"layer": _LSTM, "merge_mode": "concat"},
     "TimeDistributed": {"layer": _DENSE},
     "Embedding": {"input_dim": SIZE, "output_dim": SIZE},
+    "CategoryEncoding": {"num_tokens": SIZE, "output_mode": "one_hot"},
     "Activation": {"activation": "tanh"},
     "LeakyReLU": {"negative_slope": 0.3, "alpha": 0.3},
     "ELU": {"alpha": 1.0},
@@ -264,7 +265,7 @@ class Case:
 
     def inputs(self) -> list[sc.Input]:
         """Return what a call of the layer takes."""
-        if self.kind == "Embedding":
+        if self.kind in ("Embedding", "CategoryEncoding"):
             return [sc.Input((None,), dtype="int64")]
         shape = (SIZE,) if self.takes_vector else (None, SIZE)
         return [sc.Input(shape) for _ in range(self.values)]

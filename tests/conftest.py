@@ -30,7 +30,10 @@ def ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     note, finish, set_up = GraphBuilder.layer, GraphBuilder.finish, sc.Model._set_up
 
     def layer(self: Any, name: str, kind: str, value: Value, parameters: int | None) -> None:
-        self.__dict__.setdefault("ranks", {})[value.name] = value.rank
+        there = value.ids or value  # of one-hot vectors, which may never be made, their ids are
+        if value.ids is not None and None not in (value.rank, there.rank):
+            assert value.rank == there.rank + 1
+        self.__dict__.setdefault("ranks", {})[there.name] = there.rank
         note(self, name, kind, value, parameters)
 
     def finished(self: Any) -> Graph:

@@ -206,6 +206,17 @@ def tokens(rng: np.random.Generator) -> sc.Model:
     return sc.Sequential([table, cell(rng, "GRU-before", 8, 19), head])
 
 
+def one_hot_tokens(rng: np.random.Generator) -> sc.Model:
+    """Ids in place of one-hot vectors, read by cells of every kind and by a Dense."""
+    x = sc.Input((None,), dtype="int64", name="x")
+    vectors = sc.OneHot(VOCABULARY)(x)
+    cells = [cell(rng, kind, VOCABULARY, 20) for kind in KINDS]
+    cells.append(cell(rng, "LSTM", VOCABULARY, 5, activation="relu"))
+    joined = sc.Concatenate()(*(layer(vectors) for layer in cells))
+    last = cell(rng, "LSTM", sum(layer.out_features for layer in cells), 33)(joined)
+    return sc.Model(x, [last, dense(rng, VOCABULARY, 6, activation="softmax")(vectors)])
+
+
 def convolutions(rng: np.random.Generator) -> sc.Model:
     layers = [conv(rng, 3, 6, 8, dilation_rate=2, groups=2, activation="relu"), conv(rng, 1, 8, 5)]
     layers += [cell(rng, "LSTM", 5, 4), conv(rng, 2, 4, 18, activation="softmax")]
@@ -271,8 +282,8 @@ def heavy(rng: np.random.Generator, **options: Any) -> sc.Model:
 NETWORKS: dict[str, Callable[[np.random.Generator], sc.Model]] = {
     make.__name__: make
     for make in (
-        stack, last_of_two, all_states, tokens, convolutions, branches, several_inputs,
-        one_frame_for_all, no_state, inner_sequences, one_layer_twice, torch_layers,
+        stack, last_of_two, all_states, tokens, one_hot_tokens, convolutions, branches,
+        several_inputs, one_frame_for_all, no_state, inner_sequences, one_layer_twice, torch_layers,
     )
 }  # fmt: skip
 

@@ -588,6 +588,7 @@ def test_a_model_file_whose_graph_is_wrong_names_the_file(rnn, tmp_path):
         (b'"rnn.U"', b'"rnn.V"'),
         (b'"version":1', b'"version":2'),
         (b'"value":"rnn","parameters"', b'"value":"rn","parameters"'),
+        (b'"parameters":', b'"depth":0,"parameters":'),
         (b"}", b""),
     ]
     for old, new in changes:

@@ -312,6 +312,41 @@ def test_embedding_refuses_an_id_unless_it_is_past_the_end(rng, bad):
     assert not ref.embedding(ids, W=table, lengths=[3, 2])[1, 2].any()
 
 
+def test_one_hot_vectors_and_who_reads_ids_for_them(rng):
+    ids, W, b = rng.integers(0, 11, (B, T)), rng.normal(size=(11, 4)), rng.normal(size=4)
+    x = torch.nn.functional.one_hot(as_torch(ids), 11).double().numpy()
+    close(ref.one_hot(ids, depth=11), x, FLOAT64)
+    cut = ref.one_hot(ids, depth=11, lengths=LENGTHS)
+    for i, n in enumerate(LENGTHS):
+        close(cut[i, :n], x[i, :n], FLOAT64)
+        assert not cut[i, n:].any()
+    given = {"W": W, "b": b, "activation": SIGMOID}
+    expected = torch.sigmoid(torch.nn.functional.linear(as_torch(x), as_torch(W.T), as_torch(b)))
+    close(ref.dense(ids, one_hot=11, **given), expected.numpy(), FLOAT64)
+    for op, gates in ((ref.simple_rnn, 1), (ref.lstm, 4), (ref.gru, 3)):
+        cell = {
+            "W": rng.normal(size=(11, gates * H)), "U": rng.normal(size=(H, gates * H)),
+            "b": rng.normal(size=gates * H), "activation": TANH,
+        }  # fmt: skip
+        cell |= {} if gates == 1 else {"recurrent_activation": SIGMOID}
+        cell |= {"reset_after": False} if gates == 3 else {}
+        for lengths in (None, LENGTHS):
+            made = zip(op(ids, one_hot=11, lengths=lengths, **cell),
+                       op(x, lengths=lengths, **cell), strict=True)  # fmt: skip
+            for actual, wanted in made:
+                close(actual, wanted, FLOAT64)
+
+
+@pytest.mark.parametrize("bad", [-1, 11])
+def test_one_hot_refuses_an_id_unless_it_is_past_the_end(bad):
+    ids = np.zeros((2, 3), np.int64)
+    ids[1, 2] = bad
+    for lengths in (None, [1, 3]):
+        with pytest.raises(IndexError, match="vectors have 11"):
+            ref.one_hot(ids, depth=11, lengths=lengths)
+    assert not ref.one_hot(ids, depth=11, lengths=[3, 2])[1, 2].any()
+
+
 def test_select_undoes_stack(rng):
     values = [rng.normal(size=(B, H)) for _ in range(3)]
     for index, value in enumerate(values):

@@ -1,5 +1,6 @@
 /* What an op asks of its node while a plan is built: attributes from the JSON, weights from the tensors, packing.
  * Every refusal names the layer, the attribute or weight, and what was expected. */
+#include "fpmode.h"
 #include "plan.h"
 
 #include <float.h>
@@ -132,6 +133,18 @@ sc_status sc_attr_choice(sc_builder *builder, const sc_node *node, const sc_json
         return attribute_error(builder, node, key, "one of the names in docs/design.md");
     }
     return SC_OK;
+}
+
+sc_status sc_attr_one_hot(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    const sc_status status = sc_json_get(attributes, "one_hot") != NULL
+                                 ? sc_attr_size(builder, node, attributes, "one_hot", 0, &node->id_rows) : SC_OK;
+    const bool ids = builder->plan->values[node->inputs[0]].dtype == SC_I64;
+    if (status == SC_OK && ids != (node->id_rows > 0)) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute 'one_hot' is the number of rows that ids name, and "
+                       "absent where input 0 is no ids; found %zu", node->layer, node->op->name, node->id_rows);
+    }
+    return status;
 }
 
 sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
@@ -328,12 +341,17 @@ sc_status sc_spread_fits(const sc_node *node, const sc_spread *spread, const sc_
 
 /* ---- Packing ----------------------------------------------------------------------------------------- */
 
+static bool packable(size_t rows, size_t units, size_t gates)
+{
+    size_t product = 0;
+    return sc_mul(rows, units, &product) && sc_mul(product, gates * 64, &product) && product <= MAX_PACKED_BYTES;
+}
+
 static sc_status pack_matrix(sc_builder *builder, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                              bool paired, sc_matrix *matrix)
 {
     const sc_kernels *kernels = builder->plan->kernels;
-    size_t product = 0;
-    if (!sc_mul(rows, units, &product) || !sc_mul(product, gates * 64, &product) || product > MAX_PACKED_BYTES) {
+    if (!packable(rows, units, gates)) {
         return sc_no_memory(builder);
     }
     const size_t floats = kernels->packed_floats(rows, units, gates);
@@ -367,6 +385,61 @@ sc_status sc_pack_recurrent(sc_builder *builder, const float *source, size_t ld,
     const double bytes = (double)rows * (double)units * (double)gates * sizeof(float);
     const bool paired = bytes >= (double)LEAST_PAIRED && bytes <= (double)MOST_PAIRED;
     return pack_matrix(builder, source, ld, rows, units, gates, paired, matrix);
+}
+
+/* What a sum of a bias and 0 * w, for all w of a column, is before the one that counts: the bias, but that a -0 is 0 from the first
+ * w on that has no sign. */
+static float start_of(float bias, const float *column, size_t ld, size_t rows)
+{
+    for (size_t k = 0; k < rows && bias == 0.0f && signbit(bias); k++) {
+        bias = signbit(column[k * ld]) ? bias : 0.0f;
+    }
+    return bias;
+}
+
+/* Not inlined: all of it is computed in the mode that is set around it, that of the workers. */
+static __attribute__((noinline)) void fill_table(const sc_kernels *kernels, const sc_packing *p, float *table, float *start,
+                                                 float *row)
+{
+    const size_t columns = p->units * p->gates, floats = kernels->packed_floats(1, p->units, p->gates);
+    for (size_t n = 0; n < columns; n++) {
+        start[n] = start_of(p->plus[n], p->source + n, p->ld, p->rows);
+    }
+    kernels->pack(row, start, columns, 1, p->units, p->gates, false);
+    for (size_t k = 0; k < p->rows; k++, table += floats) {
+        kernels->pack(table, p->source + k * p->ld, p->ld, 1, p->units, p->gates, false);
+        for (size_t i = 0; i < floats; i++) {
+            table[i] = row[i] + table[i];
+        }
+    }
+}
+
+sc_status sc_pack_table(sc_builder *builder, const float *source, const float *bias, size_t ld, size_t rows, size_t units,
+                        size_t gates, const float **table)
+{
+    const sc_kernels *kernels = builder->plan->kernels;
+    if (!packable(rows, units, gates)) {
+        return sc_no_memory(builder);
+    }
+    const size_t floats = kernels->packed_floats(1, units, gates);
+    const sc_packing packing = {.source = source, .ld = ld, .rows = rows, .units = units, .gates = gates, .plus = bias};
+    bool fresh = true;
+    float *data = sc_packed_room(builder, &packing, rows * floats, &fresh);
+    if (data == NULL) {
+        return sc_no_memory(builder);
+    }
+    if (fresh) {
+        float *start = sc_allocate(&builder->plan->allocator, 2 * floats * sizeof(float));
+        if (start == NULL) {
+            return sc_no_memory(builder);
+        }
+        const sc_fp_mode before = sc_enter_fp_mode();
+        fill_table(kernels, &packing, data, start, start + floats);
+        sc_leave_fp_mode(before);
+        sc_release(&builder->plan->allocator, start);
+    }
+    *table = data;
+    return SC_OK;
 }
 
 sc_status sc_pack_row(sc_builder *builder, const float *source, size_t units, size_t gates, const float **row)

@@ -211,7 +211,7 @@ static const char *unfit(const sc_plan *plan, const sc_node *node, const sc_valu
     const bool state = op->states && !mask && (i > 0 || op->batch_in == 1);
     /* What computes has one dtype. A view reads nothing, and what carries elements takes both, but no mixture. */
     const sc_dtype wanted = op->carries ? plan->values[node->inputs[0]].dtype : op->ids ? SC_I64 : SC_F32;
-    const bool fits = value->dtype == wanted || op->view || op->any_dtype;
+    const bool fits = value->dtype == wanted || op->view || op->any_dtype || (op->one_hot && i == 0);
     if (value->kind == SC_LENGTHS || (value->dtype == SC_I64 && !fits)) {
         return "integers";
     }
@@ -368,6 +368,8 @@ static sc_status read_node(sc_builder *builder, const sc_json *entry)
     if (status != SC_OK) {
         return status;
     }
+    node->checks_ids = node->id_rows > 0 && plan->values[plan->values[node->inputs[0]].root].input == SC_NONE;
+    plan->checks_ids = plan->checks_ids || node->checks_ids;
     sc_shape *inputs = sc_plan_alloc(plan, node->n_inputs, sizeof *inputs);
     if (inputs == NULL) {
         return sc_no_memory(builder);
@@ -378,7 +380,7 @@ static sc_status read_node(sc_builder *builder, const sc_json *entry)
         status = node->op->pack(builder, node, inputs);
     }
     node->work = plan->work - work;
-    node->per_frame = inputs[0].rank > 2;
+    node->per_frame = inputs[0].rank > (node->id_rows > 0 ? 1 : 2);
     set_stage(plan, node);
     return status;
 }

@@ -1,17 +1,16 @@
-/* What has weights and treats every frame alone: Embedding, Dense, which is the kernels' matmul over row pointers, and
- * constants. */
+/* What treats every frame alone and has weights, or takes ids: Embedding, one-hot vectors, Dense, which is the kernels' matmul over
+ * row pointers, and constants. */
 #include "plan.h"
 
 #include <string.h>
 
 #define CHUNK 128 /* rows that one matmul call gets: its pointers lie on the stack */
 
-/* ---- Embedding -------------------------------------------------------------------------------------- */
+/* ---- Embedding, one-hot ----------------------------------------------------------------------------- */
 
 typedef struct embedding_params {
-    size_t rows, units;
+    size_t units;
     const float *table;
-    bool checks; /* the ids are no input's, which are checked before */
 } embedding_params;
 
 static sc_status embedding_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
@@ -20,86 +19,100 @@ static sc_status embedding_parse(sc_builder *builder, sc_node *node, const sc_js
     if (p == NULL) {
         return sc_no_memory(builder);
     }
-    const sc_status status = sc_attr_size(builder, node, attributes, "rows", 1, &p->rows);
+    const sc_status status = sc_attr_size(builder, node, attributes, "rows", 1, &node->id_rows);
     return status == SC_OK ? sc_attr_size(builder, node, attributes, "units", 1, &p->units) : status;
+}
+
+/* ids (B, ...) -> (B, ..., size) */
+static sc_status vectors_of_ids(const sc_node *node, const sc_shape *in, size_t size, sc_shape *out, sc_error *error)
+{
+    if (in[0].rank + 1 > SC_MAX_RANK) {
+        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): ids have %zu axes", node->layer, node->op->name, in[0].rank);
+    }
+    out[0] = in[0];
+    out[0].dim[out[0].rank++] = size;
+    return SC_OK;
 }
 
 /* ids (B, ...) -> (B, ..., units) */
 static sc_status embedding_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
-    if (in[0].rank + 1 > SC_MAX_RANK) {
-        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (embedding): ids have %zu axes", node->layer, in[0].rank);
-    }
-    out[0] = in[0];
-    out[0].dim[out[0].rank++] = ((const embedding_params *)node->params)->units;
-    return SC_OK;
+    return vectors_of_ids(node, in, ((const embedding_params *)node->params)->units, out, error);
 }
 
 static sc_status embedding_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     (void)in;
     embedding_params *p = node->params;
-    const sc_value *values = builder->plan->values;
-    p->checks = values[values[node->inputs[0]].root].input == SC_NONE;
-    builder->plan->checks_ids = builder->plan->checks_ids || p->checks;
+    const size_t rows = node->id_rows;
     const float *source = NULL;
-    const sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){p->rows, p->units}, &source);
+    const sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){rows, p->units}, &source);
     if (status != SC_OK || source == NULL) {
         return status;
     }
     bool fresh = true;
-    const sc_packing packing = {.source = source, .ld = p->units, .rows = p->rows};
-    float *table = sc_packed_room(builder, &packing, p->rows * p->units, &fresh);
+    const sc_packing packing = {.source = source, .ld = p->units, .rows = rows};
+    float *table = sc_packed_room(builder, &packing, rows * p->units, &fresh);
     if (table == NULL) {
         return sc_no_memory(builder);
     }
     if (fresh) {
-        memcpy(table, source, p->rows * p->units * sizeof(float));
+        memcpy(table, source, rows * p->units * sizeof(float));
     }
     p->table = table;
     return SC_OK;
 }
 
-size_t sc_embedding_rows(const sc_node *node)
+/* y[i] = table[id_i] up to the rows' ends, and past them zeros; of no table, one-hot vectors. */
+static void take_rows(const sc_node *node, sc_frame *frame, const float *table, size_t stride, size_t units)
 {
-    return ((const embedding_params *)node->params)->rows;
-}
-
-static void report(const sc_node *node, sc_frame *frame, size_t row, int64_t id)
-{
-    size_t none = SC_NONE;
-    const size_t number = (size_t)(node - frame->plan->nodes);
-    if (atomic_compare_exchange_strong(&frame->stray->node, &none, number)) { /* who is first */
-        frame->stray->row = row;
-        frame->stray->id = id;
+    const sc_shape *shape = sc_in_shape(node, frame, 0);
+    const int64_t *lengths = sc_lengths(node, frame);
+    const size_t rows = frame->rows * shape->dim[0], size = sc_shape_size(shape, 1);
+    const int64_t *ids = (const int64_t *)(const void *)sc_in(node, frame, 0);
+    float *y = sc_out(node, frame, 0);
+    for (size_t m = 0; m < rows; m++, ids += size, y += size * units) {
+        const size_t end = lengths != NULL ? (size_t)lengths[m] * sc_shape_size(shape, 2) : size;
+        memset(y + (table != NULL ? end * units : 0), 0, (size - (table != NULL ? end : 0)) * units * sizeof(float));
+        for (size_t i = 0; i < end; i++) {
+            const size_t row = sc_id_row(node, frame, m / shape->dim[0], ids[i]);
+            if (table != NULL) {
+                memcpy(y + i * units, table + row * stride, units * sizeof(float));
+            } else {
+                y[i * units + row] = 1.0f;
+            }
+        }
     }
 }
 
-/* y[i] = W[id_i] up to the rows' ends, and past them stand zeros. Ids of an input have been checked. */
 static void embedding_run(const sc_node *node, sc_frame *frame)
 {
     const embedding_params *p = node->params;
-    const sc_shape *shape = sc_in_shape(node, frame, 0);
-    const int64_t *lengths = sc_lengths(node, frame);
-    const size_t rows = frame->rows * shape->dim[0], size = sc_shape_size(shape, 1), bytes = p->units * sizeof(float);
-    const int64_t *ids = (const int64_t *)(const void *)sc_in(node, frame, 0);
-    float *y = sc_out(node, frame, 0);
-    for (size_t m = 0; m < rows; m++, ids += size, y += size * p->units) {
-        const size_t given = lengths != NULL ? (size_t)lengths[m] * sc_shape_size(shape, 2) : size;
-        const size_t end = p->checks ? sc_bad_id(ids, given, p->rows) : given;
-        if (end < given) {
-            report(node, frame, frame->row + m / shape->dim[0], ids[end]);
-        }
-        for (size_t i = 0; i < end; i++) {
-            memcpy(y + i * p->units, p->table + (size_t)ids[i] * p->units, bytes);
-        }
-        memset(y + end * p->units, 0, (size - end) * bytes);
-    }
+    take_rows(node, frame, p->table, p->units, p->units);
 }
 
 const sc_op sc_op_embedding = {.name = "embedding", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1,
                                .parse = embedding_parse, .infer = embedding_infer, .pack = embedding_pack,
                                .run = embedding_run, .moves = sc_moves_along};
+
+static sc_status one_hot_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    return sc_attr_size(builder, node, attributes, "depth", 1, &node->id_rows);
+}
+
+/* ids (B, ...) -> (B, ..., depth) */
+static sc_status one_hot_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
+{
+    return vectors_of_ids(node, in, node->id_rows, out, error);
+}
+
+static void one_hot_run(const sc_node *node, sc_frame *frame)
+{
+    take_rows(node, frame, NULL, 0, node->id_rows);
+}
+
+const sc_op sc_op_one_hot = {.name = "one_hot", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = one_hot_parse,
+                             .infer = one_hot_infer, .run = one_hot_run, .moves = sc_moves_along};
 
 /* ---- Dense -------------------------------------------------------------------------------------------- */
 
@@ -108,6 +121,8 @@ typedef struct dense_params {
     sc_activation_spec activation;
     sc_matrix w;
     const float *bias;
+    const float *table; /* of ids: row k is b + W[k] */
+    size_t stride;      /* ... from one row to the next */
 } dense_params;
 
 static sc_status dense_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
@@ -116,7 +131,11 @@ static sc_status dense_parse(sc_builder *builder, sc_node *node, const sc_json *
     if (p == NULL) {
         return sc_no_memory(builder);
     }
-    const sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
+    sc_status status = sc_attr_one_hot(builder, node, attributes);
+    if (status == SC_OK) {
+        status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
+    }
+    node->divides = node->id_rows == 0;
     return status == SC_OK ? sc_attr_activation(builder, node, attributes, "activation", &p->activation) : status;
 }
 
@@ -124,6 +143,9 @@ static sc_status dense_parse(sc_builder *builder, sc_node *node, const sc_json *
 static sc_status dense_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const dense_params *p = node->params;
+    if (node->id_rows > 0) {
+        return vectors_of_ids(node, in, p->units, out, error);
+    }
     if (in[0].rank < 2) {
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (dense): input must be (batch, ..., features), found %zu axes",
                        node->layer, in[0].rank);
@@ -141,7 +163,7 @@ static sc_status dense_infer(const sc_node *node, const sc_shape *in, sc_shape *
 static sc_status dense_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     dense_params *p = node->params;
-    const size_t features = in[0].dim[in[0].rank - 1];
+    const size_t features = node->id_rows > 0 ? node->id_rows : in[0].dim[in[0].rank - 1];
     const float *w = NULL, *b = NULL;
     sc_status status = sc_weight(builder, node, "W", 2, (size_t[]){features, p->units}, &w);
     if (status == SC_OK) {
@@ -154,8 +176,24 @@ static sc_status dense_pack(sc_builder *builder, sc_node *node, const sc_shape *
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (dense): the number of input features is not fixed",
                        node->layer);
     }
+    if (node->id_rows > 0) {
+        p->stride = builder->plan->kernels->packed_floats(1, p->units, 1);
+        return sc_pack_table(builder, w, b, p->units, features, p->units, 1, &p->table);
+    }
     status = sc_pack_matrix(builder, w, p->units, features, p->units, 1, &p->w);
     return status == SC_OK ? sc_pack_row(builder, b, p->units, 1, &p->bias) : status;
+}
+
+/* y = activation(b + W[id]) */
+static void dense_of_ids(const sc_node *node, sc_frame *frame)
+{
+    const dense_params *p = node->params;
+    take_rows(node, frame, p->table, p->stride, p->units);
+    const size_t positions = frame->rows * sc_shape_size(sc_in_shape(node, frame, 0), 0);
+    float *y = sc_out(node, frame, 0);
+    for (size_t m = 0; m < positions && p->activation.kind != SC_LINEAR; m++, y += p->units) {
+        frame->kernels->activate(p->activation, y, p->units);
+    }
 }
 
 /* y = activation(x.W + b) for every (row, ...) position */
@@ -163,6 +201,10 @@ static void dense_run(const sc_node *node, sc_frame *frame)
 {
     const dense_params *p = node->params;
     const sc_shape *shape = sc_in_shape(node, frame, 0);
+    if (node->id_rows > 0) {
+        dense_of_ids(node, frame);
+        return;
+    }
     const size_t I = p->w.rows, N = p->units;
     sc_shape positions = *shape;
     positions.rank--;
@@ -185,7 +227,7 @@ static void dense_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-const sc_op sc_op_dense = {.name = "dense", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
+const sc_op sc_op_dense = {.name = "dense", .one_hot = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
                            .infer = dense_infer, .pack = dense_pack, .run = dense_run,
                            .moves = sc_moves_along, .divides = true};
 
@@ -267,15 +309,20 @@ static const char *constant_moves(const sc_plan *plan, const sc_node *node, cons
     return NULL;
 }
 
+static size_t maker(const sc_plan *plan, size_t value) /* behind views */
+{
+    return value != SC_NONE ? plan->values[plan->values[value].root].producer : SC_NONE;
+}
+
 bool sc_is_constant(const sc_plan *plan, size_t value)
 {
-    const size_t producer = value != SC_NONE ? plan->values[value].producer : SC_NONE;
+    const size_t producer = maker(plan, value);
     return producer != SC_NONE && plan->nodes[producer].op == &sc_op_constant;
 }
 
 const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count)
 {
-    const constant_params *p = sc_is_constant(plan, value) ? plan->nodes[plan->values[value].producer].params : NULL;
+    const constant_params *p = sc_is_constant(plan, value) ? plan->nodes[maker(plan, value)].params : NULL;
     return p != NULL && p->size == count ? p->data : NULL;
 }
 

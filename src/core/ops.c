@@ -143,7 +143,7 @@ static const sc_op power = {.name = "power", .min_inputs = 1, .max_inputs = 1, .
 const sc_op *sc_op_find(const char *name)
 {
     static const sc_op *const ops[] = {
-        &sc_op_embedding, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &activation, &unary, &power,
+        &sc_op_embedding, &sc_op_one_hot, &sc_op_dense, &sc_op_simple_rnn, &sc_op_gru, &sc_op_lstm, &activation, &unary, &power,
         &sc_op_conv1d, &sc_op_depthwise_conv1d, &sc_op_conv1d_transpose,
         &sc_op_max_pool1d, &sc_op_avg_pool1d, &sc_op_global_avg_pool1d, &sc_op_global_max_pool1d, &sc_op_pad1d,
         &sc_op_positions,

@@ -72,7 +72,7 @@ bool sc_packed_fits(const sc_builder *builder)
 static bool same_packing(const sc_packing *a, const sc_packing *b)
 {
     return a->source == b->source && a->ld == b->ld && a->rows == b->rows && a->units == b->units && a->gates == b->gates &&
-           a->paired == b->paired;
+           a->paired == b->paired && a->plus == b->plus;
 }
 
 static uint64_t mixed(uint64_t hash, uint64_t part) /* FNV-1a of words, whose high bits reach the low ones */
@@ -136,7 +136,8 @@ static bool lasts(const sc_builder *builder, const float *source)
 float *sc_packed_room(sc_builder *builder, const sc_packing *packing, size_t floats, bool *fresh)
 {
     sc_plan *plan = builder->plan;
-    const bool shared = packing != NULL && lasts(builder, packing->source);
+    const bool shared = packing != NULL && lasts(builder, packing->source) &&
+                        (packing->plus == NULL || lasts(builder, packing->plus));
     const size_t known = shared && plan->n_packed > 0 ? *place_of(builder, packing) : 0;
     *fresh = false;
     plan->packed_order = mixed(mixed(plan->packed_order, known > 0 ? known : plan->n_packed + 1), floats);

@@ -73,6 +73,7 @@ typedef struct sc_op {
     bool maps_lengths; /* the node may have lengths_out */
     bool states;       /* input 0 (select) or the later ones (recurrent) may be a state that is absent at a call */
     bool ids;             /* reads int64 */
+    bool one_hot;         /* input 0 may be ids in place of the one-hot vectors of them: sc_attr_one_hot */
     bool any_dtype;       /* reads float32 or int64 */
     bool counts_rows;     /* reads of input 0 how many rows it has, and no number */
     bool carries;         /* only moves elements, of either dtype, which all inputs and output 0 share */
@@ -115,6 +116,8 @@ struct sc_node {
     size_t n_lengths;
     size_t lengths_out;  /* lengths value, or SC_NONE */
     bool refuses_lengths, divides; /* the op's, or narrower */
+    size_t id_rows;      /* input 0 is ids, numbers of so many rows of a table; 0: it is none */
+    bool checks_ids;     /* ... which are no input's, as those are checked before: sc_id_row */
     size_t stage;        /* nodes of one stage do not need each other */
     size_t state;        /* bytes from a row's state to this node's part of it; SC_NONE where it keeps nothing (step.c) */
     /* For the choice of threads: */
@@ -185,7 +188,7 @@ struct sc_plan {
     size_t n_outside, n_outside_step;
     bool has_contexts, carries; /* inputs that are a context, or become an output's value from step to step */
     bool copies; /* an output does not lie where a node wrote it */
-    bool checks_ids; /* an embedding reads ids that are no input: they are checked there (sc_stray) */
+    bool checks_ids; /* a node checks ids itself (sc_stray) */
 
     atomic_size_t last_threads; /* of the last run that ended */
     sc_workspaces workspaces;   /* of its runs */
@@ -221,6 +224,7 @@ typedef struct sc_packing {
     const float *source;
     size_t ld, rows, units, gates;
     bool paired;
+    const float *plus; /* added to every row, or NULL */
 } sc_packing;
 
 /* Zeroed memory that lives as long as the plan, 64-byte aligned; NULL when there is none. */
@@ -264,6 +268,9 @@ sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attribute
 sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
                              sc_activation_spec *value);
 
+/* "one_hot", where there is any: node->id_rows, which input 0 must be ids for. */
+sc_status sc_attr_one_hot(sc_builder *, sc_node *, const sc_json *attributes);
+
 /* Where the tensor of that name stands in builder->tensors, or SC_NONE. */
 size_t sc_tensor_place(const sc_builder *, const char *name);
 /* The tensor of a weight's role, of exactly this shape (SC_UNKNOWN: any size). In a plan of shapes only, *data is NULL when
@@ -285,6 +292,10 @@ sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t ro
 /* The same for a matrix of recurrent sums, which may be paired. */
 sc_status sc_pack_recurrent(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                             sc_matrix *matrix);
+/* bias + each row of such a matrix, in packed order: row k is what bias + x.W is of the k-th one-hot vector x, bit for bit where W is
+ * finite; each packed_floats(1, units, gates) behind the one before. */
+sc_status sc_pack_table(sc_builder *, const float *source, const float *bias, size_t ld, size_t rows, size_t units, size_t gates,
+                        const float **table);
 /* A row of gates*units values in packed order, as one row of such a matrix. */
 sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t gates, const float **row);
 
@@ -292,7 +303,7 @@ sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t ga
 
 /* An id that is no row of its table, found while a call runs: the first that a worker reports. */
 typedef struct sc_stray {
-    atomic_size_t node; /* number of the embedding; SC_NONE: all ids are rows */
+    atomic_size_t node; /* number of the node that read it; SC_NONE: all ids are rows */
     size_t row;
     int64_t id;
 } sc_stray;
@@ -442,7 +453,7 @@ extern const sc_op sc_op_positions; /* places.c */
 extern const sc_op sc_op_mask_ids, sc_op_mask_frames, sc_op_masking, sc_op_mask_merge, sc_op_mask_concat; /* masks.c */
 extern const sc_op sc_op_affine, sc_op_prelu, sc_op_clipped_relu; /* elementwise.c */
 extern const sc_op sc_op_normalize, sc_op_softmax; /* norms.c */
-extern const sc_op sc_op_embedding, sc_op_dense, sc_op_constant; /* layers.c */
+extern const sc_op sc_op_embedding, sc_op_one_hot, sc_op_dense, sc_op_constant; /* layers.c */
 extern const sc_op sc_op_conv1d, sc_op_depthwise_conv1d, sc_op_conv1d_transpose; /* convolution.c */
 extern const sc_op sc_op_max_pool1d, sc_op_avg_pool1d, sc_op_adaptive_pool1d, sc_op_global_avg_pool1d,
     sc_op_global_max_pool1d; /* pooling.c */
@@ -464,9 +475,7 @@ bool sc_plan_divides(const sc_plan *plan, size_t batch, size_t time);
 size_t sc_plan_rows_alone(const sc_plan *plan, size_t time); /* rows that one thread takes, whatever else happens */
 sc_schedule sc_plan_schedule_of(const sc_plan *plan, size_t batch, size_t time, size_t limit);
 
-/* sc_op_embedding: the number of rows of the node's table. */
-size_t sc_embedding_rows(const sc_node *node);
-/* What a value is in every row, `count` floats, if a constant makes it; else NULL. */
+/* What a value is in every row, `count` floats, if it is a constant, or a view of one; else NULL. */
 const float *sc_constant_of(const sc_plan *plan, size_t value, size_t count);
 bool sc_is_constant(const sc_plan *plan, size_t value);
 
@@ -478,6 +487,22 @@ static inline size_t sc_bad_id(const int64_t *ids, size_t count, size_t rows)
         i++;
     }
     return i;
+}
+
+/* workers.c: notes an id that is no row; the call will fail. */
+void sc_report_id(const sc_node *node, sc_frame *frame, size_t row, int64_t id);
+
+/* The row of the node's table that an id of the block's row m names. Where it is none the call fails, or nobody will look at what
+ * becomes of it, as behind the end of a row; either way it must not be read. */
+static inline size_t sc_id_row(const sc_node *node, sc_frame *frame, size_t m, int64_t id)
+{
+    if ((uint64_t)id < node->id_rows) {
+        return (size_t)id;
+    }
+    if (node->checks_ids) {
+        sc_report_id(node, frame, frame->row + m, id);
+    }
+    return 0;
 }
 
 /* workspace.c: frees what a pool holds. */

@@ -12,7 +12,11 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
     }
     p->cell = cell;
     p->mask = cell == SC_LSTM ? 3 : 2;
-    sc_status status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
+    sc_status status = sc_attr_one_hot(builder, node, attributes);
+    p->ids = node->id_rows > 0;
+    if (status == SC_OK) {
+        status = sc_attr_size(builder, node, attributes, "units", 1, &p->units);
+    }
     p->outputs = p->units;
     if (status == SC_OK) {
         status = sc_attr_bool(builder, node, attributes, "reverse", &p->reverse);
@@ -81,16 +85,15 @@ static bool same_or_unknown(size_t a, size_t b)
     return a == b || a == SC_UNKNOWN || b == SC_UNKNOWN;
 }
 
-/* x (B, T, I), h0 (B, H), [c0 (B, H)], mask (B, T) -> y (B, T, H) or (B, H), h (B, H), [c (B, H)]; with a projection y and all
- * h are as wide as that */
+/* x (B, T, I) or ids (B, T), h0 (B, H), [c0 (B, H)], mask (B, T) -> y (B, T, H) or (B, H), h (B, H), [c (B, H)]; with a projection
+ * y and all h are as wide as that */
 static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
     const sc_rnn_params *p = node->params;
-    if (in[0].rank != 3) {
-        return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must be (batch, time, features), found %zu axes",
-                       node->layer, node->op->name, in[0].rank);
+    if (in[0].rank != (p->ids ? 2 : 3)) {
+        return sc_rank_error(node, p->ids ? "ids (batch, time)" : "(batch, time, features)", &in[0], error);
     }
-    if (p->weights.u.data != NULL && in[0].dim[2] != p->inputs && in[0].dim[2] != SC_UNKNOWN) {
+    if (p->weights.u.data != NULL && !p->ids && in[0].dim[2] != p->inputs && in[0].dim[2] != SC_UNKNOWN) {
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (%s): input must have %zu features, found %zu", node->layer,
                        node->op->name, p->inputs, in[0].dim[2]);
     }
@@ -120,13 +123,21 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
     return SC_OK;
 }
 
+/* What gives the input's share of a step: W, or rows of b + W. */
+static sc_status pack_input(sc_builder *builder, const sc_rnn_params *p, const float *w, const float *b, size_t ld, size_t gates,
+                            sc_matrix *matrix, const float **table)
+{
+    return p->ids ? sc_pack_table(builder, w, b, ld, p->inputs, p->units, gates, table)
+                  : sc_pack_matrix(builder, w, ld, p->inputs, p->units, gates, matrix);
+}
+
 /* A reset-before GRU needs r before it can form n's sum: its matrices come apart as (r, z) and n. */
 static sc_status pack_reset_before(sc_builder *builder, sc_rnn_params *p, const float *w, const float *u, const float *b)
 {
     const size_t H = p->units, ld = 3 * H;
-    sc_status status = sc_pack_matrix(builder, w, ld, p->inputs, H, 2, &p->weights.w);
+    sc_status status = pack_input(builder, p, w, b, ld, 2, &p->weights.w, &p->weights.table);
     if (status == SC_OK) {
-        status = sc_pack_matrix(builder, w + 2 * H, ld, p->inputs, H, 1, &p->weights.w_n);
+        status = pack_input(builder, p, w + 2 * H, b + 2 * H, ld, 1, &p->weights.w_n, &p->weights.table_n);
     }
     if (status == SC_OK) {
         status = sc_pack_recurrent(builder, u, ld, H, H, 2, &p->weights.u);
@@ -134,10 +145,10 @@ static sc_status pack_reset_before(sc_builder *builder, sc_rnn_params *p, const 
     if (status == SC_OK) {
         status = sc_pack_recurrent(builder, u + 2 * H, ld, H, H, 1, &p->weights.u_n);
     }
-    if (status == SC_OK) {
+    if (status == SC_OK && !p->ids) {
         status = sc_pack_row(builder, b, H, 2, &p->weights.bias);
     }
-    return status == SC_OK ? sc_pack_row(builder, b + 2 * H, H, 1, &p->weights.bias_n) : status;
+    return status == SC_OK && !p->ids ? sc_pack_row(builder, b + 2 * H, H, 1, &p->weights.bias_n) : status;
 }
 
 static sc_status pack_recurrent_bias(sc_builder *builder, sc_rnn_params *p, const float *bn)
@@ -183,7 +194,7 @@ static sc_status find_tensors(sc_builder *builder, const sc_node *node, size_t I
 static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     sc_rnn_params *p = node->params;
-    const size_t H = p->units, I = in[0].dim[2], G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
+    const size_t H = p->units, I = p->ids ? node->id_rows : in[0].dim[2], G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
     rnn_tensors t = {NULL, NULL, NULL, NULL};
     sc_status status = find_tensors(builder, node, I, G, &t);
     if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL)) {
@@ -209,11 +220,11 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
         return pack_reset_before(builder, p, t.w, t.u, t.b);
     }
     p->weights.row_floats = kernels->packed_floats(1, H, G);
-    status = sc_pack_matrix(builder, t.w, GH, I, H, G, &p->weights.w);
+    status = pack_input(builder, p, t.w, t.b, GH, G, &p->weights.w, &p->weights.table);
     if (status == SC_OK) {
         status = sc_pack_recurrent(builder, t.u, GH, p->outputs, H, G, &p->weights.u);
     }
-    if (status == SC_OK) {
+    if (status == SC_OK && !p->ids) {
         status = sc_pack_row(builder, t.b, H, G, &p->weights.bias);
     }
     if (status == SC_OK && p->projects) {
@@ -229,10 +240,14 @@ static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)
     return sc_rnn_scratch(p, rows * in[0].dim[0], in[0].dim[1], masked);
 }
 
-/* Whether an initial state is absent, an input of the graph, moved from there, or a constant: then a stream has the state. */
+/* Whether an initial state is absent, an input of the graph, moved from there, or a constant: then a stream has the state. What
+ * is moved from a constant is no number that a stream could begin with. */
 static bool given_at_the_call(const sc_plan *plan, size_t state)
 {
-    while (state != SC_NONE && plan->values[state].kind != SC_STATE && !sc_is_constant(plan, state)) {
+    if (sc_is_constant(plan, state)) {
+        return true;
+    }
+    while (state != SC_NONE && plan->values[state].kind != SC_STATE) {
         const size_t producer = plan->values[state].producer;
         const sc_node *node = producer != SC_NONE ? &plan->nodes[producer] : NULL;
         if (node == NULL || node->n_inputs != 1 || !(node->op->view || node->op->carries)) {
@@ -284,12 +299,12 @@ static size_t rnn_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
     return count;
 }
 
-const sc_op sc_op_lstm = {.name = "lstm", .min_inputs = 1, .max_inputs = 4, .outputs = 3, .states = true, .masks = 1 << 3,
+const sc_op sc_op_lstm = {.name = "lstm", .one_hot = true, .min_inputs = 1, .max_inputs = 4, .outputs = 3, .states = true, .masks = 1 << 3,
                           .parse = lstm_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
                           .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_gru = {.name = "gru", .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2, .parse = gru_parse,
+const sc_op sc_op_gru = {.name = "gru", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2, .parse = gru_parse,
                          .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run,
                          .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2,
+const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2,
                                 .parse = simple_rnn_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
                                 .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};

@@ -16,12 +16,14 @@ typedef struct sc_rnn_weights {
     const float *bias, *bias_n;
     const float *recurrent_bias; /* reset-after GRU: n's, plain; */
     const float *recurrent_row;  /* ... and as a row of 3 gates (0, 0, n's), where the step kernel does not finish the cell */
-    size_t row_floats, row_n_floats; /* floats of a packed row of w and of w_n */
+    const float *table, *table_n; /* of ids, in place of w, w_n and their biases: rows of b + W, packed */
+    size_t row_floats, row_n_floats; /* floats of a packed row of w and of w_n, or of the tables */
 } sc_rnn_weights;
 
 typedef struct sc_rnn_params {
     enum sc_rnn_cell cell;
     size_t inputs, units; /* I, H */
+    bool ids;             /* the input is numbers of rows of W */
     size_t outputs;       /* of h: H, or P with a projection */
     bool projects;        /* h = (o * tanh(c)) . p */
     bool reset_after, reverse, realign, sequences;

@@ -8,7 +8,7 @@
  *
  * The input's share, b + x.W, does not depend on the state. For few rows it is computed ahead for a stretch of time
  * ("hoisted"), so that one pass over W serves many frames; for many rows each step computes its own ("fused"). Both give
- * the same sums in the same order.
+ * the same sums in the same order. Where the input is ids, for one-hot vectors, it is a row of a table, and nothing is computed.
  *
  * With a projection a cell's o*tanh(c) goes into scratch, and the state is its product with P: two halves of k, as h.U.
  *
@@ -45,7 +45,7 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
     const size_t row = w->row_floats + w->row_n_floats;
     const bool large = (p->inputs + p->outputs) * row * sizeof(float) > SC_LARGE_WEIGHTS;
     const size_t fuse_rows = large ? FUSE_ROWS_LARGE : FUSE_ROWS;
-    if (R > 0 && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
+    if (R > 0 && !p->ids && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
         const size_t part = p->outputs * row * sizeof(float) / HOIST_PART;
         const size_t fits = (part > HOIST_BYTES ? part : HOIST_BYTES) / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
@@ -101,7 +101,9 @@ typedef struct rnn_run {
     sc_team *team;
     rnn_layout layout;
     size_t rows, T;
-    const float *input; /* (rows, T, I) */
+    const sc_node *node;
+    sc_frame *frame;
+    const float *input; /* (rows, T, I), or ids (rows, T) */
     float *output;      /* (rows, T, outputs), or NULL when no sequence is wanted */
     size_t *order;      /* row of the block */
     size_t *lengths;    /* steps of each row; this and all that follows in the order of processing */
@@ -125,18 +127,18 @@ static void *at(const rnn_run *r, size_t offset)
     return r->scratch + offset;
 }
 
+static const float *columns_of_row(const float *row, size_t gates, size_t first)
+{
+    return row != NULL ? row + first * gates : NULL;
+}
+
 /* The matrix of columns [first, first + units) of every gate; `first` begins a panel. */
 static sc_matrix columns(const sc_matrix *m, size_t first, size_t units)
 {
     sc_matrix part = *m;
-    part.data += first * m->gates * m->rows;
+    part.data = columns_of_row(m->data, m->gates * m->rows, first);
     part.units = units;
     return part;
-}
-
-static const float *columns_of_row(const float *row, size_t gates, size_t first)
-{
-    return row != NULL ? row + first * gates : NULL;
 }
 
 /* What one of the team's workers computes: whole panels, as many as the others' or one more. */
@@ -155,6 +157,7 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
         w.p = columns(&all->p, w.out_first, w.out_units);
     }
     w.w = columns(&all->w, first, w.units);
+    w.table = columns_of_row(all->table, all->u.gates, first);
     w.u = columns(&all->u, first, w.units);
     w.bias = columns_of_row(all->bias, all->u.gates, first);
     w.recurrent_bias = columns_of_row(all->recurrent_bias, 1, first);
@@ -162,6 +165,7 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
     w.row_floats = kernels->packed_floats(1, w.units, all->u.gates);
     if (all->u_n.data != NULL) {
         w.w_n = columns(&all->w_n, first, w.units);
+        w.table_n = columns_of_row(all->table_n, 1, first);
         w.u_n = columns(&all->u_n, first, w.units);
         w.bias_n = columns_of_row(all->bias_n, 1, first);
         w.row_n_floats = kernels->packed_floats(1, w.units, 1);
@@ -230,6 +234,18 @@ static const float *x_of(const rnn_run *r, size_t m, size_t s)
     return r->input + (r->order[m] * r->T + frame_in(r, m, s)) * r->p->inputs;
 }
 
+/* The input's share of an id: a row of the table, from the worker's first unit on. */
+static void point_to_id(const rnn_run *r, size_t m, size_t s)
+{
+    const size_t row = r->order[m], T = r->T;
+    const int64_t id = ((const int64_t *)(const void *)r->input)[row * T + frame_in(r, m, s)];
+    const size_t k = sc_id_row(r->node, r->frame, row / sc_in_shape(r->node, r->frame, 0)->dim[0], id);
+    r->xw[m] = r->own.table + k * r->p->weights.row_floats;
+    if (r->own.table_n != NULL) {
+        r->xw_n[m] = r->own.table_n + k * r->p->weights.row_n_floats;
+    }
+}
+
 /* sums[s][m] = b + x.W for the frames of steps [from, to) of the rows that run then */
 static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
 {
@@ -268,7 +284,7 @@ static void step_by_kernel(rnn_run *r, size_t active)
     const sc_rnn_params *p = r->p;
     const sc_rnn_weights *w = &r->own;
     const sc_step step = {.rows = active,
-                          .xw = r->layout.stretch > 0 ? r->xw : NULL,
+                          .xw = r->layout.stretch > 0 || p->ids ? r->xw : NULL,
                           .x = r->x,
                           .w = &w->w,
                           .bias = w->bias,
@@ -337,7 +353,9 @@ static void point(rnn_run *r, size_t active, size_t s, size_t from)
 {
     const sc_rnn_params *p = r->p;
     for (size_t m = 0; m < active; m++) {
-        if (r->layout.stretch > 0) {
+        if (p->ids) {
+            point_to_id(r, m, s);
+        } else if (r->layout.stretch > 0) {
             const size_t n = (s - from) * r->rows + m;
             r->xw[m] = r->sums + n * r->own.row_floats;
             if (r->own.row_n_floats > 0) {
@@ -549,10 +567,11 @@ static void step_one(const sc_node *node, sc_frame *frame)
         unprojected = (float *)(void *)(frame->scratch + sc_reserve(&bytes, R * p->padded, sizeof(float)));
     }
     const float *input = sc_in(node, frame, 0);
+    const int64_t *ids = (const int64_t *)(const void *)input;
     float *y = sc_out(node, frame, 0);
     for (size_t m = 0; m < rows; m++) {
         float *state = (float *)(void *)(frame->states[m] + node->state);
-        x[m] = input + m * I;
+        x[m] = p->ids ? w->table + sc_id_row(node, frame, m, ids[m]) * w->row_floats : input + m * I;
         h[m] = state;
         h_next[m] = rows == 1 ? state : y + m * N; /* a single row in place: the next step then waits for no copy */
         c[m] = sc_rnn_kept_c(p, state);
@@ -562,7 +581,7 @@ static void step_one(const sc_node *node, sc_frame *frame)
     }
     sc_step step; /* field by field: clearing the whole first takes longer than a small step */
     step.rows = rows;
-    step.xw = NULL;
+    step.xw = p->ids ? x : NULL;
     step.x = x;
     step.w = &w->w;
     step.bias = w->bias;
@@ -604,6 +623,8 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
     rnn_run r = {.p = p,
                  .kernels = frame->kernels,
                  .team = &frame->team,
+                 .node = node,
+                 .frame = frame,
                  .rows = frame->rows * shape->dim[0],
                  .T = shape->dim[1],
                  .input = sc_in(node, frame, 0),

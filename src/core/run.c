@@ -186,6 +186,26 @@ static sc_status follow_lengths(const sc_plan *plan, sc_workspace *space, const 
     return SC_OK;
 }
 
+/* How many frames of a value, `of`, have ids that a node reads: of each row, NULL for all. Frames that are folded, rows of their own,
+ * end where those of the input do. */
+static const int64_t *ends_of_ids(const sc_plan *plan, const sc_node *node, size_t *of, const sc_array *inputs)
+{
+    size_t lengths = node->n_lengths > 0 ? node->lengths[0] : SC_NONE;
+    *of = node->inputs[0];
+    bool folded = false;
+    while (plan->values[*of].producer != SC_NONE && lengths == SC_NONE) {
+        const sc_node *view = &plan->nodes[plan->values[*of].producer];
+        folded = folded || view->op == &sc_op_fold;
+        *of = view->inputs[0];
+    }
+    for (size_t i = 0; folded && i < plan->n_inputs; i++) {
+        const sc_value *value = &plan->values[plan->inputs[i]];
+        lengths = value->kind == SC_LENGTHS && value->of == *of ? plan->inputs[i] : lengths;
+    }
+    const size_t given = lengths != SC_NONE ? plan->values[plan->values[lengths].root].input : SC_NONE;
+    return given != SC_NONE ? inputs[given].data : NULL;
+}
+
 /* Ids of an input that a table reads through views alone are checked before anything runs; those that an op made or moved, where
  * they are read. Ids past a row's end are not read, here as in the layer. */
 static sc_status check_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch,
@@ -193,23 +213,21 @@ static sc_status check_ids(const sc_plan *plan, const sc_workspace *space, const
 {
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
-        const size_t source = node->op == &sc_op_embedding ? plan->values[plan->values[node->inputs[0]].root].input : SC_NONE;
+        const size_t source = node->id_rows > 0 ? plan->values[plan->values[node->inputs[0]].root].input : SC_NONE;
         if (source == SC_NONE) {
             continue;
         }
         const sc_array *input = &inputs[source];
-        const size_t given = node->n_lengths > 0 && node->lengths[0] != SC_NONE
-                                 ? plan->values[plan->values[node->lengths[0]].root].input : SC_NONE;
-        const int64_t *lengths = given != SC_NONE ? inputs[given].data : NULL;
-        const uint64_t rows = sc_embedding_rows(node);
-        const sc_shape *shape = &space->shapes[node->inputs[0]]; /* the layer's own view of the ids */
+        size_t of = SC_NONE;
+        const int64_t *ends = ends_of_ids(plan, node, &of, inputs);
+        const sc_shape *shape = &space->shapes[of];
         const size_t size = sc_shape_size(shape, 0), frame = sc_shape_size(shape, 2); /* ids of a row, and of a frame */
         for (size_t m = 0; m < batch && size > 0; m++) {
             const int64_t *ids = (const int64_t *)input->data + m * size;
-            const size_t end = lengths != NULL ? (size_t)lengths[m] * frame : size, bad = sc_bad_id(ids, end, rows);
+            const size_t end = ends != NULL ? (size_t)ends[m] * frame : size, bad = sc_bad_id(ids, end, node->id_rows);
             if (bad < end) {
-                return sc_fail(error, SC_BAD_INDEX, "layer '%s' (embedding): id %lld in row %zu, expected 0 to %llu",
-                               node->layer, (long long)ids[bad], m, (unsigned long long)(rows - 1));
+                return sc_fail(error, SC_BAD_INDEX, "layer '%s' (%s): id %lld in row %zu, expected 0 to %zu", node->layer,
+                               node->op->name, (long long)ids[bad], m, node->id_rows - 1);
             }
         }
     }

@@ -212,15 +212,14 @@ static sc_port visible(const survey *s, size_t value, const char *name)
     return port;
 }
 
-/* The least table among the embeddings that read a value's memory. */
+/* The least table among those of which a value's memory has the ids. */
 static size_t table_rows(const sc_plan *plan, size_t value)
 {
     size_t least = SC_NONE;
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
-        if (node->op == &sc_op_embedding && plan->values[node->inputs[0]].root == value) {
-            const size_t rows = sc_embedding_rows(node);
-            least = rows < least ? rows : least;
+        if (node->id_rows > 0 && plan->values[node->inputs[0]].root == value) {
+            least = node->id_rows < least ? node->id_rows : least;
         }
     }
     return least;

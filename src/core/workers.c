@@ -299,12 +299,22 @@ void sc_call_schedule(sc_call *c, size_t time)
     sc_threads_release(limit - c->claimed);
 }
 
+void sc_report_id(const sc_node *node, sc_frame *frame, size_t row, int64_t id)
+{
+    size_t none = SC_NONE;
+    const size_t number = (size_t)(node - frame->plan->nodes);
+    if (atomic_compare_exchange_strong(&frame->stray->node, &none, number)) { /* who is first */
+        frame->stray->row = row;
+        frame->stray->id = id;
+    }
+}
+
 static sc_status stray_id(const sc_call *c, sc_error *error)
 {
     const sc_stray *stray = &c->space->stray;
     const sc_node *node = &c->plan->nodes[atomic_load_explicit(&((sc_stray *)stray)->node, memory_order_relaxed)];
-    return sc_fail(error, SC_BAD_INDEX, "layer '%s' (embedding): id %lld in row %zu, expected 0 to %zu", node->layer,
-                   (long long)stray->id, stray->row, sc_embedding_rows(node) - 1);
+    return sc_fail(error, SC_BAD_INDEX, "layer '%s' (%s): id %lld in row %zu, expected 0 to %zu", node->layer, node->op->name,
+                   (long long)stray->id, stray->row, node->id_rows - 1);
 }
 
 sc_status sc_call_execute(sc_call *c, sc_error *error)

@@ -1,27 +1,26 @@
 """The lowered graph: the one vocabulary of Python, C and the model file.
 
-Here are `ActivationSpec`, `Graph` (a checked, immutable document with its tensors) and
-`GraphBuilder`, through which layers lower themselves. The builder decides where lengths go and
-which names values get. Nothing here knows layers, infers shapes or looks into an array.
+Here are `Graph` (a checked, immutable document with its tensors) and `GraphBuilder`, through which
+layers lower themselves. The builder decides where lengths go and which names values get. Nothing
+here knows layers, infers shapes or looks into an array.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from .errors import GraphError, ModelFileError, OptionError
+from .activation import ActivationSpec, finite, told
+from .errors import GraphError, ModelFileError
 
 __all__ = [
     "GRAPH_TEXT", "PACKED", "ActivationSpec", "Graph", "GraphBuilder", "Mask", "Site", "SizeRule",
-    "Value",
+    "Value", "finite", "seen_shape", "told", "unique_names",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -29,126 +28,6 @@ Array = NDArray[Any]
 GRAPH_TEXT = "__graph__"  # the name of a graph's text in a model file
 PACKED = "__packed__."  # begins the names of tensors that plans made, not layers
 _FILES_OWN = (f"{GRAPH_TEXT}.", PACKED)  # begin the names of what a model file has besides weights
-
-# ---- Activations --------------------------------------------------------------------------------
-
-# Keras 3's (alpha, beta) of the kinds that have any.
-_PARAMETERS = {
-    "hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0), "celu": (1.0, 0.0),
-    "hard_shrink": (0.5, 0.0), "soft_shrink": (0.5, 0.0), "squareplus": (4.0, 0.0),
-    "threshold": (1.0, 0.0),
-}  # fmt: skip
-_USES_BETA = frozenset(["hard_sigmoid", "threshold"])
-_NOT_NEGATIVE = frozenset(["celu", "soft_shrink", "squareplus"])  # alpha; celu divides by it
-_KINDS = frozenset([
-    "linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "exponential",
-    "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid",
-    "mish", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold",
-    "squareplus", "sparse_plus", "softmax", "log_softmax",
-])  # fmt: skip
-_ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
-
-
-def told(value: Any) -> str:
-    """Return a value as messages show it."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # Python writes no number of more than 4300 digits
-        return f"a huge {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def finite(value: Any) -> float | None:
-    """Return a finite number, Python's or NumPy's, as a float; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-@dataclass(frozen=True)
-class ActivationSpec:
-    """An activation with its constants; docs/design.md, "Activations", defines the kinds.
-
-    Parameters
-    ----------
-    kind : str
-        linear, tanh, sigmoid, relu, relu6, hard_sigmoid, hard_tanh, hard_silu, softplus, softsign,
-        exponential, silu, mish, leaky_relu, elu, celu, selu, gelu, gelu_tanh, log_sigmoid,
-        hard_shrink, soft_shrink, tanh_shrink, threshold, squareplus, sparse_plus, softmax or
-        log_softmax; also swish (silu), hard_swish (hard_silu) and sparse_sigmoid (hard_sigmoid of
-        0.5 and 0.5).
-    alpha, beta : float, optional
-        The slope and offset of hard_sigmoid; the factor (alpha) of leaky_relu, elu and celu; the
-        limit (alpha) of hard_shrink and soft_shrink, that of threshold and what it gives up to
-        there (beta); the constant (alpha) of squareplus. Left out they are Keras 3's: hard_sigmoid
-        1/6 and 0.5, leaky_relu 0.2, elu and celu 1, hard_shrink and soft_shrink 0.5, squareplus 4;
-        threshold 1 and 0.
-
-    Raises
-    ------
-    OptionError
-        For an unknown kind, a constant that is no finite number or outside of its range, or a
-        constant of a kind that has none.
-    """
-
-    kind: str
-    alpha: float = None  # type: ignore[assignment]  # a float once constructed
-    beta: float = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        if self.kind == "sparse_sigmoid" and self.alpha is None and self.beta is None:
-            for field_name, value in (("kind", "hard_sigmoid"), ("alpha", 0.5), ("beta", 0.5)):
-                object.__setattr__(self, field_name, value)
-        if not isinstance(self.kind, str) or _ALIASES.get(self.kind, self.kind) not in _KINDS:
-            known = ", ".join(sorted(_KINDS))
-            raise OptionError(f"activation: expected one of {known}; found {self.kind!r}")
-        kind = _ALIASES.get(self.kind, self.kind)
-        defaults = _PARAMETERS.get(kind, (0.0, 0.0))
-        object.__setattr__(self, "kind", kind)
-        object.__setattr__(self, "alpha", self._constant("alpha", defaults[0], kind in _PARAMETERS))
-        object.__setattr__(self, "beta", self._constant("beta", defaults[1], kind in _USES_BETA))
-        if kind in _NOT_NEGATIVE and (self.alpha < 0 or (self.alpha == 0 and kind == "celu")):
-            least = "above 0" if kind == "celu" else "from 0 on"
-            raise OptionError(f"activation {kind}: alpha is a number {least}; found {self.alpha!r}")
-
-    def _constant(self, which: str, default: float, used: bool) -> float:
-        value = getattr(self, which)
-        if value is None:
-            return default
-        number = finite(value)
-        if number is None:
-            raise OptionError(
-                f"activation {self.kind}: {which} is a finite number; found {told(value)}"
-            )
-        if number and not used:
-            raise OptionError(f"activation {self.kind} has no {which}; found {value!r}")
-        return number
-
-    @classmethod
-    def of(cls, value: ActivationSpec | str | None, option: str) -> ActivationSpec:
-        """Return what an option means: None is linear, a string is as in Keras 3."""
-        if isinstance(value, ActivationSpec):
-            return value
-        if value is None:
-            return cls("linear")
-        if not isinstance(value, str):
-            raise OptionError(
-                f"{option}: expected the name of an activation, an ActivationSpec or None; found "
-                f"{value!r}"
-            )
-        try:
-            return cls(value)
-        except OptionError as error:
-            raise OptionError(f"{option}: {error}") from None
-
-    def attr(self) -> list[str | float]:
-        """Return the form that a graph holds, ``[kind, alpha, beta]``."""
-        return [self.kind, self.alpha, self.beta]
-
 
 # ---- The graph ----------------------------------------------------------------------------------
 
@@ -190,6 +69,7 @@ class Graph:
                 raise ModelFileError(f"{source}: a layer in the graph's list is no object")
             name, kind, value = (layer.get(key) for key in ("name", "class", "value"))
             count = layer.get("parameters")
+            depth = layer.get("depth", 1)
             if (
                 not all(isinstance(text, str) for text in (name, kind, value))
                 or value not in values
@@ -200,6 +80,8 @@ class Graph:
                 )
             if isinstance(count, bool) or not isinstance(count, int) or count < 0:
                 raise ModelFileError(f"{source}: layer {name!r} has {count!r} parameters")
+            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+                raise ModelFileError(f"{source}: layer {name!r} gives vectors of {depth!r}")
         named = set(_named_tensors(document["nodes"]))
         return cls(document, {name: tensors[name] for name in tensors if name in named})
 
@@ -288,6 +170,8 @@ class Value:
 
     `rank` counts its axes, the batch among them; None where nobody can tell. `batch_axis` is 1 for
     an input that says so, for torch's (layers, batch, units) and for what `batch_second` makes.
+    `ids` are those of which it is the one-hot vectors, of `depth` numbers each: no node makes it
+    before one reads it that cannot do with the ids.
     """
 
     name: str
@@ -296,6 +180,8 @@ class Value:
     mask: Mask | None = None
     rank: int | None = None
     batch_axis: int = 0
+    ids: Value | None = None
+    depth: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -361,12 +247,18 @@ _MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it, and those that only move elements:
 # ids pass through them too. The latter take no mixture.
 _VIEWS = frozenset(["flatten", "fold", "unfold", "reshape", "expand"])
+_READ_IDS = frozenset(["embedding", "one_hot"])
 # Ops that read ids as well as numbers.
 _ANY_DTYPE = _VIEWS | {"compare", "constant", "positions"}
 _CARRIERS = frozenset([
     "permute", "repeat", "slice", "index", "concat", "select", "stack", "batch_first",
     "batch_second", "cast",
 ])  # fmt: skip
+# Ops that read ids in place of the one-hot vectors of them; those that read no numbers of an input;
+# and views that ids have as their vectors do.
+_READ_ONE_HOT = frozenset(["simple_rnn", "gru", "lstm", "dense"])
+_READ_NO_NUMBERS = {"constant": 0, "positions": 0, "unfold": 1}
+_VIEWS_OF_IDS = frozenset(["expand", "fold"])
 # The ops that read, and that make, values whose batch is axis 1.
 _READ_SECOND = frozenset(["select", "batch_first"])
 _MAKE_SECOND = frozenset(["stack", "batch_second"])
@@ -376,7 +268,7 @@ _RANKS = {
     "positions": 2, "flatten": 2, "global_avg_pool1d": 2, "global_max_pool1d": 2, "select": 2,
     "stack": 3, "crf": 2,
 }  # fmt: skip
-_MORE_AXES = {"embedding": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
+_MORE_AXES = {"embedding": 1, "one_hot": 1, "expand": 1, "unfold": 1, "fold": -1, "index": -1}
 
 
 def _dtype(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> str:
@@ -410,6 +302,16 @@ def _rank(op: str, inputs: Sequence[Value | None], attrs: Mapping[str, Any]) -> 
     return None if not ranks or ranks[0] is None else ranks[0] + _MORE_AXES.get(op, 0) - gone
 
 
+def seen_shape(value: Value) -> dict[str, Any]:
+    """Return what tells the shape of a value, as an entry of the graph's layers has it.
+
+    That of one-hot vectors, which may not be there, is that of their ids and `depth`.
+    """
+    if value.ids is None:
+        return {"value": value.name}
+    return {"value": value.ids.name, "depth": value.depth}
+
+
 @dataclass
 class GraphBuilder:
     """Collects inputs, nodes, weights and outputs in order of execution for a `Graph`."""
@@ -422,7 +324,8 @@ class GraphBuilder:
     _masks: dict[Mask, Value] = field(default_factory=dict)
     _arrays: dict[int, str] = field(default_factory=dict)
     _sizes: dict[SizeRule, list[tuple[str, int]]] = field(default_factory=dict)
-    unbuilt: dict[str, tuple[Any, str]] = field(default_factory=dict)  # layer, what it reads
+    _vectors: dict[str, tuple[Site, Value, int]] = field(default_factory=dict)  # not made yet
+    unbuilt: dict[str, tuple[Any, dict[str, Any]]] = field(default_factory=dict)  # what it reads
     layer_name: str = ""  # of the layer that is being lowered: who first reads a mask makes it
     _calls: int = 0
     _characters: int = 0
@@ -508,10 +411,40 @@ class GraphBuilder:
         made = Value(f"{self.layer_name}:mask{len(self._masks)}", rank=2)
         self._nodes.append({
             "op": op, "layer": self.layer_name,
-            "inputs": [None if value is None else value.name for value in inputs],
+            "inputs": [self._read(value) for value in inputs],
             "outputs": [made.name], "weights": {}, "attrs": dict(attrs),
         })  # fmt: skip
         return made
+
+    def one_hot(self, site: Site, ids: Value, depth: int) -> Value:
+        """Return the one-hot vectors of ids, which become a node where they are read as such."""
+        self._check_inputs("one_hot", site, [ids], {})
+        self._vectors[site.value] = (site, ids, depth)
+        rank = None if ids.rank is None else ids.rank + 1
+        return Value(site.value, lengths=ids.lengths, rank=rank, ids=ids, depth=depth)
+
+    def _read(self, value: Value | None) -> str | None:
+        """Return the name by which a node reads a value, which now must be there."""
+        if value is not None and value.name in self._vectors:
+            site, ids, depth = self._vectors.pop(value.name)
+            self.node("one_hot", site, [ids], attrs={"depth": depth})
+        return None if value is None else value.name
+
+    def _without_vectors(
+        self, op: str, inputs: Sequence[Value | None], attrs: dict[str, Any]
+    ) -> list[Value | None]:
+        """Put ids in the place of their one-hot vectors, where an op can do with them."""
+        taken = list(inputs)
+        at = _READ_NO_NUMBERS.get(op, 0)
+        value = taken[at] if at < len(taken) else None
+        if value is None or value.ids is None:
+            return taken
+        if op in _READ_ONE_HOT:
+            attrs["one_hot"] = value.depth
+            taken[at] = value.ids
+        elif op in _READ_NO_NUMBERS and (op != "positions" or (value.ids.rank or 0) > 1):
+            taken[at] = value.ids
+        return taken
 
     def state_input(self, name: str, shape: Sequence[int], batch_axis: int = 0) -> Value:
         """Add an optional initial state; shape leaves out the batch, which stands at batch_axis."""
@@ -546,12 +479,17 @@ class GraphBuilder:
         time : "kept", "mapped" or "gone"
             What the op does to the time axis, hence to lengths.
         """
-        self._check_inputs(op, site, inputs)
         outputs = [site.value] if outputs is None else outputs
+        attrs = dict(attrs or {})
+        view = self._view_of_ids(op, site, inputs, str(outputs[0]), attrs, time)
+        if view is not None:
+            return [view]
+        given_inputs, inputs = inputs, self._without_vectors(op, inputs, attrs)
+        self._check_inputs(op, site, inputs, attrs)
         if len(self._nodes) >= _MAX_CALLS:
             raise GraphError(f"the graph has more than {_MAX_CALLS} nodes ({told(site.layer)})")
         node: dict[str, Any] = {"op": op, "layer": site.layer}
-        node["inputs"] = [None if value is None else value.name for value in inputs]
+        node["inputs"] = [self._read(value) for value in inputs]
         given = [None if value is None else value.lengths for value in inputs]
         lengths = next((name for name in given if name is not None), None)
         if lengths is not None:
@@ -563,33 +501,55 @@ class GraphBuilder:
             name: self._tensor(f"{site.tensor}.{name}", array, site)
             for name, array in (weights or {}).items()
         }
-        node["attrs"] = dict(attrs or {})
+        node["attrs"] = attrs
         self._nodes.append(node)
         first, *rest = (name for name in outputs)
         result = Value(
             first or "",
-            _dtype(op, inputs, node["attrs"]),
+            _dtype(op, inputs, attrs),
             None if time == "gone" else lengths,
-            rank=_rank(op, inputs, node["attrs"]),
+            rank=_rank(op, given_inputs, attrs),
             batch_axis=int(op in _MAKE_SECOND),
         )
         return [result] + [Value(name or "", rank=2) for name in rest]
 
+    def _view_of_ids(
+        self, op: str, site: Site, inputs: Sequence[Value | None], name: str,
+        attrs: Mapping[str, Any], time: str,
+    ) -> Value | None:  # fmt: skip
+        """Return a view of one-hot vectors as those of a view of their ids, where it is one."""
+        value = inputs[0]
+        if value is None or value.ids is None or value.rank is None or op not in _VIEWS_OF_IDS:
+            return None
+        ids = value.ids
+        if op == "expand" and not 0 < attrs["axis"] < value.rank:
+            return None
+        # Folded rows do not know where they end: ids that no call gives would be read behind it.
+        if op == "fold" and ids.lengths is not None and not self._is_given(ids):
+            return None
+        (seen,) = self.node(op, site, [ids], outputs=[f"{name}:ids"], attrs=attrs, time=time)
+        return self.one_hot(replace(site, value=name), seen, value.depth)
+
+    def _is_given(self, value: Value) -> bool:
+        return any(spec["name"] == value.name for spec in self._inputs)
+
     @staticmethod
-    def _check_inputs(op: str, site: Site, inputs: Sequence[Value | None]) -> None:
+    def _check_inputs(
+        op: str, site: Site, inputs: Sequence[Value | None], attrs: Mapping[str, Any]
+    ) -> None:
         """Raise GraphError for values of another dtype, or batch axis, than an op takes."""
         given = [value for value in inputs if value is not None]
-        wanted = "int64" if op == "embedding" else "float32"
+        wanted = "int64" if op in _READ_IDS else "float32"
         if op in _CARRIERS:
             wanted = given[0].dtype
-        for value in given:
+        for value in given[1:] if attrs.get("one_hot") else given:
             if value.batch_axis != (op in _READ_SECOND):
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): {value.name!r} has its batch in axis "
                     f"{value.batch_axis}; expected {int(op in _READ_SECOND)}"
                 )
             if value.dtype != wanted and op not in _ANY_DTYPE:
-                hint = ' (Input(..., dtype="int64"))' if op == "embedding" else ""
+                hint = ' (Input(..., dtype="int64"))' if op in _READ_IDS else ""
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): expected {wanted} values{hint}; "
                     f"found {value.dtype} from {value.name!r}"
@@ -612,12 +572,12 @@ class GraphBuilder:
 
     def layer(self, name: str, kind: str, value: Value, parameters: int | None) -> None:
         """Note a layer as the user knows it; `parameters` is None for one without weights."""
-        entry = {"name": name, "class": kind, "value": value.name, "parameters": parameters}
+        entry = {"name": name, "class": kind, **seen_shape(value), "parameters": parameters}
         self._layers.append(entry)
 
     def output(self, value: Value) -> None:
         """Make a value an output of the graph."""
-        entry: dict[str, Any] = {"name": value.name, "value": value.name}
+        entry: dict[str, Any] = {"name": value.name, "value": self._read(value)}
         if value.lengths is not None:
             entry["lengths"] = value.lengths
         if value.mask is not None and not value.mask.optional:

@@ -114,7 +114,7 @@ class Model:
         self,
         plan: Plan,
         graph: Graph,
-        unbuilt: Mapping[str, tuple[Layer, str]],
+        unbuilt: Mapping[str, tuple[Layer, dict[str, Any]]],
         isa: str | None,
         threads: int,
     ) -> None:
@@ -210,11 +210,15 @@ class Model:
         for entry in self._graph.document["layers"]:
             count = entry["parameters"]
             if count is None:
-                layer, value = self._unbuilt[entry["name"]]
-                count = layer.parameters(self._plan.value_shape(value))
-            shape = tuple(self._plan.value_shape(entry["value"]))
-            infos.append(LayerInfo(entry["name"], entry["class"], shape, count))
+                layer, read = self._unbuilt[entry["name"]]
+                count = layer.parameters(self._shape(read))
+            infos.append(LayerInfo(entry["name"], entry["class"], self._shape(entry), count))
         return tuple(infos)
+
+    def _shape(self, entry: Mapping[str, Any]) -> tuple[int | None, ...]:
+        """Return the shape of the value of an entry of the graph's layers (`seen_shape`)."""
+        shape = tuple(self._plan.value_shape(entry["value"]))
+        return (*shape, entry["depth"]) if "depth" in entry else shape
 
     @property
     def plan(self) -> dict[str, Any]:

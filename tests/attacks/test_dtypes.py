@@ -12,7 +12,13 @@ from stream_models import stream_of
 from test_graphs import CELL, CELL_TENSORS, CELL_WEIGHTS, LINEAR, data, graph, node, ones, plan_of
 
 from seqcore import reference as ref
-from seqcore.errors import GraphError, ShapeError, UnsupportedLayerError
+from seqcore.errors import (
+    GraphError,
+    IdRangeError,
+    ShapeError,
+    UnsupportedLayerError,
+    WeightsError,
+)
 
 BEST = {"axis": 2, "keepdims": False, "function": "max"}
 ONE = {"axis": 1, "keepdims": False, "function": "max"}
@@ -21,13 +27,18 @@ TABLE = {"rows": 4, "units": 2}
 
 # How many values each op reads that computes with floats. It is refused before it reads attributes.
 FLOATS = {
-    "dense": 1, "activation": 1, "simple_rnn": 1, "lstm": 1, "gru": 1, "unary": 1, "conv1d": 1,
+    "activation": 1, "unary": 1, "conv1d": 1,
     "depthwise_conv1d": 1, "conv1d_transpose": 1, "max_pool1d": 1, "avg_pool1d": 1, "pad1d": 1,
     "global_max_pool1d": 1, "global_avg_pool1d": 1, "mask_frames": 1, "masking": 1,
     "mask_merge": 1, "mask_concat": 2, "masked_merge": 2, "add": 1, "average": 1, "multiply": 1,
     "subtract": 2, "divide": 2, "maximum": 1, "minimum": 1, "reduce": 1, "affine": 1, "prelu": 1,
     "clipped_relu": 1, "normalize": 1, "softmax": 1, "attention": 2, "batch_matmul": 2, "dot": 2,
     "argmax": 1, "topk": 1, "crf": 1,
+}  # fmt: skip
+# What reads floats, or ids for the one-hot vectors of them.
+EITHER = {
+    "simple_rnn": CELL, "gru": CELL | {"reset_after": False}, "lstm": CELL,
+    "dense": {"units": 2, "activation": LINEAR},
 }  # fmt: skip
 CARRIERS = {
     "permute": {"dims": [1]}, "repeat": {"axis": 1, "repeats": 2}, "index": {"axis": 1, "index": 0},
@@ -70,16 +81,65 @@ def test_a_mixture_is_refused_in_any_place(wrong):
         plan_of(graph([data("x", None, 3)], nodes, "y"), CELL_TENSORS)
 
 
-@pytest.mark.parametrize("op", ["embedding", "mask_ids"])
+@pytest.mark.parametrize("op", ["embedding", "mask_ids", "one_hot"])
 def test_what_reads_ids_reads_no_floats(op):
     for name in ("x", "values", "back"):
         nodes = [
             node("topk", "x", ["values", "places"], TWO),
             node("cast", "places", ["back"], {"dtype": "float32"}),
-            node(op, name, ["y"], TABLE, {"W": "W"}),
+            node(op, name, ["y"], TABLE | {"depth": 4}, {"W": "W"}),
         ]
         with pytest.raises(GraphError, match=f"my_{op}.*'{name}' is of a kind"):
             plan_of(graph([data("x", None, 3)], nodes, "y"), {"W": ones(4, 2)})
+
+
+@pytest.mark.parametrize("op", EITHER)
+def test_what_reads_either_says_which(op):
+    """Ids in place of one-hot vectors, of so many rows as W has."""
+    attrs, weights = EITHER[op], {"W": "W"} if op == "dense" else {"W": "W", "U": "U"}
+    width = {"dense": 2, "simple_rnn": 2, "gru": 6, "lstm": 8}[op]
+    weights |= {"b": "b"}
+    tensors = {"W": ones(3, width), "U": ones(2, width), "b": ones(width)}
+    inputs = [data("x", None, 3), data("ids", None, dtype="int64")]
+
+    def planned(name, **more):
+        made = node(op, name, ["y"], attrs | more, weights)
+        return plan_of(graph(inputs, [made], "y"), tensors)
+
+    for name, more in (("ids", {}), ("ids", {"one_hot": 0}), ("x", {"one_hot": 3})):
+        with pytest.raises(GraphError, match=f"my_{op}.*'one_hot' is the number of rows"):
+            planned(name, **more)
+    for wrong in (-1, 2**24 + 1, 1.5, "3", None, [], True):
+        with pytest.raises(GraphError, match=f"my_{op}.*attribute 'one_hot' must be a whole"):
+            planned("ids", one_hot=wrong)
+    for rows in (2, 4, 2**24):
+        with pytest.raises(WeightsError, match=rf"my_{op}.*'W' must be .*\({rows}, {width}\)"):
+            planned("ids", one_hot=rows)
+    plan = planned("ids", one_hot=3)
+    with pytest.raises(IdRangeError, match=rf"my_{op}' \({op}\): id 3 in row 0, expected 0 to 2"):
+        plan.run([ones(1, 2, 3), np.array([[0, 3]])])
+    lengths = {"name": "n", "kind": "lengths", "of": "x"}
+    made = node(op, "n", ["y"], attrs | {"one_hot": 3}, weights)
+    with pytest.raises(GraphError, match=f"my_{op}.*'n' is integers"):
+        plan_of(graph([*inputs, lengths], [made], "y"), tensors)
+    turned = data("ids", None, dtype="int64", batch_axis=1)
+    made = node(op, "ids", ["y"], attrs | {"one_hot": 3}, weights)
+    with pytest.raises(GraphError, match=f"my_{op}.*'ids' is of another batch axis"):
+        plan_of(graph([turned], [made], "y"), tensors)
+
+
+@pytest.mark.parametrize("depth", [0, -1, 2**24 + 1, 1.5, "4", None])
+def test_depths_that_are_none(depth):
+    made = node("one_hot", "ids", ["y"], {"depth": depth})
+    with pytest.raises(GraphError, match=r"my_one_hot.*attribute 'depth'"):
+        plan_of(graph([data("ids", None, dtype="int64")], [made], "y"))
+
+
+@pytest.mark.parametrize("op", ["simple_rnn", "gru", "lstm"])
+def test_ids_are_no_initial_state(op):
+    made = node(op, "x ids", ["y"], EITHER[op])
+    with pytest.raises(GraphError, match=f"my_{op}.*'ids' is integers"):
+        plan_of(graph([data("x", None, 3), data("ids", 2, dtype="int64")], [made], "y"))
 
 
 @pytest.mark.parametrize("op", CARRIERS)
@@ -152,9 +212,11 @@ def test_outputs_that_nobody_wants():
 # ---- Batch axes ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", [*FLOATS, *CARRIERS, "embedding", "mask_ids", "unfold"])
+@pytest.mark.parametrize(
+    "op", [*FLOATS, *EITHER, *CARRIERS, "embedding", "one_hot", "mask_ids", "unfold"]
+)
 def test_no_other_op_reads_a_batch_in_axis_1(op):
-    ids = op in ("embedding", "mask_ids")
+    ids = op in ("embedding", "one_hot", "mask_ids")
     inputs = " ".join(["x"] * {**FLOATS, "unfold": 2}.get(op, 1))
     source = data("x", None, dtype="int64", batch_axis=1) if ids else data("x", 4, 3, batch_axis=1)
     with pytest.raises(GraphError, match=f"my_{op}.*'x' is of another batch axis"):

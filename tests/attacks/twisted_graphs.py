@@ -41,7 +41,7 @@ ODD_OPS = {
     "permute": 1, "repeat": 1, "slice": 1, "index": 1, "affine": 1, "prelu": 1, "normalize": 1,
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
     "batch_first": 1, "batch_second": 1, "argmax": 1, "topk": 1, "cast": 1, "positions": 1,
-    "adaptive_pool1d": 1, "power": 1, "cumsum": 1, "crf": 1,
+    "adaptive_pool1d": 1, "power": 1, "cumsum": 1, "crf": 1, "one_hot": 1,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -113,6 +113,8 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "return_sequences": draw.random() < 0.7, "reset_after": False,
         "zero_output_for_mask": draw.random() < 0.3,
     }  # fmt: skip
+    ids = draw.choice([{}, {}, {"one_hot": draw.choice([0, 1, 3, 3, 7])}])
+    cell |= ids
     bounds = [None, 0, 1, 3, -1, -2, 2**31, -(2**31), 2**53, -(2**53)]
     shape = draw.choices([-1, 1, 2, 3, 7, 2**24], k=draw.randint(0, 4))
     return {
@@ -125,7 +127,7 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         },
         "adaptive_pool1d": {"function": draw.choice(["mean", "max"]), "n": draw.choice([1, 3, 99])},
         "concat": {"axis": axis},
-        "dense": {"units": 2, "activation": LINEAR},
+        "dense": {"units": 2, "activation": LINEAR, **ids}, "one_hot": {"depth": 7},
         "dot": {"axes": [draw.choice([1, 2]), -1], "normalize": True},
         "mask_frames": {"value": draw.choice([0, 1, 1e38])},
         "masking": {"value": 0},
@@ -179,7 +181,7 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
 
 def odd_weights(draw: random.Random, graph: RandomGraph, op: str, i: int) -> dict[str, str]:
     """Weights of about the shapes that an op asks for, of ranks from 0 to 3."""
-    features, gates = draw.choice([1, 3]), {"lstm": 8, "gru": 6, "simple_rnn": 2}.get(op, 2)
+    features, gates = draw.choice([1, 3, 7]), {"lstm": 8, "gru": 6, "simple_rnn": 2}.get(op, 2)
     if op in ("lstm", "gru", "simple_rnn"):
         shapes = {"W": (features, gates), "U": (2, gates), "b": (gates,)}
         if op == "lstm" and draw.random() < 0.6:

@@ -245,6 +245,34 @@ static void test_every_allocation_fails(const char *path)
     free(bytes);
 }
 
+/* What a plan makes of weights for ids takes memory of its own for a while. */
+static void test_every_allocation_of_a_table_fails(const char *path)
+{
+    static const char graph[] =
+        "{\"format\": \"seqcore\", \"version\": 1,"
+        "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [null]}],"
+        "\"nodes\": [{\"op\": \"lstm\", \"layer\": \"lstm\", \"inputs\": [\"x\"], \"outputs\": [\"y\"],"
+        " \"weights\": {\"W\": \"lstm.W\", \"U\": \"lstm.U\", \"b\": \"lstm.b\"},"
+        " \"attrs\": {\"units\": 5, \"one_hot\": 4, \"activation\": [\"tanh\", 0, 0],"
+        " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"reverse\": false, \"realign\": false,"
+        " \"return_sequences\": true}}], \"outputs\": [{\"name\": \"y\", \"value\": \"y\"}]}";
+    size_t size, calls = 1;
+    char *bytes = model_bytes(path, graph, &size);
+    for (size_t n = 0; n <= calls; n++) {
+        ledger l = {.fail_at = n};
+        const sc_options options = options_of(&l);
+        sc_plan *plan = NULL;
+        sc_error error;
+        const sc_status status = sc_plan_open_memory(bytes, size, &options, &plan, &error);
+        CHECK(status == (n == 0 ? SC_OK : SC_NO_MEMORY), "call %zu of %zu: %d", n, calls, (int)status);
+        calls = n == 0 ? l.calls : calls;
+        sc_plan_free(plan);
+        CHECK(l.live == 0, "call %zu: %zu allocations were not released", n, l.live);
+    }
+    CHECK(calls > 10, "only %zu", calls);
+    free(bytes);
+}
+
 /* A stream's steps ask for no memory at all, nor do those of a pool after the first of so many rows. */
 static void test_steps_allocate_nothing(const char *path)
 {
@@ -529,6 +557,7 @@ int main(int count, char **arguments)
     test_misaligned(path);
     test_damaged_files(path);
     test_every_allocation_fails(path);
+    test_every_allocation_of_a_table_fails(path);
     test_steps_allocate_nothing(path);
     test_bad_allocators(path);
     test_in_place(path);

@@ -74,12 +74,16 @@ static const char words[] = GRAPH(
     "{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"s\"], \"outputs\": [\"d\"], \"weights\": {\"W\": \"D\", \"b\": \"bD\"},"
     " \"attrs\": {\"units\": 5, \"activation\": [\"softmax\", 0, 0]}}", "d");
 
+static const char one_hot[] = GRAPH("\"dtype\": \"int64\", \"shape\": [null]",
+                                    LSTM("a", "x", "H", "U", "b", "16, \"one_hot\": 64"), "a");
+
 static float weights[320 * 4 * 320];
 static const sc_tensor tensors[] = {
     {.name = "W", .rank = 2, .shape = {16, 64}, .data = weights},   {.name = "U", .rank = 2, .shape = {16, 64}, .data = weights},
     {.name = "b", .rank = 1, .shape = {64}, .data = weights},       {.name = "L", .rank = 2, .shape = {320, 1280}, .data = weights},
     {.name = "bL", .rank = 1, .shape = {1280}, .data = weights},    {.name = "E", .rank = 2, .shape = {64, 16}, .data = weights},
     {.name = "C", .rank = 3, .shape = {3, 16, 16}, .data = weights}, {.name = "bC", .rank = 1, .shape = {16}, .data = weights},
+    {.name = "H", .rank = 2, .shape = {64, 64}, .data = weights},
     {.name = "D", .rank = 2, .shape = {16, 5}, .data = weights},    {.name = "bD", .rank = 1, .shape = {5}, .data = weights},
 };
 #define N_TENSORS (sizeof tensors / sizeof tensors[0])
@@ -94,6 +98,7 @@ static const struct model {
     {"LSTM that other threads could share", large, 1, 320, 320},
     {"embedding, causal convolution, LSTMs and Dense", words, 1, 0, 5},
     {"the same of default threads", words, 0, 0, 5},
+    {"LSTM over ids for one-hot vectors", one_hot, 1, 0, 16},
 };
 
 #define ROWS 3

@@ -327,6 +327,10 @@ def embedding(s: Sources, o: Row) -> Any:
     return L.Embedding(**o)(s.input(TIME, dtype="int32"))
 
 
+def encoding(s: Sources, o: Row) -> Any:
+    return L.CategoryEncoding(output_mode="one_hot", **o)(s.input(TIME, dtype="int32"))
+
+
 def masking(s: Sources, o: Row) -> Any:
     return L.Masking(**o)(s.frames())
 
@@ -342,6 +346,7 @@ FRAMES = [
         {"input_dim": (IDS, IDS + 2), "output_dim": (3, 4), "mask_zero": (False, True)},
         embedding,
     ),
+    Family("CategoryEncoding", {"num_tokens": (IDS, IDS + 2)}, encoding),
     Family("Masking", {"mask_value": (MASKED, 0.25)}, masking),
     Family("Activation", {"activation": ("relu", "tanh", "softmax"), **MASKS}, plain("Activation")),
     Family(

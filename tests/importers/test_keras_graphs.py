@@ -283,6 +283,23 @@ def masks_that_attention_takes_from_outputs(s: Sources) -> Any:
 # ---- Operations ---------------------------------------------------------------------------------
 
 
+def one_hot_vectors(s: Sources) -> Any:
+    """Read by recurrent layers and a Dense, and as such; a mask of the ids is none of theirs."""
+    ids = s.input(TIME, dtype="int32")
+    x = ops.one_hot(ids, IDS)
+    y = L.CategoryEncoding(IDS + 1, output_mode="one_hot")(ids)
+    return [
+        L.LSTM(3)(x), L.GRU(2, activation="relu")(x, mask=ops.not_equal(ids, 0)),
+        L.Bidirectional(L.SimpleRNN(2, return_sequences=True))(y), L.Dense(3)(y), x * 2, y,
+    ]  # fmt: skip
+
+
+def one_hot_letters_of_words(s: Sources) -> Any:
+    letters = L.Input((4,), dtype="int32")
+    word = keras.Model(letters, L.GRU(3)(ops.one_hot(letters, IDS)))
+    return L.LSTM(2)(L.TimeDistributed(word)(s.input(TIME, 4, dtype="int32")))
+
+
 def operators(s: Sources) -> Any:
     x, y = s.frames(), s.frames()
     z = x * 2 + 1 - y / 4
@@ -348,7 +365,8 @@ GRAPHS: list[Make] = [
     a_chain_of_masked_layers, masks_that_meet, masks_joined_over_time, a_mask_given_at_a_call,
     a_mask_in_place_of_another, masks_that_are_dropped, masks_that_attention_takes,
     masks_that_attention_takes_inside, masks_that_attention_takes_through_dropout,
-    masks_that_attention_takes_from_outputs, operators, reductions, shapes, functions,
+    masks_that_attention_takes_from_outputs, one_hot_vectors, one_hot_letters_of_words,
+    operators, reductions, shapes, functions,
     handmade_attention, one_layer_four_times, inputs_that_are_outputs,
 ]  # fmt: skip
 
@@ -361,6 +379,14 @@ def test_graph(make: Make, tmp_path: Path) -> None:
 # ---- What Keras computes and we do not ----------------------------------------------------------
 
 MIXED: dict[str, tuple[Make, str]] = {
+    "one-hot axis": (
+        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, axis=1),
+        "vectors with axis=1",
+    ),
+    "one-hot dtype": (
+        lambda s: ops.one_hot(s.input(TIME, dtype="int32"), IDS, dtype="int32"),
+        "dtype='int32'",
+    ),
     "softmax": (lambda s: ops.softmax(s.frames(), axis=None), "softmax over axis None"),
     "ranks": (
         lambda s: ops.add(s.frames(), ops.mean(s.frames(), axis=1)),

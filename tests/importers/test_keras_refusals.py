@@ -91,6 +91,7 @@ def test_options_that_change_numbers(
 KERAS_3: dict[str, tuple[list[Callable[[], Any]], str]] = {
     "channels": ([lambda: L.Reshape((5, 1)), lambda: L.Flatten("channels_first")], "channels_f"),
     "lambda": ([lambda: L.Lambda(lambda x: x)], "Lambda is code"),
+    "multi-hot": ([lambda: L.CategoryEncoding(7)], "output_mode='multi_hot' is not supported"),
     "float64": ([lambda: L.Dense(3, dtype="float64")], "float64"),
 }
 
@@ -194,13 +195,16 @@ def test_a_call_without_arguments_by_name(tmp_path: Path, arguments: Any) -> Non
 
 
 def test_merges_and_inputs_that_are_not_supported(tmp_path: Path) -> None:
-    frames, ids = L.Input((3, 4)), L.Input((5,))
+    frames, ids, one = L.Input((3, 4)), L.Input((5,)), L.Input((1,), dtype="int32")
     models = {
         r"join \(Concatenate\).*axis 0 is the batch": keras.Model(
             frames, L.Concatenate(axis=0, name="join")([frames, frames])
         ),
         r"join \(\w+\).*axis": keras.Model(
             frames, L.Concatenate(axis=-3, name="join")([frames, frames])
+        ),
+        r"codes \(CategoryEncoding\).*last axis has size 1": keras.Model(
+            one, L.CategoryEncoding(7, output_mode="one_hot", name="codes")(one)
         ),
         r"head \(\w+\).*int64": keras.Model(
             ids, [L.Embedding(9, 2)(ids), L.Dense(2, name="head")(ids)]

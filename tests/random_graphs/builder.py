@@ -20,8 +20,8 @@ AXES = ["expand", "repeat", "slice", "index", "reduce", "reduce", "cumsum"]
 ORDER = ["argmax", "topk", "truncate", "batch_second"]
 READERS = {
     "ids": [
-        *["embedding"] * 3, *["mask_ids"] * 2, *["move_ids"] * 2, "to_floats", "batch_second",
-        "compare", "constant", "positions",
+        *["embedding"] * 2, "one_hot", *["recurrent"] * 2, "dense", *["mask_ids"] * 2,
+        *["move_ids"] * 2, "to_floats", "batch_second", "compare", "constant", "positions",
     ],
     "places": ["embed_places", "to_floats"],
     "turned": ["batch_first"],

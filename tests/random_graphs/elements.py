@@ -32,14 +32,25 @@ class Elements(Parts):
         made = replace(v, name=name, kind="box" if v.inner else "sequence")
         return replace(made, channels=units, rows=ROWS)
 
+    def one_hot(self, v: Value) -> Value | None:
+        if not v.rows or len(v.inner) > 1:
+            return None
+        name = self.name()
+        self.add("one_hot", [v.name], [name], {"depth": v.rows}, **self.lengths(v))
+        made = replace(v, name=name, kind="box" if v.inner else "sequence")
+        return replace(made, channels=v.rows, rows=ROWS)
+
     def dense(self, v: Value) -> Value | None:
-        if v.depth == MAX_DEPTH:
+        """Of features, or of ids for their one-hot vectors."""
+        ids = v.kind == "ids"
+        if v.depth == MAX_DEPTH or (ids and (not v.rows or len(v.inner) > 1)):
             return None
         units, name = self.channels() or 1, self.name()
-        attrs = {"units": units, "activation": self.activation_spec()}
-        weights = self.kernel(v.channels, units)
+        attrs = {"units": units, "activation": self.activation_spec(), **self.one_hot_of(v)}
+        weights = self.kernel(v.rows if ids else v.channels, units)
         self.add("dense", [v.name], [name], attrs, weights, **self.lengths(v))
-        return replace(v, name=name, channels=units, depth=v.depth + 1)
+        made = replace(v, name=name, channels=units, depth=v.depth + 1)
+        return replace(made, kind="box" if v.inner else "sequence", rows=ROWS) if ids else made
 
     def activation(self, v: Value, spec: list[Any] | None = None) -> Value:
         name, attrs = self.name(), {"activation": spec or self.activation_spec()}
@@ -82,7 +93,8 @@ class Elements(Parts):
         name, axes, op = self.name(), self.axes(v), self.draw.choice(["affine", "prelu", "clip"])
         if op == "clip":
             most = self.draw.choice([None, 0.75])
-            attrs = {"negative_slope": 0.25, "threshold": 0.5, "max_value": most}
+            # It jumps at the threshold: no number at which many functions are, as 0.5.
+            attrs = {"negative_slope": 0.25, "threshold": 0.4375, "max_value": most}
             self.add("clipped_relu", [v.name], [name], attrs, **self.lengths(v))
             return self.activation(replace(v, name=name), ["linear", 0, 0])
         roles = {"alpha": 0.2} if op == "prelu" else {"c": 0, "W": 0.5, "b": 0}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -195,13 +196,25 @@ class Indices(Parts):
         return made
 
     def embed_places(self, v: Value) -> Value | None:
-        """A table's rows for whole numbers without a time axis: a vector's is a sequence."""
+        """A table's rows for whole numbers without a time axis: a vector's is a sequence.
+
+        Or their one-hot vectors, or what a layer makes of these.
+        """
         if not v.rows or len(v.inner) > 1:
             return None
+        op = self.draw.choice(["embedding", "one_hot", "dense"])
         units = self.draw.choice([1, 4, 19])
-        made = self.of_axes(Value("", "vector", 0), [*v.inner, units])
-        attrs = {"rows": v.rows, "units": units}
-        self.add("embedding", [v.name], [made.name], attrs, {"W": self.weight(v.rows, units)})
+        made = self.of_axes(
+            Value("", "vector", 0), [*v.inner, v.rows if op == "one_hot" else units]
+        )
+        attrs: dict[str, Any] = {"rows": v.rows, "units": units}
+        weights = {"W": self.weight(v.rows, units)}
+        if op == "one_hot":
+            attrs, weights = {"depth": v.rows}, {}
+        elif op == "dense":
+            attrs = {"one_hot": v.rows, "units": units, "activation": self.activation_spec()}
+            made, weights = replace(made, depth=1), self.kernel(v.rows, units)
+        self.add(op, [v.name], [made.name], attrs, weights)
         return made
 
     # ---- The batch as axis 1 ---------------------------------------------------------------------

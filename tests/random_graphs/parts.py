@@ -131,6 +131,12 @@ class Parts:
         depth = max(j.depth for j in joined)
         return joined, replace(v, name=self.name(), depth=depth)
 
+    def one_hot_of(self, v: Value) -> dict[str, Any]:
+        """The attribute of a node that reads ids or features; old graphs do not say that."""
+        if v.kind == "ids":
+            return {"one_hot": v.rows}
+        return {"one_hot": 0} if self.draw.random() < 0.1 else {}
+
     def mask_for(self, v: Value) -> str | None:
         """A mask of the frames of `v`, or none."""
         masks = [u for u in self.values if u.kind in ("mask", "maybe") and u.frames == v.frames]

@@ -8,7 +8,7 @@ from typing import Any
 from seqcore import reference as ref
 
 from .elements import Elements
-from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, PADS, Value
+from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, PADS, ROWS, Value
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
 
@@ -19,7 +19,9 @@ class Sequences(Elements):
     # ---- Recurrent layers ------------------------------------------------------------------------
 
     def recurrent(self, v: Value) -> Value | None:
-        if v.depth == MAX_DEPTH:
+        """Over features, or over ids for their one-hot vectors."""
+        ids = v.kind == "ids"
+        if v.depth == MAX_DEPTH or (ids and (not v.rows or v.inner)):
             return None
         op = self.draw.choice(list(GATES))
         vectors = [u.channels for u in self.values if u.kind == "vector" and u.channels]
@@ -34,7 +36,8 @@ class Sequences(Elements):
         depth = max([v.depth] + [u.depth for u in self.values if u.name in states]) + 1
         if depth > MAX_DEPTH:
             return None
-        attrs, weights = self.cell(op, v.channels, units, projection)
+        attrs, weights = self.cell(op, v.rows if ids else v.channels, units, projection)
+        attrs |= self.one_hot_of(v)
         outputs = [
             self.name() if self.draw.random() < wanted else None
             for wanted in (0.85, *[0.4] * len(states))
@@ -52,7 +55,8 @@ class Sequences(Elements):
             return None
         if not attrs["return_sequences"]:
             return Value(y, "vector", sizes[0], depth=depth)
-        return replace(v, name=y, channels=sizes[0], depth=depth)
+        made = replace(v, name=y, channels=sizes[0], depth=depth)
+        return replace(made, kind="sequence", rows=ROWS) if ids else made
 
     def initial_state(self, units: int) -> str | None:
         """Nothing, an input, a part of the stacked input, or a value of this graph."""

@@ -13,6 +13,7 @@ from typing import Any
 from .graph import RandomGraph, Value
 
 FRAMELESS = ("line", "vector")  # no axis but batch and time, where they move: only masks may
+VIEWS = ("flatten", "fold", "unfold", "reshape", "expand")
 RECURRENT = ("simple_rnn", "gru", "lstm")
 MERGES = (
     "add",
@@ -42,21 +43,24 @@ def must_be_refused(graph: RandomGraph) -> bool:
     values = {value.name: value for value in graph.values}
     kinds = {spec["name"]: "moving" for spec in graph.inputs if spec["kind"] in ("data", "mask")}
     states = {spec["name"] for spec in graph.inputs if spec["kind"] == "state"}
+    constants: set[str] = set()  # and views of them
     known = any(spec["shape"][0] is not None for spec in graph.inputs if spec["kind"] == "data")
     for node in graph.nodes:
         op, attrs, outputs = node["op"], node["attrs"], node["outputs"]
         read = [None if name is None else kinds.get(name, "") for name in node["inputs"]]
-        if (op in ("select", "batch_first", "index") and node["inputs"][0] in states) or (
-            op == "constant" and read[0] != "folded"
-        ):
+        if op in ("select", "batch_first", "index") and node["inputs"][0] in states:
             states.update(outputs)
+        if (op == "constant" and read[0] != "folded") or (
+            op in VIEWS and node["inputs"][0] in constants
+        ):
+            constants.update(outputs)
         if _refused(op, attrs, read):
             return True
         if op in MERGES and "moving" in read and _differs_by_frame(values, node, read):
             return True
         if op in RECURRENT and read[0] == "moving":
             given = node["inputs"][1 : 3 if op == "lstm" else 2]
-            if any(state is not None and state not in states for state in given):
+            if any(state is not None and state not in states | constants for state in given):
                 return True
         if op == "reduce" and read[0] == "moving":
             rank = values[node["inputs"][0]].rank

@@ -13,6 +13,7 @@ attention.py    attention, of one head and of several
 alignment.py    BahdanauAttention, LuongAttention: what a decoder looks at
 shapes.py       moving values
 indices.py      ArgMax, TopK, Cast
+one_hot.py      OneHot
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
 recurrent.py    SimpleRNN, LSTM, GRU
@@ -46,6 +47,7 @@ from .norms import (
     RMSNormalization,
     UnitNormalization,
 )
+from .one_hot import OneHot
 from .places import Positions
 from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
 from .shapes import (
@@ -152,6 +154,7 @@ __all__ = [
     "MultiHeadAttention",
     "Multiply",
     "Normalization",
+    "OneHot",
     "PReLU",
     "Padding1D",
     "Permute",

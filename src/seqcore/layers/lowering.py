@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from ..errors import GraphError
-from ..graph import Graph, GraphBuilder, Mask, Site, Value, unique_names
+from ..graph import Graph, GraphBuilder, Mask, Site, Value, seen_shape, unique_names
 from .base import Call, Input, Key, Layer, Symbol
 
 __all__ = ["Names", "calls_between", "lower", "lower_calls"]
@@ -20,14 +21,14 @@ Values = dict[Key, Value]
 
 def lower(
     inputs: Sequence[Symbol], outputs: Sequence[Symbol]
-) -> tuple[Graph, dict[str, tuple[Layer, str]]]:
+) -> tuple[Graph, dict[str, tuple[Layer, dict[str, Any]]]]:
     """Lower the graph of calls between `inputs` and `outputs`.
 
     Returns
     -------
     graph : Graph
-    unbuilt : dict of str to (Layer, str)
-        The layers without weights by name, with the name of the value that each reads.
+    unbuilt : dict of str to (Layer, dict)
+        The layers without weights by name, with what tells the shape that each reads.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def lower_calls(
             count = call.layer.parameters(()) if call.layer.built else None
             graph.layer(site.layer, call.layer.kind, made[0], count)
             if not call.layer.built:
-                graph.unbuilt[site.layer] = (call.layer, taken[0].name)
+                graph.unbuilt[site.layer] = (call.layer, seen_shape(taken[0]))
     return values
 
 

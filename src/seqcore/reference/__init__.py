@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike
 from .attention import attention, batch_matmul, dot
 from .common import ACTIVATIONS, Array, activate, moved, zero_past
 from .crf import crf
-from .frames import activation, dense, embedding
+from .frames import activation, dense, embedding, one_hot
 from .indices import argmax, cast, topk
 from .logic import compare, constant, logical, where
 from .masks import mask_concat, mask_frames, mask_ids, mask_merge, masking
@@ -80,7 +80,7 @@ __all__ = ["ACTIVATIONS", "LENGTHS", "OPS", "activate", "run", "window_length", 
 OPS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        embedding, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
+        embedding, one_hot, dense, activation, simple_rnn, lstm, gru, conv1d, depthwise_conv1d,
         conv1d_transpose, max_pool1d, avg_pool1d, global_avg_pool1d, global_max_pool1d, pad1d,
         flatten, concat, add, multiply, average, fold, unfold, select, stack,
         mask_ids, mask_frames, masking, mask_merge,
@@ -95,7 +95,7 @@ OPS: dict[str, Callable[..., Any]] = {
 
 # Ops whose rows end somewhere; the others keep whatever stands past an end, which nobody reads.
 WITH_LENGTHS = frozenset((
-    "embedding", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
+    "embedding", "one_hot", "dense", "activation", "simple_rnn", "lstm", "gru", "conv1d",
     "depthwise_conv1d", "conv1d_transpose", "max_pool1d", "avg_pool1d", "global_avg_pool1d",
     "global_max_pool1d", "adaptive_pool1d", "pad1d", "flatten",
     "affine", "prelu", "clipped_relu", "normalize", "softmax",

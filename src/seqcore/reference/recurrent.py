@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .common import Activation, Array, activate, row_lengths
+from .frames import one_hot as vectors
 
 
 def _scan(
@@ -64,6 +65,7 @@ def simple_rnn(
     realign: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    one_hot: int = 0,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Elman network, h = act(x.W + h.U + b).
@@ -80,6 +82,8 @@ def simple_rnn(
     reverse, realign, return_sequences, zero_output_for_mask : bool
         See docs/design.md: process from the last valid frame; store y at the frame that made it;
         y is every state or the last one; a masked frame puts out zeros.
+    one_hot : int
+        I, where x is ids (B, T), each in place of its one-hot vector; else 0.
     lengths : (B,), optional
 
     Returns
@@ -88,6 +92,7 @@ def simple_rnn(
     h : (B, H)
         The state at each row's end.
     """
+    x = vectors(x, depth=one_hot, lengths=lengths) if one_hot else x
     x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
 
     def step(x_t: Array, h: Array) -> tuple[Array]:
@@ -116,6 +121,7 @@ def lstm(
     realign: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    one_hot: int = 0,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array, Array]:
     """Long short-term memory; W (I, 4H), U (H, 4H), b (4H,) with gates i,f,g,o.
@@ -123,6 +129,7 @@ def lstm(
     Parameters and results are those of `simple_rnn`, with the cell state c beside h, in and out. A
     projection `P` makes h = (o * act(c)) . P, of as many features as it has columns; so U has rows.
     """
+    x = vectors(x, depth=one_hot, lengths=lengths) if one_hot else x
     x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
 
     def step(x_t: Array, h: Array, c: Array) -> tuple[Array, Array]:
@@ -155,6 +162,7 @@ def gru(
     realign: bool = False,
     return_sequences: bool = True,
     zero_output_for_mask: bool = False,
+    one_hot: int = 0,
     lengths: ArrayLike | None = None,
 ) -> tuple[Array, Array]:
     """Gated recurrent unit; W (I, 3H), U (H, 3H), b (3H,) with gates r,z,n, and h = (1-z)*n + z*h.
@@ -162,6 +170,7 @@ def gru(
     `reset_after` applies r to the product, n = act(x.Wn + b_n + r*(h.Un + bn)) with bn (H,);
     otherwise to the state, n = act(x.Wn + b_n + (r*h).Un). The rest is as in `simple_rnn`.
     """
+    x = vectors(x, depth=one_hot, lengths=lengths) if one_hot else x
     x, W, U, b = (np.asarray(a, np.float64) for a in (x, W, U, b))
     U_r, U_z, U_n = np.split(U, 3, axis=1)
     b_hn = np.zeros(len(U)) if bn is None else np.asarray(bn, np.float64)

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from ...layers import Composite, Embedding, Layer, TimeDistributed
+from ...layers import Composite, Embedding, Layer, OneHot, TimeDistributed
 from .config import Config, NotSupportedError, short
 
-__all__ = ["KerasCall", "Node", "Reference", "calls_of", "ends_of", "references"]
+__all__ = ["ONE_HOT", "KerasCall", "Node", "Reference", "calls_of", "ends_of", "references"]
 
+ONE_HOT = "OneHot"  # the operation of Keras 3
 _CONSTANT = "_CONSTANT_VALUE"  # Keras 2: a first argument that is no tensor
 
 
@@ -54,7 +55,7 @@ class Node:
             layer = layer.layer
         if isinstance(layer, Composite):
             return layer.sources[min(position, len(layer.sources) - 1)].dtype == "int64"
-        return isinstance(layer, Embedding)
+        return isinstance(layer, (Embedding, OneHot)) or self.config.kind == ONE_HOT
 
 
 def references(value: Any) -> Iterator[Reference]:

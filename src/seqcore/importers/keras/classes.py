@@ -8,7 +8,7 @@ and the options of one config.py's.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ... import layers
@@ -210,12 +210,29 @@ def _embedding(c: Config, options: Options) -> Layer:
     )
 
 
+class CategoryEncoding(layers.OneHot):
+    """Keras's, which drops masks, and makes no axis where there is one of size 1 to replace."""
+
+    keeps_mask = False
+
+    def __call__(self, *inputs: Any, **options: Any) -> Any:
+        if any(isinstance(ids, layers.Input) and ids.shape[-1:] == (1,) for ids in inputs):
+            raise NotSupportedError("of ids whose last axis has size 1, which it replaces")
+        return super().__call__(*inputs, **options)
+
+
 _FRAMES = {
     "Dense": KerasClass(_same("Dense"), {"units": size(), **_AFFINE}),
     "Embedding": KerasClass(
         _embedding,
         {"input_dim": size(), "output_dim": size(), "mask_zero": flag(False)},
         note="An input that it reads takes integers, whatever dtype the file gives it.",
+    ),
+    "CategoryEncoding": KerasClass(
+        lambda c, options: CategoryEncoding(options["num_tokens"], name=c.name),
+        {"num_tokens": size(), "output_mode": replace(any_of("one_hot"), kept=False)},
+        keras=(2, 3),
+        note="An input that it reads takes integers, and has no last axis of size 1.",
     ),
     "Masking": KerasClass(_same("Masking"), {"mask_value": number(0.0)}),
 }

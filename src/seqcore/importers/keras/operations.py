@@ -19,6 +19,7 @@ from ...errors import OptionError
 from ...graph import ActivationSpec
 from ...layers import Input, Layer, Symbol
 from .booleans import BOOLEANS, Boolean
+from .calls import ONE_HOT
 from .config import Config, NotSupportedError, short
 
 __all__ = ["COMPARISONS", "OPERATIONS", "is_known", "is_operation", "name_of", "reads_ids", "run"]
@@ -102,7 +103,7 @@ def _settings(c: Config) -> dict[str, Any]:
         key: value
         for key, value in c.values.items()
         if key not in ("name", "dtype", "trainable")
-        or (key == "dtype" and (value == "bool" or c.kind in _CONVERSIONS))
+        or (key == "dtype" and (value == "bool" or c.kind in (*_CONVERSIONS, ONE_HOT)))
     }
 
 
@@ -331,6 +332,16 @@ def _cast(name: str, x: Any = None, dtype: Any = "float32", **layout: Any) -> An
     return _same(name, x)
 
 
+def _one_hot(
+    name: str, x: Any = None, num_classes: Any = None, axis: Any = -1, dtype: Any = None,
+    sparse: Any = False,
+) -> Any:  # fmt: skip
+    if axis != -1 or dtype not in ("float32", None) or sparse not in (False, None):
+        options = f"axis={short(axis)}, dtype={short(dtype)}, sparse={short(sparse)}"
+        raise NotSupportedError(f"one-hot vectors with {options} are not supported")
+    return layers.OneHot(num_classes, name=name)(_symbol(x))
+
+
 _ADD = _binary(layers.Add, lambda name, x, number, _: _affine(name, x, 1.0, number))
 _SUBTRACT = _binary(layers.Subtract, _subtract)
 _MULTIPLY = _binary(layers.Multiply, lambda name, x, number, _: _affine(name, x, number, 0.0))
@@ -383,6 +394,7 @@ OPERATIONS: Mapping[str, Callable[..., Any]] = {
     **dict.fromkeys(["Transpose", "transpose"], _transpose),
     **dict.fromkeys(["Concatenate", "concat"], _concatenate),
     **dict.fromkeys(["Matmul", "linalg.matmul"], _matmul),
+    ONE_HOT: _one_hot,
     **dict.fromkeys(["Cast", "cast", "ConvertToTensor", "convert_to_tensor"], _cast),
     **dict.fromkeys(
         [

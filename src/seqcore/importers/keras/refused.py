@@ -39,7 +39,6 @@ REFUSED: Mapping[str, str] = {
     **dict.fromkeys(["TextVectorization", "StringLookup", "Hashing", "HashedCrossing"], _TEXT),
     "IntegerLookup": "ids are not translated here",
     "Discretization": "features are not binned here",
-    "CategoryEncoding": "ids are not encoded here",
     "DenseFeatures": "it reads feature columns by their names",
     "Pipeline": "data are not preprocessed here",
     **dict.fromkeys(["DynamicEmbedding", "DynamicLookup"], _VOCABULARY),

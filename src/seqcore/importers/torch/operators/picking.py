@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ....layers import Embedding
+from ....layers import OneHot
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import add, chosen, compare, subtract
 from .reductions import reduced
@@ -20,7 +20,6 @@ from .table import Context, as_traced, dim_of, known, operator, traced
 
 _MOST_PIECES = 256
 _MOST_PLACES = 1 << 24  # beyond, floats are not exact
-_MOST_CLASSES = 1 << 12  # a square of which is a table
 
 
 def _place(context: Context, tensor: Traced, at: int, rank: int) -> Any:
@@ -151,12 +150,12 @@ def _all_rows(context: Context, rows: Any) -> bool:
 
 @operator("aten.one_hot")
 def one_hot(context: Context, self: Any, num_classes: int = -1) -> Any:
+    del context
     tensor, count = traced(self), known(num_classes, "num_classes")
-    if not 1 <= count <= _MOST_CLASSES or tensor.dtype != "int64":
+    if not 1 <= count <= _MOST_PLACES or tensor.dtype != "int64":
         raise RefusedError(f"with num_classes={count} of {tensor.dtype}")
-    layer = context.once(("one_hot", count), lambda _: Embedding(np.eye(count, dtype=np.float32)))
     made = Axis(count)
-    return Traced(layer(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))
+    return Traced(OneHot(count)(tensor.symbol), (*tensor.axes, made), (*tensor.dims, (made,)))
 
 
 @operator("aten.tril", "aten.tril_")
