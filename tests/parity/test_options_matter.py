@@ -345,7 +345,7 @@ NOT_NUMBERS = {
     "name", "units", "U", "b", "bias", "input_dim", "output_dim", "filters", "kernel_size", "layer",
     "backward_layer", "rate", "depth_multiplier", "gamma", "beta", "moving_mean", "moving_variance",
     "mean", "variance", "concat_score_weight", "weights", "options", "l1", "l2", "stddev",
-    "transitions", "start", "end", "return_score",
+    "transitions", "start", "end", "return_score", "depth",
     "return_state",  # it adds outputs: tests/parity/test_parity_keras.py compares them
 }  # fmt: skip
 # What today's Keras does not have: tests/parity/test_parity_shapes.py and test_parity_norms.py.
