@@ -129,6 +129,18 @@ def test_long_sequence(rng: np.random.Generator) -> None:
     check_steps(model, arguments(rng, model, 1, 1500), "1500 frames")
 
 
+def test_a_state_that_is_moved_from_a_constant(rng: np.random.Generator) -> None:
+    """A stream begins with what a view of it shows, and with nothing that is reordered."""
+    x, layer = sc.Input((None, 5)), cell(rng, "GRU-after", 5, 6)
+    constant = sc.layers.Constant(floats(rng, 6))(x)
+    for state in (constant, sc.Flatten()(constant), sc.Reshape((6,))(constant)):
+        model = sc.Model(x, layer(x, initial_state=state))
+        check_steps(model, arguments(rng, model, 3, 4), str(state))
+    model = sc.Model(x, layer(x, initial_state=sc.Permute((1,))(constant)))
+    with pytest.raises(sc.UnsupportedLayerError, match="its initial state is computed"):
+        model.stream()
+
+
 def test_a_layer_with_a_state_reads_the_one_frame_for_all(rng: np.random.Generator) -> None:
     x, single = sc.Input((None, 4), name="x"), sc.Input((1, 4), name="single")
     state = cell(rng, "LSTM", 4, 6)(single)

@@ -141,8 +141,8 @@ sc_status sc_attr_one_hot(sc_builder *builder, sc_node *node, const sc_json *att
                                  ? sc_attr_size(builder, node, attributes, "one_hot", 0, &node->id_rows) : SC_OK;
     const bool ids = builder->plan->values[node->inputs[0]].dtype == SC_I64;
     if (status == SC_OK && ids != (node->id_rows > 0)) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute 'one_hot' is the number of rows that ids name, and "
-                       "absent where input 0 is no ids; found %zu", node->layer, node->op->name, node->id_rows);
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute 'one_hot' is the number of rows that ids "
+                       "name, and absent where input 0 is no ids; found %zu", node->layer, node->op->name, node->id_rows);
     }
     return status;
 }
@@ -387,8 +387,8 @@ sc_status sc_pack_recurrent(sc_builder *builder, const float *source, size_t ld,
     return pack_matrix(builder, source, ld, rows, units, gates, paired, matrix);
 }
 
-/* What a sum of a bias and 0 * w, for all w of a column, is before the one that counts: the bias, but that a -0 is 0 from the first
- * w on that has no sign. */
+/* What a sum of a bias and 0 * w, for all w of a column, is before the one that counts: the bias, but that a -0 is 0 from
+ * the first w on that has no sign. */
 static float start_of(float bias, const float *column, size_t ld, size_t rows)
 {
     for (size_t k = 0; k < rows && bias == 0.0f && signbit(bias); k++) {

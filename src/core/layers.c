@@ -1,5 +1,5 @@
-/* What treats every frame alone and has weights, or takes ids: Embedding, one-hot vectors, Dense, which is the kernels' matmul over
- * row pointers, and constants. */
+/* What treats every frame alone and has weights, or takes ids: Embedding, one-hot vectors, Dense, which is the kernels'
+ * matmul over row pointers, and constants. */
 #include "plan.h"
 
 #include <string.h>
@@ -111,8 +111,8 @@ static void one_hot_run(const sc_node *node, sc_frame *frame)
     take_rows(node, frame, NULL, 0, node->id_rows);
 }
 
-const sc_op sc_op_one_hot = {.name = "one_hot", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = one_hot_parse,
-                             .infer = one_hot_infer, .run = one_hot_run, .moves = sc_moves_along};
+const sc_op sc_op_one_hot = {.name = "one_hot", .ids = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1,
+                             .parse = one_hot_parse, .infer = one_hot_infer, .run = one_hot_run, .moves = sc_moves_along};
 
 /* ---- Dense -------------------------------------------------------------------------------------------- */
 
@@ -227,8 +227,8 @@ static void dense_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-const sc_op sc_op_dense = {.name = "dense", .one_hot = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1, .parse = dense_parse,
-                           .infer = dense_infer, .pack = dense_pack, .run = dense_run,
+const sc_op sc_op_dense = {.name = "dense", .one_hot = true, .min_inputs = 1, .max_inputs = 1, .outputs = 1,
+                           .parse = dense_parse, .infer = dense_infer, .pack = dense_pack, .run = dense_run,
                            .moves = sc_moves_along, .divides = true};
 
 /* ---- Constant ----------------------------------------------------------------------------------------- */

@@ -292,10 +292,10 @@ sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t ro
 /* The same for a matrix of recurrent sums, which may be paired. */
 sc_status sc_pack_recurrent(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                             sc_matrix *matrix);
-/* bias + each row of such a matrix, in packed order: row k is what bias + x.W is of the k-th one-hot vector x, bit for bit where W is
- * finite; each packed_floats(1, units, gates) behind the one before. */
-sc_status sc_pack_table(sc_builder *, const float *source, const float *bias, size_t ld, size_t rows, size_t units, size_t gates,
-                        const float **table);
+/* bias + each row of such a matrix, in packed order: row k is what bias + x.W is of the k-th one-hot vector x, bit for bit
+ * where W is finite; each packed_floats(1, units, gates) behind the one before. */
+sc_status sc_pack_table(sc_builder *, const float *source, const float *bias, size_t ld, size_t rows, size_t units,
+                        size_t gates, const float **table);
 /* A row of gates*units values in packed order, as one row of such a matrix. */
 sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t gates, const float **row);
 

@@ -194,7 +194,8 @@ static sc_status find_tensors(sc_builder *builder, const sc_node *node, size_t I
 static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     sc_rnn_params *p = node->params;
-    const size_t H = p->units, I = p->ids ? node->id_rows : in[0].dim[2], G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
+    const size_t H = p->units, I = p->ids ? node->id_rows : in[0].dim[2];
+    const size_t G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
     rnn_tensors t = {NULL, NULL, NULL, NULL};
     sc_status status = find_tensors(builder, node, I, G, &t);
     if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL)) {
@@ -299,12 +300,13 @@ static size_t rnn_keeps(const sc_node *node, sc_kept kept[SC_MAX_KEPT])
     return count;
 }
 
-const sc_op sc_op_lstm = {.name = "lstm", .one_hot = true, .min_inputs = 1, .max_inputs = 4, .outputs = 3, .states = true, .masks = 1 << 3,
-                          .parse = lstm_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
+const sc_op sc_op_lstm = {.name = "lstm", .one_hot = true, .min_inputs = 1, .max_inputs = 4, .outputs = 3, .states = true,
+                          .masks = 1 << 3, .parse = lstm_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
                           .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_gru = {.name = "gru", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2, .parse = gru_parse,
-                         .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run,
-                         .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
-const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true, .masks = 1 << 2,
-                                .parse = simple_rnn_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
-                                .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
+const sc_op sc_op_gru = {.name = "gru", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2, .states = true,
+                         .masks = 1 << 2, .parse = gru_parse, .infer = rnn_infer, .pack = rnn_pack, .scratch = rnn_scratch,
+                         .run = sc_rnn_run, .moves = rnn_moves, .keeps = rnn_keeps, .divides = true};
+const sc_op sc_op_simple_rnn = {.name = "simple_rnn", .one_hot = true, .min_inputs = 1, .max_inputs = 3, .outputs = 2,
+                                .states = true, .masks = 1 << 2, .parse = simple_rnn_parse, .infer = rnn_infer,
+                                .pack = rnn_pack, .scratch = rnn_scratch, .run = sc_rnn_run, .moves = rnn_moves,
+                                .keeps = rnn_keeps, .divides = true};
