@@ -2,7 +2,8 @@
 
 One function per op, written as its equation, and `run`, which evaluates a whole graph with them.
 All of it is slow on purpose, shares no code with what it is compared with (trace.py, float64 too,
-takes its activations), and checks little: a caller gives what the design page says. Arrays are canonical: LSTM gates i,f,g,o; GRU gates r,z,n.
+takes its activations), and checks little: a caller gives what the design page says. Arrays are
+canonical: LSTM gates i,f,g,o; GRU gates r,z,n.
 
 Wherever an op takes ``lengths`` (B,), row i comes out exactly as if it were alone with its first
 ``lengths[i]`` frames; what stands past an end never matters, and time-shaped outputs are 0 there.
