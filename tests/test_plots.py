@@ -209,7 +209,7 @@ def test_attention_is_drawn_as_it_is(rng):
     [
         (" the", "␣the"), ("New York", "New York"), ("  ", "␣␣"), ("\n", "↵"), ("a\tb", "a⇥b"),
         ("\u00a0x\u3000", "␣x␣"), ("\0", "\\x00"), ("\u2028", "\\u2028"), ("\ud800", "\\ud800"),
-        ("$x$", "$x$"), ("$", "$"), ("\\frac", "\\frac"), ("", ""), (7, "7"), (b"a", "b'a'"),
+        ("$x$", "$x$"), ("$", "$"), ("$\\frac$", "$\\frac$"), ("", ""), (7, "7"), (b"a", "b'a'"),
         ("x" * 100, "x" * 23 + "…"), ("снег", "снег"), ("λόγος", "λόγος"), ("שלום", "שלום"),
         ("他", "U+4ED6"), ("红了", "U+7EA2 U+4E86"), ("a\U000e0001", "a"),
     ],
@@ -271,6 +271,17 @@ def test_figures_of_the_caller(trace):
     assert [len(panels(left)), len(panels(right))] == [4, 1]
     is_clean(figure)
     assert len(panels(sc.plots.saturation(trace, figure=Figure()))) == 3
+
+
+def test_labels_of_one_axis_leave_less_room_for_the_other():
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    sc.plots.attention(
+        np.eye(18), ["three words"] * 18, ["a long line of text"] * 18, figure=figure
+    )
+    is_clean(figure)
+    figure = Figure(figsize=(4, 4), layout="constrained")
+    sc.plots.attention(np.eye(18), ["W"] * 18, ["a long line of text"] * 18, figure=figure)
+    is_clean(figure)
 
 
 def test_nothing_of_the_process_changes():
