@@ -324,6 +324,19 @@ def test_inside_time_distributed_frames_are_rows(rng):
     assert model.trace(x, layer="outer", lengths=[3, 1]).lengths.tolist() == [3, 1]
 
 
+@pytest.mark.parametrize("kind", [sc.LSTM, sc.GRU])
+def test_ids_in_place_of_one_hot_vectors(rng, kind, isa):
+    layer = layer_of(rng, kind, return_sequences=True, name="cell")
+    letters = sc.Input((None,), dtype="int64")
+    model = sc.Model(letters, layer(sc.OneHot(FEATURES)(letters))).with_options(isa=isa)
+    ids = rng.integers(0, FEATURES, (3, 9))
+    vectors = np.eye(FEATURES, dtype=np.float32)[ids]
+    trace = model.trace(ids, lengths=[4, 9, 1])
+    agrees(trace, by_hand(sc.Sequential([layer]), "cell", vectors, (), [4, 9, 1]))
+    y = model(ids, lengths=[4, 9, 1])
+    assert trace.h[trace.counts].tobytes() == y[trace.counts].tobytes()
+
+
 def test_time_distributed_twice(rng):
     inner = sc.TimeDistributed(layer_of(rng, sc.SimpleRNN))
     model = sc.Sequential([sc.Input((None, 2, 4, FEATURES)), sc.TimeDistributed(inner)])

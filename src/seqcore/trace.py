@@ -410,9 +410,8 @@ class Tracer:
         met = np.take_along_axis(states, before[:, :, None], axis=1)
         with np.errstate(all="ignore"):  # infinities are the model's own
             gates = _EQUATIONS[op](
-                x[counts].astype(np.float64), met[counts].astype(np.float64),
-                self._weights, self._node["attrs"],
-            )  # fmt: skip
+                x[counts], met[counts].astype(np.float64), self._weights, self._node["attrs"]
+            )
             parts = {name: _placed(gate, counts, np.nan) for name, gate in gates.items()}
             if op == "lstm":
                 parts["c"] = _cells(gates, initial[1], counts)
@@ -446,9 +445,15 @@ def _placed(values: Array, counts: Array, other: float) -> Array:
 # ---- Equations: frames (N, I) and the states (N, P) that they meet -> gates (N, H) ---------------
 
 
+def _of_input(x: Array, w: Mapping[str, Array], attrs: Node) -> Array:
+    """``x.W + b``, where x may be ids (N,) in place of one-hot vectors."""
+    product = w["W"][x] if attrs.get("one_hot") else x.astype(np.float64) @ w["W"]
+    return np.asarray(product + w["b"])
+
+
 def _lstm(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, Array]:
     """``i, f, o = act_r(x.W + h.U + b)`` and ``g = act(x.W + h.U + b)``."""
-    sums = np.split(x @ w["W"] + h @ w["U"] + w["b"], 4, axis=1)
+    sums = np.split(_of_input(x, w, attrs) + h @ w["U"], 4, axis=1)
     kinds = [attrs["activation" if name == "g" else "recurrent_activation"] for name in "ifgo"]
     return {name: activate(*each) for name, *each in zip("ifgo", sums, kinds, strict=True)}
 
@@ -469,7 +474,7 @@ def _gru(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, A
 
     Before: ``n = act(x.W + (r*h).U + b)``; after: ``n = act(x.W + b + r*(h.U + bn))``.
     """
-    x_r, x_z, x_n = np.split(x @ w["W"] + w["b"], 3, axis=1)
+    x_r, x_z, x_n = np.split(_of_input(x, w, attrs), 3, axis=1)
     U_r, U_z, U_n = np.split(w["U"], 3, axis=1)
     r = activate(x_r + h @ U_r, attrs["recurrent_activation"])
     z = activate(x_z + h @ U_z, attrs["recurrent_activation"])
