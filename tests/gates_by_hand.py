@@ -67,11 +67,11 @@ def gates_of(op, x, h, weights, attrs):
 def row_by_hand(op, weights, attrs, x, initial, counts):
     """Return gates, c and h by name, (T, ...) each, of one row x (T, I) that is T frames long.
 
-    `counts` (T,) are the frames that no mask leaves out; the others have no gates, NaN. x may be
-    ids (T,), in place of one-hot vectors.
+    `counts` (T,) are the frames that no mask leaves out; the others have no gates, NaN. Ids (T,) in
+    place of one-hot vectors become these.
     """
     if attrs.get("one_hot"):
-        x = F.one_hot(torch.from_numpy(x), attrs["one_hot"]).numpy()
+        x = np.eye(attrs["one_hot"])[np.where(counts, x, 0).astype(int)]
     options = {k: v for k, v in attrs.items() if k not in ("units", "projection", "one_hot")}
     options |= {"return_sequences": False, "reverse": False, "realign": False}
     units = weights["U"].shape[1] // max(1, len(GATES[op]))

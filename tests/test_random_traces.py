@@ -32,7 +32,7 @@ def calls():
 
 
 def traced(graph, name, call, isa=None, threads=1):
-    tracer = Tracer(Graph(graph.document, graph.tensors), name, isa, threads)
+    tracer = Tracer(Graph({**graph.document, "layers": []}, graph.tensors), name, isa, threads)
     return tracer(list(call.values()))
 
 
@@ -82,11 +82,12 @@ def test_gates_and_states_are_those_by_hand(isa):
             options.add(node["attrs"]["activation"][0])
             options.add(("after", node["attrs"].get("reset_after")))
             options.add(("projected", bool(node["attrs"].get("projection"))))
+            options.add(("ids", bool(node["attrs"].get("one_hot"))))
     assert seen > 3000
     for op in ("lstm", "gru", "simple_rnn"):
         for flags in np.ndindex(2, 2, 2):
             assert (op, *map(bool, flags)) in options
-    for option in ("first states", "after", "projected"):
+    for option in ("first states", "after", "projected", "ids"):
         assert {(option, True), (option, False)} <= options
     assert {kind for kind, *_ in ACTIVATIONS} <= options
 

@@ -11,8 +11,10 @@ import torch
 from tolerances import FLOAT32, close
 
 import seqcore as sc
+from seqcore._binding import Plan
+from seqcore.graph import Graph
 from seqcore.layers import Constant
-from seqcore.rewriting import alive, batch_first, divided, joined, stepped
+from seqcore.rewriting import alive, batch_first, count_frames, divided, joined, stepped
 
 RNG_SIZE = {"t": (7, 5), "W": (5, 5), "v": (5,), "head": (10, 7), "conv": (2, 5, 5)}
 
@@ -46,6 +48,30 @@ def by_hand(model: sc.Model, steps: int, **given: Any) -> Any:
 
 def ops(document: Any) -> list[str]:
     return [node["op"] for node in document["nodes"]]
+
+
+# ---- How many frames there are -------------------------------------------------------------------
+
+
+def test_frames_are_counted_behind_what_changes_their_number() -> None:
+    """Also where a value has the name that the count would take."""
+    x = sc.Input((None, 2), name="x")
+    y = sc.MaxPooling1D(3, padding="same", name="pool")(x)
+    each = sc.TimeDistributed(sc.RepeatVector(2), name="pool_1")(y)
+    document = dict(sc.Model(x, each)._graph.document)
+    renamed = {"pool_1:frames": "pool:frames", "pool_1:folded": "pool:places"}
+    for node in document["nodes"]:
+        for key in ("inputs", "outputs"):
+            node[key] = [renamed.get(name, name) for name in node[key]]
+    counted = count_frames(document, {"pool:lengths": "pool", "x:lengths": "x", None: "x"})
+    assert list(counted) == ["pool:lengths"]
+    plan = Plan(Graph(document, {}).to_json(), {})
+    given = {"x": np.full((3, 7, 2), np.nan, np.float32), "x:lengths": np.array([7, 0, 4])}
+    names = [spec["name"] for spec in document["inputs"]]
+    results = plan.run([given.get(name) for name in names])
+    outputs = [output["name"] for output in document["outputs"]]
+    ones = results[outputs.index(counted["pool:lengths"])]
+    np.testing.assert_array_equal(ones, [[1, 1, 1], [0, 0, 0], [1, 1, 0]])
 
 
 # ---- What is computed before ---------------------------------------------------------------------

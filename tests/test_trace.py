@@ -346,6 +346,21 @@ def test_time_distributed_twice(rng):
     close(trace.h[:4, -1], model(x)[0, :2].reshape(4, H), FLOAT32[0])
 
 
+@pytest.mark.parametrize("kind", [sc.LSTM, sc.GRU, sc.SimpleRNN])
+def test_ids_in_place_of_one_hot_vectors(rng, kind):
+    layer = layer_of(rng, kind, name="rnn")
+    model = sc.Sequential([sc.OneHot(FEATURES), layer])
+    ids, lengths = rng.integers(0, FEATURES, (3, 6)), [6, 2, 0]
+    ids[1, 2:] = ids[2] = 10**12  # which nobody reads
+    trace = model.trace(ids, lengths=lengths)
+    vectors = (ids[..., None] == np.arange(FEATURES)).astype(np.float32)
+    explicit = sc.Sequential([layer])
+    assert trace.h.tobytes() == explicit.trace(vectors, lengths=lengths).h.tobytes()
+    agrees(trace, by_hand(explicit, "rnn", vectors, lengths=lengths))
+    with pytest.raises(sc.IdRangeError, match=rf"id {FEATURES}\b"):
+        model.trace([[0, FEATURES]])
+
+
 def test_weights_that_two_layers_share(rng):
     one = layer_of(rng, sc.LSTM)
     x = sc.Input((None, FEATURES))
@@ -387,14 +402,14 @@ def test_a_graph_of_a_file_may_take_lengths_and_names_from_anywhere(rng):
     y = layer_of(rng, sc.LSTM, name="lstm")(a)
     z = sc.Conv1D(floats(rng, 2, 2, 3), strides=2, name="conv")(b)
     model = sc.Model([a, b], [y, sc.GlobalMaxPooling1D()(z)])
-    renamed = {"conv": "lstm:states", "global_max_pooling1d": "a:exists"}
+    renamed = {"conv": "lstm:states", "global_max_pooling1d": "a:frames"}
 
     def node_of(node):
         names = {k: [renamed.get(v, v) for v in node[k]] for k in ("inputs", "outputs")}
         return {**node, **names} | ({"lengths": "conv:lengths"} if node["op"] == "lstm" else {})
 
     nodes = sorted(map(node_of, model._graph.document["nodes"]), key=lambda n: n["op"] == "lstm")
-    outputs = [{"name": "y", "value": "a:exists"}]
+    outputs = [{"name": "y", "value": "a:frames"}]
     document = {**model._graph.document, "nodes": nodes, "outputs": outputs, "layers": []}
     text = Graph(document, {}).to_json()
     read = from_graph(sc.Model, text, dict(model._graph.tensors), "a test", None, 0)

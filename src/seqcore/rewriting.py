@@ -21,7 +21,9 @@ __all__ = [
     "divided",
     "joined",
     "prefixed",
+    "show_frames",
     "stepped",
+    "unused",
 ]
 
 Document = dict[str, Any]
@@ -424,21 +426,47 @@ def count_frames(document: Document, lengths: Mapping[str | None, str]) -> dict[
         Lengths, and a value that has them. Those that a caller gives are left out.
     """
     given = {spec["name"] for spec in document["inputs"]}
-    counted = {}
-    for name, value in lengths.items():
-        if name is None or name in given:
-            continue
-        places, ones = f"{value}:places", f"{value}:frames"
-        common = {"layer": value, "weights": {}}
-        document["nodes"] += [
-            {**common, "op": "positions", "inputs": [value], "lengths": name, "outputs": [places],
-             "attrs": {}},
-            {**common, "op": "compare", "inputs": [places], "lengths": [name], "outputs": [ones],
-             "attrs": {"function": "greater_equal", "number": 0.0}},
-        ]  # fmt: skip
-        document["outputs"].append(_output(ones, name))
-        counted[name] = ones
-    return counted
+    return {
+        name: show_frames(document, value, name)
+        for name, value in lengths.items()
+        if name is not None and name not in given
+    }
+
+
+def show_frames(document: Document, value: str, lengths: str | None) -> str:
+    """Add an output (B, T) that is 1 where a value has a frame, and return its name.
+
+    A frame's number is never below 0, whatever stands in the frame; and like every output this one
+    is 0 past the ends of rows.
+
+    Parameters
+    ----------
+    document : dict
+        Changed in place.
+    value : str
+    lengths : str or None
+        That the value has.
+    """
+    places = unused(f"{value}:places", document)
+    ones = unused(f"{value}:frames", document)
+    for op, source, made, attrs in (
+        ("positions", value, places, {}),
+        ("compare", places, ones, {"function": "greater_equal", "number": 0.0}),
+    ):
+        node = {"op": op, "layer": value, "inputs": [source], "outputs": [made]}
+        document["nodes"].append(node | {"weights": {}, "attrs": attrs})
+    document["outputs"].append(_output(ones, lengths))
+    return ones
+
+
+def unused(name: str, document: Mapping[str, Any]) -> str:
+    """Return a name like this one that no value of a document has, and no lengths."""
+    taken = {spec["name"] for spec in document["inputs"]}
+    for node in document["nodes"]:
+        taken.update([*node["outputs"], node.get("lengths_out")])
+    while name in taken:
+        name += "'"
+    return name
 
 
 # ---- Two graphs, one behind the other ------------------------------------------------------------

@@ -21,6 +21,7 @@ from ._binding import Plan
 from .errors import OptionError
 from .graph import Graph, finite, told
 from .reference import activate
+from .rewriting import alive, show_frames, unused
 
 __all__ = ["Saturation", "Trace", "Tracer", "recurrent_nodes", "traced_name"]
 
@@ -251,79 +252,43 @@ class _Ending:
     """
 
     def __init__(self, document: Mapping[str, Any], node: Node) -> None:
-        self._layer = node["layer"]
-        self._nodes = _needed(document["nodes"], node)
-        self._places = {spec["name"]: place for place, spec in enumerate(document["inputs"])}
-        self._taken = set(self._places)
-        for each in document["nodes"]:
-            self._taken.update([*filter(None, each["outputs"]), each.get("lengths_out")])
-        self._outputs: dict[str, dict[str, Any]] = {}
-        for each in self._nodes:
-            if each["op"] in _ONLY_OUTPUTS:
-                self._output(each["outputs"][0])
+        places = {spec["name"]: place for place, spec in enumerate(document["inputs"])}
         count = _STATES[node["op"]]
-        x, *initial, mask = [*node["inputs"], None, None, None][: count + 2]
+        read = [*node["inputs"], None, None, None][: count + 2]
+        self.states = unused(f"{node['layer']}:states", document)
+        self.x, *self.initial, self.mask = (places.get(name, name) for name in read)
         # Each output at the frame that made it; those of masked frames nobody reads.
         attrs = {**node["attrs"], "return_sequences": True, "realign": node["attrs"]["reverse"]}
-        self.states = self._fresh(f"{self._layer}:states")
-        outputs = [self.states, *[None] * count]
-        self._nodes.append({**node, "outputs": outputs, "attrs": attrs})
-        self._output(self.states)
-        self.x, self.mask = self._found(x), self._found(mask)
-        self.initial = [self._found(state) for state in initial]
-        around = [(fold["inputs"][0], fold) for fold in _folds_around(self._nodes, x)]
-        self.sequences = [self._ones(*each) for each in (*around, (x, node))]
-        ends = {"nodes": self._nodes, "outputs": list(self._outputs.values())}
-        self.document = {**document, **ends}
-
-    def _fresh(self, name: str) -> str:
-        while name in self._taken:
-            name += "'"
-        self._taken.add(name)
-        return name
-
-    def _output(self, value: str, lengths: str | None = None) -> str:
-        self._outputs[value] = {"name": value, "value": value, "lengths": lengths}
-        return value
-
-    def _found(self, value: str | None) -> int | str | None:
-        if value is None:
-            return None
-        return self._places[value] if value in self._places else self._output(value)
-
-    def _ones(self, value: str, reader: Node) -> str:
-        """Add an output of ones (B, T), which like every output is 0 past the end of a row.
-
-        Nobody here has to know how the layers before changed the lengths.
-        """
-        lengths = reader.get("lengths")
-        numbers, ones = self._fresh(f"{value}:numbers"), self._fresh(f"{value}:exists")
-        self._add("positions", value, numbers)
-        self._add("compare", numbers, ones, function="greater_equal", number=0)
-        return self._output(ones, lengths[0] if isinstance(lengths, list) else lengths)
-
-    def _add(self, op: str, source: str, made: str, **attrs: Any) -> None:
-        self._nodes.append({
-            "op": op, "layer": self._layer, "inputs": [source], "outputs": [made], "weights": {},
-            "attrs": attrs,
-        })  # fmt: skip
+        last = {**node, "outputs": [self.states, *[None] * count], "attrs": attrs}
+        nodes = [last if each is node else each for each in document["nodes"]]
+        outputs = [
+            self.states,
+            *dict.fromkeys(name for name in read if name not in (None, *places)),
+        ]
+        self.document = _ending_in({**document, "nodes": nodes}, outputs)
+        around = [
+            (fold["inputs"][0], fold) for fold in _folds_around(self.document["nodes"], read[0])
+        ]
+        self.sequences = [
+            show_frames(self.document, value, _lengths(reader))
+            for value, reader in (*around, (read[0], node))
+        ]
 
 
-def _needed(nodes: Sequence[Node], last: Node) -> list[dict[str, Any]]:
-    """Return the nodes that `last` needs, in their order, without itself."""
-    wanted = set(_read(last))
-    kept = []
-    for node in reversed(nodes):
-        if node is not last and wanted & {*node["outputs"], node.get("lengths_out")} - {None}:
-            wanted.update(_read(node))
-            kept.append(dict(node))
-    return kept[::-1]
+def _ending_in(document: Mapping[str, Any], values: Sequence[str]) -> dict[str, Any]:
+    """Return a document with these values as outputs, and what they need."""
+    outputs = [{"name": value, "value": value} for value in values]
+    ending = alive({**document, "outputs": outputs}, values)
+    for node in ending["nodes"]:
+        (first, *_) = node["outputs"]
+        if node["op"] in _ONLY_OUTPUTS and first not in values:
+            ending["outputs"].append({"name": first, "value": first})
+    return ending
 
 
-def _read(node: Node) -> list[str | None]:
-    """Return the names of all that a node reads, lengths among them."""
+def _lengths(node: Node) -> str | None:
     lengths = node.get("lengths")
-    return [*node["inputs"], *(lengths if isinstance(lengths, list) else [lengths])]
+    return lengths[0] if isinstance(lengths, list) else lengths
 
 
 def _folds_around(nodes: Sequence[Node], value: str) -> tuple[Node, ...]:
@@ -445,15 +410,15 @@ def _placed(values: Array, counts: Array, other: float) -> Array:
 # ---- Equations: frames (N, I) and the states (N, P) that they meet -> gates (N, H) ---------------
 
 
-def _of_input(x: Array, w: Mapping[str, Array], attrs: Node) -> Array:
-    """``x.W + b``, where x may be ids (N,) in place of one-hot vectors."""
-    product = w["W"][x] if attrs.get("one_hot") else x.astype(np.float64) @ w["W"]
-    return np.asarray(product + w["b"])
+def _share(x: Array, w: Mapping[str, Array]) -> Array:
+    """``x.W + b``; of ids (N,) in place of one-hot vectors, which pick rows of W."""
+    picked: Array = w["W"][x] if x.ndim == 1 else x.astype(np.float64) @ w["W"]
+    return picked + w["b"]
 
 
 def _lstm(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, Array]:
     """``i, f, o = act_r(x.W + h.U + b)`` and ``g = act(x.W + h.U + b)``."""
-    sums = np.split(_of_input(x, w, attrs) + h @ w["U"], 4, axis=1)
+    sums = np.split(_share(x, w) + h @ w["U"], 4, axis=1)
     kinds = [attrs["activation" if name == "g" else "recurrent_activation"] for name in "ifgo"]
     return {name: activate(*each) for name, *each in zip("ifgo", sums, kinds, strict=True)}
 
@@ -474,7 +439,7 @@ def _gru(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, A
 
     Before: ``n = act(x.W + (r*h).U + b)``; after: ``n = act(x.W + b + r*(h.U + bn))``.
     """
-    x_r, x_z, x_n = np.split(_of_input(x, w, attrs), 3, axis=1)
+    x_r, x_z, x_n = np.split(_share(x, w), 3, axis=1)
     U_r, U_z, U_n = np.split(w["U"], 3, axis=1)
     r = activate(x_r + h @ U_r, attrs["recurrent_activation"])
     z = activate(x_z + h @ U_z, attrs["recurrent_activation"])
