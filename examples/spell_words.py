@@ -24,6 +24,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from model_files import kept_by, model_file
 from package_code import compare, import_package
 
@@ -44,17 +45,23 @@ NOT_NEEDED = ["nltk", "nltk.corpus", "nltk.tokenize", "inflect"]
 
 
 def networks() -> tuple[sc.Model, sc.Model]:
-    """Build the encoder, ids (B, T) -> h (B, 256), and the decoder, ids -> logits (B, T, 74)."""
+    """Build the encoder, ids (B, T) -> h (B, 256), and the decoder, ids -> logits (B, T, 74).
+
+    They were trained with an Embedding before each GRU. There are so few letters and phonemes that
+    the product of each one's vector with the GRU's weights is made here, once: OneHot picks it.
+    """
     arrays = sc.read_weights(model_file("g2p_en", "checkpoint20.npz", INSTALL))
     for part in ("enc", "dec"):
         for own, torch_name in TORCH_NAMES.items():
             arrays[f"{part}.{torch_name}"] = arrays.pop(f"{part}_{own}")
+        vectors, name = arrays[f"{part}_emb"].astype(np.float64), f"{part}.weight_ih_l0"
+        arrays[name] = (arrays[name] @ vectors.T).astype(np.float32)
     encoder = sc.Sequential([
-        sc.Embedding(arrays["enc_emb"]),
+        sc.OneHot(len(GRAPHEMES)),
         sc.GRU.from_torch(arrays, "enc", return_sequences=False, name="heard"),
     ])  # fmt: skip
     decoder = sc.Sequential([
-        sc.Embedding(arrays["dec_emb"]),
+        sc.OneHot(len(PHONEMES)),
         sc.GRU.from_torch(arrays, "dec", name="said"),
         sc.Dense(arrays["fc_w"].T, arrays["fc_b"]),
     ])  # fmt: skip
