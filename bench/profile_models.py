@@ -36,14 +36,16 @@ def calls(batch: int) -> Iterator[tuple[str, sc.Model, NDArray[np.int64]]]:
         classify_domains.load(),
         classify_domains.encode(["vlurgpeddygdy.com"])[rows],
     )
-    encoder, decoder = spell_words.load()
-    letters = [spell_words.LETTERS[c] for c in (*"activationist", "</s>")]
-    yield "g2p-en encoder, 14 letters", encoder, np.array([letters])[rows]
-    yield "g2p-en decoder, one step", decoder, np.array([[2]])[rows]
+    encoder, decoder = spell_words.networks()
+    assets = spell_words.load().assets
+    letters = assets["letters"].encode("activationist", end=True)
+    yield f"g2p-en encoder, {len(letters)} letters", encoder, letters[None][rows]
+    begin = assets["phonemes"].encode([], begin=True)
+    yield "g2p-en decoder, one step", decoder, begin[None][rows]
     reader = pronounce_chinese.load()
-    characters = [reader.ids.get(c, 1) for c in SENTENCE]
+    characters = reader.characters.encode(SENTENCE)
     title = f"g2pM, {len(characters)} characters"
-    yield title, reader.model, np.array([characters])[rows]
+    yield title, reader.model, characters[None][rows]
 
 
 def page() -> str:

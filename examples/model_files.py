@@ -1,6 +1,6 @@
-"""Where the examples' trained models lie: inside of packages on PyPI, which are never imported.
+"""Where the examples' trained models lie: inside of packages on PyPI, which need not be imported.
 
-Not here: the models, which the repository does not copy, and anything of seqcore.
+Not here: the models, which the repository does not copy, and the packages' code (package_code.py).
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
+
+import seqcore as sc
 
 
 def model_file(package: str, name: str, install: str) -> Path:
@@ -29,3 +32,11 @@ def model_file(package: str, name: str, install: str) -> Path:
             return path
     # --no-deps: only the file is wanted, not the framework that the package would bring along.
     sys.exit(f"This example needs the trained model in {install}: pip install --no-deps {install}")
+
+
+def kept_by(model: sc.Model | sc.Seq2Seq, *names: str) -> list[Any]:
+    """Return what a model keeps beside its weights; if it lacks some of it, exit saying so."""
+    absent = [name for name in names if name not in model.assets]
+    if absent:
+        sys.exit(f"This example's model file has {', '.join(names)}; this one lacks {absent[0]}")
+    return [model.assets[name] for name in names]

@@ -72,6 +72,9 @@ class Network:
     begin: Callable[[Any], State]
     step: Callable[[int, State], tuple[Array, State, Array | None]]
     source: Callable[[np.random.Generator, int, int], Array] | None  # (rng, rows, frames)
+    start: int = START
+    end: int = END
+    longest: int = LONGEST
 
 
 def draw(rng: np.random.Generator, shapes: dict[str, tuple[int, ...]]) -> tuple[State, State]:
@@ -314,17 +317,19 @@ class Made:
     extras: list[Array | None]
 
 
-def greedy(net: Network, source: Any, forced: tuple[int, ...] = (), longest: int = LONGEST) -> Made:
-    state, token = net.begin(source), START
+def greedy(
+    net: Network, source: Any, forced: tuple[int, ...] = (), longest: int | None = None
+) -> Made:
+    state, token = net.begin(source), net.start
     made, total, extras = [], 0.0, []
-    while len(made) < longest and token != END:
+    while len(made) < (longest or net.longest) and token != net.end:
         scores, state, extra = net.step(token, state)
         logs = log_softmax(scores)
         token = forced[len(made)] if len(made) < len(forced) else int(np.argmax(logs))
         made.append(token)
         total += logs[token]
         extras.append(extra)
-    return Made(made, total, total, token == END, extras)
+    return Made(made, total, total, token == net.end, extras)
 
 
 def beam(
@@ -333,10 +338,10 @@ def beam(
     """Return all results that a search finds, the best first."""
     alive: list[tuple[float, list[int], State, list[Any]]] = [(0.0, [], net.begin(source), [])]
     results: list[Made] = []
-    for t in range(LONGEST):
+    for t in range(net.longest):
         candidates = []
         for order, (total, made, state, extras) in enumerate(alive):
-            scores, after, extra = net.step(made[-1] if made else START, state)
+            scores, after, extra = net.step(made[-1] if made else net.start, state)
             logs = log_softmax(scores)
             choices = [forced[t]] if t < len(forced) else range(len(logs))
             candidates += [
@@ -344,11 +349,11 @@ def beam(
             ]
         candidates.sort(key=lambda c: (-c[0], c[1], c[2]))
         for total, _, k, made, _, extras in candidates[:width]:
-            if k == END:
+            if k == net.end:
                 results.append(Made(made, total, total / len(made) ** penalty, True, extras))
-        going = [c for c in candidates if c[2] != END][:width]
+        going = [c for c in candidates if c[2] != net.end][:width]
         alive = [(total, made, state, extras) for total, _, _, made, state, extras in going]
-        if t + 1 == LONGEST:
+        if t + 1 == net.longest:
             results += [
                 Made(made, total, total / len(made) ** penalty, False, extras)
                 for total, made, _, extras in alive
@@ -361,8 +366,8 @@ def drawn(
     net: Network, source: Any, uniforms: Array, heat: float, top_k: int, top_p: float
 ) -> list[int]:
     """Return the tokens that these uniform numbers draw."""
-    state, token, made = net.begin(source), START, []
-    while len(made) < LONGEST and token != END:
+    state, token, made = net.begin(source), net.start, []
+    while len(made) < net.longest and token != net.end:
         scores, state, _ = net.step(token, state)
         p = softmax(log_softmax(scores) / heat)
         order = np.lexsort((np.arange(len(p)), -p))

@@ -57,8 +57,15 @@ def run(name, *arguments, **variables):
         ),
         ("spell_words.py", ["activationist"], f"^activationist +{SPELT}\n$"),
         ("spell_words.py", ["", "x" * 40], r"^ +.*\nx+ .*\n$"),
+        (
+            "spell_words.py",
+            ["--beam", "3", "activationist", "a"],
+            r"^(activationist +-\d+\.\d{3}  [A-Z0-2 ]+\n){3}(a +-\d+\.\d{3}  [A-Z0-2 ]+\n){3}$",
+        ),
         ("pronounce_chinese.py", [SENTENCE], f"^{SENTENCE}\n{READ}\n\n$"),
         ("pronounce_chinese.py", ["", "abc"], r"^\n\n\nabc\nabc\n\n$"),
+        ("pronounce_chinese.py", ["--no-tone", "他20"], r"^他20\nta 20\n\n$"),
+        ("pronounce_chinese.py", ["--char-split", "他20"], r"^他20\nta1 2 0\n\n$"),
     ],
 )  # fmt: skip
 def test_example_says_what_is_expected(name, arguments, expected):
@@ -71,12 +78,66 @@ def test_there_are_examples_with_defaults_for_all_arguments(tmp_path):
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
         "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py", "look_inside.py",
-        "model_files.py", "pronounce_chinese.py", "spell_words.py",
+        "model_files.py", "package_code.py", "pronounce_chinese.py", "spell_words.py",
     ]  # fmt: skip
     for name in names:
         code, out, err = run(name, TMPDIR=str(tmp_path))
         assert (code, err) == (0, "")
-        assert out or name == "model_files.py"
+        assert out or name in ("model_files.py", "package_code.py")
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("spell_words.py", ["Activationist", "recurrent", "o'clock"]),
+        ("pronounce_chinese.py", [SENTENCE, "都", "--no-tone"]),
+    ],
+)
+def test_the_code_of_the_package_runs_beside(name, asked):
+    code, out, err = run(name, "--compare", *asked)
+    assert (code, err) == (0, "")
+    count = sum(not word.startswith("--") for word in asked)
+    row = r" +[\d,]+\.\d us each"
+    assert re.fullmatch(
+        rf"{count} of {count} answers are the same\nNumPy code of g2p\S+{row}\n"
+        rf"seqcore, one at a time{row}: [\d.]+ times as fast\n"
+        rf"seqcore, all at once{row}: [\d.]+ times as fast\n",
+        out,
+    ), out
+
+
+@pytest.mark.parametrize("name", ["spell_words.py", "pronounce_chinese.py"])
+def test_an_example_answers_from_a_file_of_its_own(name, tmp_path):
+    path = tmp_path / "model.safetensors"
+    expected = run(name)
+    assert run(name, "--save", path) == expected
+    for package in ("g2p_en", "g2pM"):  # in front of the real ones, and without a model
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+    places = f"{tmp_path}{os.pathsep}{Path(sc.__file__).parents[1]}"
+    assert run(name, "--model", path, PYTHONPATH=places) == expected
+    code, _, err = run(name, PYTHONPATH=places)
+    assert code == 1
+    assert "needs the trained model" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("spell_words.py", ["--beam", "0", "a"], "width is a whole number"),
+        ("spell_words.py", ["--model", "absent"], "absent"),
+        ("spell_words.py", ["--model", "bare"], "expected a Seq2Seq"),
+        ("pronounce_chinese.py", ["--model", "absent"], "absent"),
+        ("pronounce_chinese.py", ["--model", "bare"], "lacks characters"),
+    ],
+)
+def test_what_an_example_cannot_use_is_said(name, arguments, message, tmp_path):
+    sc.Sequential([sc.Dense([[1.0]])]).save(tmp_path / "bare")
+    given = [tmp_path / word if word in ("absent", "bare") else word for word in arguments]
+    code, out, err = run(name, *given)
+    assert (code, out) == (1, "")
+    assert message in err
+    assert "Traceback" not in err
 
 
 def test_what_a_real_lstm_keeps(tmp_path):
