@@ -98,10 +98,9 @@ def best(
     return [
         [
             (float(score), phonemes.lookup_tokens(said))
-            for score, said, length in zip(*row, strict=True)
-            if length  # there may be fewer than were asked for
+            for score, said in zip(*row, strict=False)  # there may be fewer than were asked for
         ]
-        for row in zip(made.scores, made.tokens(), made.lengths, strict=True)
+        for row in zip(made.scores, made.tokens(), strict=True)
     ]
 
 

@@ -74,13 +74,17 @@ class Decoded:
     end: int | None
 
     def tokens(self) -> list[Any]:
-        """Return the ids as lists, of each sequence up to its end token, which is left out."""
+        """Return the ids as lists, of each sequence up to its end token, which is left out.
+
+        Of several results for each row, only those that were found.
+        """
 
         def listed(ids: Array, lengths: Array, ended: Array) -> list[Any]:
             if lengths.ndim == 0:
                 kept: list[int] = ids[: int(lengths) - int(ended)].tolist()
                 return kept
-            return [listed(*row) for row in zip(ids, lengths, ended, strict=True)]
+            rows = zip(ids, lengths, ended, strict=True)
+            return [listed(*row) for row in rows if row[1].ndim or row[1]]
 
         return listed(self.ids, self.lengths, self.ended)
 
