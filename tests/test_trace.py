@@ -325,7 +325,7 @@ def test_inside_time_distributed_frames_are_rows(rng):
 
 
 @pytest.mark.parametrize("kind", [sc.LSTM, sc.GRU])
-def test_ids_in_place_of_one_hot_vectors(rng, kind, isa):
+def test_states_over_ids_are_the_layer_s_own(rng, kind, isa):
     layer = layer_of(rng, kind, return_sequences=True, name="cell")
     letters = sc.Input((None,), dtype="int64")
     model = sc.Model(letters, layer(sc.OneHot(FEATURES)(letters))).with_options(isa=isa)
