@@ -75,7 +75,7 @@ def main() -> None:
     model = build()
     seconds = train(model, np.random.default_rng(7))
     model.save(FILE)
-    print(f"after {seconds:.0f} s of one core, mean squared error of 2,000 held-out rows:")
+    print(f"after {seconds:.0f} s of one core: mean squared error of 2,000 held-out rows:")
     for frames in (50, 100, 200):  # the last are twice as long as any that were trained on
         x, sums = problem(2000, frames, np.random.default_rng(frames))
         error = np.square(model.predict(x, verbose=0, batch_size=500) - sums).mean()
