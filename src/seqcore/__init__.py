@@ -24,6 +24,7 @@ from .errors import (
 )
 from .generation import Decoded, Generator, Seq2Seq
 from .graph import ActivationSpec
+from .inspection import LayerInfo, LayerTime
 from .layers import (
     CRF,
     ELU,
@@ -93,7 +94,8 @@ from .layers import (
     ZeroPadding1D,
 )
 from .loading import load
-from .model import LayerInfo, LayerTime, Model, Sequential
+from .model import Model
+from .sequential import Sequential
 from .stream import Stream, StreamPool
 
 if _TYPE_CHECKING:

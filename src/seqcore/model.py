@@ -1,14 +1,15 @@
-"""Model and Sequential: a graph with its plan, called on arrays.
+"""Model: a graph with its plan, called on arrays.
 
 The only module that knows both `Graph` and plans. Files are read in loading.py. What a call is
 given is converted in arguments.py; shapes and ids are checked by the plan, which knows the layers.
+What a model tells of its layers is put together in inspection.py.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from ._binding import Plan, cpu_info, get_num_threads, write_model_file
 from .arguments import Arguments, checked_out, listed
 from .assets import ASSETS_TEXT, Assets, checked_names
-from .errors import GraphError, NotBuiltError, OptionError
+from .errors import NotBuiltError, OptionError
 from .graph import GRAPH_TEXT, PACKED, Graph, unique_names
+from .inspection import LayerInfo, LayerTime, layer_table, layer_times
 from .layers.base import Input, Layer, Symbol, whole
 from .layers.composite import Composite
 from .layers.lowering import lower
@@ -26,47 +28,9 @@ from .stream import Stream, StreamPool
 if TYPE_CHECKING:
     from .trace import Trace, Tracer
 
-__all__ = ["LayerInfo", "LayerTime", "Model", "Sequential", "checked_options", "from_graph"]
+__all__ = ["Model", "checked_options", "from_graph"]
 
 Array = NDArray[Any]
-
-
-class LayerInfo(NamedTuple):
-    """A layer of a model, as `Model.layers` and `Model.summary` tell of it.
-
-    Attributes
-    ----------
-    name, kind : str
-        The layer's name, and the name of its class.
-    output_shape : tuple of (int or None)
-        None for the batch and for axes whose size is known at a call.
-    parameters : int
-        Counted as the framework does in which the layer was trained.
-    """
-
-    name: str
-    kind: str
-    output_shape: tuple[int | None, ...]
-    parameters: int
-
-
-class LayerTime(NamedTuple):
-    """What one layer takes of a call: `Model.profile`.
-
-    Attributes
-    ----------
-    name, kind : str
-        As in `LayerInfo`.
-    seconds : float
-        Median of one call, on one thread.
-    share : float
-        Of the sum over all layers, 0..1.
-    """
-
-    name: str
-    kind: str
-    seconds: float
-    share: float
 
 
 # ---- Models -------------------------------------------------------------------------------------
@@ -390,19 +354,7 @@ class Model:
         self._check_built("there is nothing to measure")
         arrays, _ = self._arguments.read(inputs, lengths, mask, initial_state)
         kinds = {entry["name"]: entry["class"] for entry in self._graph.document["layers"]}
-        layers = self._plan.node_layers()
-        times = np.zeros((1 + rounds, len(layers)))
-        for row in times:
-            self._plan.run(arrays, None, row)
-        medians: dict[str, float] = {}
-        for name, seconds in zip(layers, np.median(times[1:], axis=0).tolist(), strict=True):
-            medians[name] = medians.get(name, 0.0) + seconds
-        total = sum(medians.values())
-        return [
-            LayerTime(name, kinds.get(name, ""), seconds, seconds / total)
-            for name, seconds in medians.items()
-            if seconds > 0
-        ]
+        return layer_times(self._plan, kinds, arrays, rounds)
 
     def trace(
         self,
@@ -449,17 +401,7 @@ class Model:
 
     def summary(self) -> str:
         """Return a table of the layers: output shapes and numbers of parameters."""
-        layers = self.layers
-        rows = [("Layer (type)", "Output shape", "Parameters")]
-        rows += [
-            (f"{info.name} ({info.kind})", str(info.output_shape), f"{info.parameters:,}")
-            for info in layers
-        ]
-        first, second, third = (max(map(len, column)) for column in zip(*rows, strict=True))
-        lines = [f"{a:<{first}}  {b:<{second}}  {c:>{third}}" for a, b, c in rows]
-        rule = "-" * len(lines[0])
-        total = sum(info.parameters for info in layers)
-        return "\n".join([lines[0], rule, *lines[1:], rule, f"Total parameters: {total:,}"])
+        return layer_table(self.layers)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} of {len(self._graph.document['layers'])} layers>"
@@ -648,60 +590,6 @@ def checked_options(isa: Any, threads: Any, precision: Any) -> tuple[str | None,
     if isa is not None and (not isinstance(isa, str) or isa not in known):
         raise OptionError(f"isa: this processor has {known}; found {isa!r}")
     return isa, None if threads is None else whole(threads, "options", "threads", least=0)
-
-
-class Sequential(Model):
-    """A model whose layers form a chain.
-
-    Parameters
-    ----------
-    layers : sequence of Layer
-        An `Input` may come first. Left out, it follows from the first layer: token ids (None,) for
-        Embedding, (None, features) for a recurrent layer or Conv1D with weights, (features,) for
-        Dense with weights.
-
-    Raises
-    ------
-    GraphError
-        No layers, something else among them, a layer with several outputs before the last, or an
-        input that cannot be told.
-    ShapeError, WeightsError
-        Layers do not fit together.
-
-    Examples
-    --------
-    >>> import seqcore as sc
-    >>> model = sc.Sequential([sc.Input((10, 32)), sc.Bidirectional(sc.LSTM(64)), sc.Dense(1)])
-    >>> sum(layer.parameters for layer in model.layers)
-    49793
-    """
-
-    def __init__(self, layers: Sequence[Layer | Input]) -> None:
-        if not isinstance(layers, Iterable):
-            raise GraphError(f"Sequential: expected a list of layers; found {layers!r:.80}")
-        chain = list(layers)
-        first = chain[0] if chain else None
-        if isinstance(first, Layer):
-            spec = first.input_spec()
-            if spec is None:
-                raise GraphError(
-                    f"Sequential: {first.label} does not tell its input's shape; begin with "
-                    "Input(shape)"
-                )
-            chain.insert(0, Input(*spec))
-        if len(chain) < 2 or not isinstance(chain[0], Input):
-            raise GraphError("Sequential: expected a list of layers, perhaps after an Input")
-        value: Any = chain[0]
-        for layer in chain[1:]:
-            if not isinstance(layer, Layer):
-                raise GraphError(f"Sequential: expected a layer, found {layer!r:.80}")
-            if isinstance(value, tuple):
-                raise GraphError(
-                    f"Sequential: {layer.label} follows a layer with {len(value)} outputs; use "
-                    "Model"
-                )
-            value = layer(value)
-        super().__init__(chain[0], value)
 
 
 # ---- Models out of graphs ------------------------------------------------------------------------
