@@ -65,7 +65,7 @@ lint: $(VENV)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PATH=$(abspath $(BIN)):$$PATH cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd src/seqcore/_streams.pxi
+	PATH=$(abspath $(BIN)):$$PATH cython-lint src/seqcore/_binding.pyx src/seqcore/_binding.pxd src/seqcore/_streams.pxi src/seqcore/_decoding.pxi
 	$(BIN)/python -m pytest -q tests/test_c.py -k "build or bounds"
 
 ctest: $(VENV)/test

@@ -102,6 +102,7 @@ def extension() -> Extension:
         depends=[
             "include/seqcore/seqcore.h",
             "src/seqcore/_streams.pxi",
+            "src/seqcore/_decoding.pxi",
             BUILD_FILE,
             *core_files(".c"),
             *core_files(".h"),
