@@ -198,5 +198,6 @@ cdef extern from "seqcore/seqcore.h" nogil:
         float *out
         const sc_array *final_states
 
-    sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const sc_decoded *decoded, sc_error *error)
+    sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const sc_decoded *decoded,
+                             sc_error *error)
     sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc_error *error)

@@ -1,4 +1,5 @@
-# Sequences that a plan makes itself, for Python, a part of _binding.pyx. No logic; seqcore/generation.py has what users see.
+# Sequences that a plan makes itself, for Python, a part of _binding.pyx. No logic; seqcore/generation.py has what users
+# see.
 
 cdef class _List:
     """Arrays, or None, as a list of C's; it keeps the arrays alive."""
@@ -41,7 +42,8 @@ cdef void *data_of(cnp.ndarray array, int typenum, tuple shape, str what) except
     if array is None:
         return NULL
     if cnp.PyArray_TYPE(array) != typenum or not cnp.PyArray_ISCARRAY_RO(array) or (<object>array).shape != shape:
-        raise ShapeError(f"{what} must be a C-contiguous array of shape {shape}; found {array.dtype}, {(<object>array).shape}")
+        raise ShapeError(f"{what} must be a C-contiguous array of shape {shape}; found {array.dtype}, "
+                         f"{(<object>array).shape}")
     return cnp.PyArray_DATA(array)
 
 
@@ -63,8 +65,8 @@ cdef cnp.ndarray fresh_output(Steps steps, size_t output, _List contexts, tuple 
     return fresh(shape, type_of(info.dtype))
 
 
-def decode_tokens(Steps steps not None, list contexts not None, list states, cnp.ndarray start not None, size_t max_length,
-                  object end, int scores, cnp.ndarray prefix, cnp.ndarray prefix_lengths, size_t width,
+def decode_tokens(Steps steps not None, list contexts not None, list states, cnp.ndarray start not None,
+                  size_t max_length, object end, int scores, cnp.ndarray prefix, cnp.ndarray prefix_lengths, size_t width,
                   double length_penalty, size_t results, cnp.ndarray uniforms, double temperature, size_t top_k,
                   double top_p, list extras not None, bint with_scores, bint with_states):
     """Let a plan make sequences of tokens: `sc_plan_decode`, which says what everything means.
