@@ -66,9 +66,9 @@ cdef cnp.ndarray fresh_output(Steps steps, size_t output, _List contexts, tuple 
 
 
 def decode_tokens(Steps steps not None, list contexts not None, list states, cnp.ndarray start not None,
-                  size_t max_length, object end, int scores, cnp.ndarray prefix, cnp.ndarray prefix_lengths, size_t width,
-                  double length_penalty, size_t results, cnp.ndarray uniforms, double temperature, size_t top_k,
-                  double top_p, list extras not None, bint with_scores, bint with_states):
+                  size_t max_length, object end, int scores, cnp.ndarray prefix, cnp.ndarray prefix_lengths,
+                  size_t width, double length_penalty, size_t results, cnp.ndarray uniforms, double temperature,
+                  size_t top_k, double top_p, list extras not None, bint with_scores, bint with_states):
     """Let a plan make sequences of tokens: `sc_plan_decode`, which says what everything means.
 
     Parameters
