@@ -66,12 +66,6 @@ typedef struct moments {
     double sum, squares;
 } moments;
 
-/* The first n floats at p; masked loads and stores are slow on some processors. */
-SC_INLINE vf load_first(const float *p, size_t n)
-{
-    return n == SC_V ? vf_load(p) : vf_loadn(p, n);
-}
-
 /* The sums of x[i] - shift and of its squares. Two vectors of each at once hide the addition's latency. */
 static moments sums_of(const float *x, size_t n, float shift)
 {
