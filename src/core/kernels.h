@@ -140,6 +140,13 @@ typedef struct sc_viterbi {
     double *next;        /* N values, padded to whole vectors of floats; no overlap with best */
 } sc_viterbi;
 
+/* The least and the greatest of some floats, and where the greatest first stands; of NaN nothing but that there is one. */
+typedef struct sc_extremes {
+    float least, greatest; /* of none: infinity, -infinity */
+    size_t first;
+    bool numbers; /* none is NaN */
+} sc_extremes;
+
 typedef struct sc_kernels {
     const char *isa;
     size_t width; /* V */
@@ -167,6 +174,9 @@ typedef struct sc_kernels {
     void (*activate)(sc_activation_spec activation, float *x, size_t n);
     void (*normalize)(const sc_normalize *);
     void (*viterbi)(const sc_viterbi *);
+    sc_extremes (*extremes)(const float *x, size_t n);
+    /* The first i from `from` on with x[i] > limit, or n. No element is NaN. */
+    size_t (*next_above)(const float *x, size_t n, size_t from, float limit);
 } sc_kernels;
 
 extern const sc_kernels sc_kernels_scalar;

@@ -450,4 +450,6 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .activate = activate,
     .normalize = normalize,
     .viterbi = viterbi,
+    .extremes = extremes,
+    .next_above = next_above,
 };

@@ -210,7 +210,7 @@ static void test_options(void)
     uniforms[7] = 0;
     WRONG(SC_BAD_ARGUMENT, "beam search has no final states", d.states = (const sc_array[]){{0}});
     /* what is written lies apart from all that is read, and from each other */
-    int64_t shared[16] = {2, 2};
+    int64_t shared[16] = {0};
     WRONG(SC_BAD_SHAPE, "overlap", q.start = shared; d.ids = shared);
     WRONG(SC_BAD_SHAPE, "overlap", q.prefix = shared; q.prefix_size = 2; d.ids = shared + 3);
     WRONG(SC_BAD_SHAPE, "overlap", q.prefix = answer.ids; q.prefix_size = 1; q.prefix_lengths = shared; d.lengths = shared);

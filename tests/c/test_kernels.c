@@ -454,6 +454,43 @@ static void test_viterbi(const sc_kernels *k, size_t n)
     }
 }
 
+/* The greatest wherever it stands, of equal ones the first; NaN and infinities anywhere. */
+static void test_extremes(const sc_kernels *k, size_t n)
+{
+    static const float odd[] = {0.0f, -0.0f, 9.0f, -9.0f, INFINITY, -INFINITY, NAN};
+    for (size_t way = 0; way < 16; way++) {
+        used = 0;
+        float *x = buffer(n), least = INFINITY, greatest = -INFINITY;
+        for (size_t i = 0; i < 2 && way < 14; i++) { /* the same in two places */
+            x[random_below(n)] = odd[way % 7];
+        }
+        for (size_t i = 0; i < n && way == 15; i++) {
+            x[i] = -INFINITY;
+        }
+        size_t first = 0;
+        bool numbers = true;
+        for (size_t i = 0; i < n; i++) {
+            numbers = numbers && !isnan(x[i]);
+            least = fminf(least, x[i]);
+            first = x[i] > greatest ? i : first;
+            greatest = fmaxf(greatest, x[i]);
+        }
+        const sc_extremes e = k->extremes(x, n);
+        CHECK(e.numbers == numbers && e.least == least && e.greatest == greatest, "%s: way %zu of %zu: %g to %g", k->isa, way, n,
+              (double)e.least, (double)e.greatest);
+        CHECK(e.first == first || (isnan(x[0]) && greatest == -INFINITY), "%s: way %zu of %zu: %zu, expected %zu", k->isa, way, n, e.first, first);
+        for (size_t from = 0, to; numbers && from <= n; from = to + 1) {
+            const float limit = way % 2 == 0 ? 0.2f : -INFINITY;
+            to = from;
+            while (to < n && !(x[to] > limit)) {
+                to++;
+            }
+            CHECK(k->next_above(x, n, from, limit) == to, "%s: way %zu of %zu: %zu, expected %zu", k->isa, way, n,
+                  k->next_above(x, n, from, limit), to);
+        }
+    }
+}
+
 int main(void)
 {
     static const size_t some_rows[] = {1, 2, 3, 5, 6, 7, MAX_ROWS}, some_inputs[] = {1, 7, 33};
@@ -491,6 +528,8 @@ int main(void)
                 test_activate(k, n);
                 test_normalize(k, n);
                 test_viterbi(k, n);
+                test_extremes(k, n);
+                test_extremes(k, 17 * n);
             }
         }
         printf("%s: kernels stay in bounds\n", k->isa);
