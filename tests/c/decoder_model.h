@@ -20,6 +20,7 @@ enum decoder_kind { MARKOV, PLAIN, ATTENDING, FED };
 typedef struct decoder {
     enum decoder_kind kind;
     bool additive; /* scores of the attention; else dot */
+    const char *nodes, *outputs; /* more of them, as text that begins with a comma; NULL: none */
     size_t V, H;   /* tokens; features of everything else */
     float *table;  /* (V + 1, H); of MARKOV (V + 1, V) */
     float *W, *U, *b, *w, *D, *d;
@@ -91,6 +92,7 @@ static inline size_t decoder_graph(const decoder *d, char *text, size_t size)
                                             "{\"name\": \"h_next\", \"value\": \"h_next\"},{\"name\": \"a\", \"value\": \"a\"}"
                                 : attends ? ",{\"name\": \"weights\", \"value\": \"weights\"},{\"name\": \"y\", \"value\": \"y\"}"
                                           : "";
+    const char *const more_nodes = d->nodes != NULL ? d->nodes : "", *const more_outputs = d->outputs != NULL ? d->outputs : "";
     char body[2048] = "";
     if (d->kind != MARKOV) {
         snprintf(body, sizeof body,
@@ -106,8 +108,8 @@ static inline size_t decoder_graph(const decoder *d, char *text, size_t size)
         text, size,
         "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [%s]}%s],"
         "\"nodes\": [{\"op\": \"embedding\", \"layer\": \"table\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"},"
-        " \"attrs\": {\"rows\": %zu, \"units\": %zu}}%s], \"outputs\": [{\"name\": \"scores\", \"value\": \"%s\"}%s]}",
-        frames, inputs, d->V + 1, d->kind == MARKOV ? d->V : d->H, body, d->kind == MARKOV ? "e" : "scores", outputs);
+        " \"attrs\": {\"rows\": %zu, \"units\": %zu}}%s%s], \"outputs\": [{\"name\": \"scores\", \"value\": \"%s\"}%s%s]}",
+        frames, inputs, d->V + 1, d->kind == MARKOV ? d->V : d->H, body, more_nodes, d->kind == MARKOV ? "e" : "scores", outputs, more_outputs);
     CHECK(length > 0 && (size_t)length < size, "%d", length);
     return (size_t)length;
 }
@@ -141,7 +143,8 @@ static inline sc_plan *decoder_plan(const decoder *d, const sc_options *options)
 /* A row's context, and what it carries from step to step. */
 typedef struct memory {
     const float *context; /* (frames, H) */
-    size_t frames;        /* that there are */
+    size_t frames;        /* that there are, */
+    const float *mask;    /* ... and which of them count; NULL: all */
     double h[MOST_UNITS], a[MOST_UNITS];
 } memory;
 
@@ -155,7 +158,12 @@ static inline double decoder_column(const double *x, size_t n, const float *W, s
     return sum;
 }
 
-/* a = sum over j of softmax_j(s_j) c_j with s_j = q . c_j / 2, or sum over i of w_i tanh((q_i + c_ji) / 2); zeros of no frame */
+static inline bool decoder_sees(const memory *m, size_t j)
+{
+    return m->mask == NULL || m->mask[j] != 0.0f;
+}
+
+/* a = sum over j of softmax_j(s_j) c_j of the frames that count, with s_j = q . c_j / 2, or sum over i of w_i tanh((q_i + c_ji) / 2); zeros of no frame */
 static inline void decoder_attend(const decoder *d, memory *m, double *weights)
 {
     double total = 0, most = -INFINITY;
@@ -165,15 +173,15 @@ static inline void decoder_attend(const decoder *d, memory *m, double *weights)
             const double c = (double)m->context[j * d->H + i];
             weights[j] += d->additive ? (double)d->w[i] * tanh(0.5 * (m->h[i] + c)) : 0.5 * m->h[i] * c;
         }
-        most = weights[j] > most ? weights[j] : most;
+        most = decoder_sees(m, j) && weights[j] > most ? weights[j] : most;
     }
     for (size_t j = 0; j < m->frames; j++) {
-        weights[j] = exp(weights[j] - most);
+        weights[j] = decoder_sees(m, j) ? exp(weights[j] - most) : 0;
         total += weights[j];
     }
     memset(m->a, 0, sizeof m->a);
     for (size_t j = 0; j < m->frames; j++) {
-        weights[j] /= total;
+        weights[j] = total > 0 ? weights[j] / total : 0;
         for (size_t i = 0; i < d->H; i++) {
             m->a[i] += weights[j] * (double)m->context[j * d->H + i];
         }

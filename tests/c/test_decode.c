@@ -6,9 +6,9 @@
 #define MOST_T 10
 #define MOST_ROWS 7
 #define MOST_WIDTH 30
-static size_t compared; /* results that were the expected ones, token by token */
-
 #define TOLERANCE 2e-5 /* of a score: a sum of at most 10 log-probabilities of float32 */
+
+static size_t compared; /* results that were the expected ones, token by token */
 
 /* ---- A call, and what came of it ------------------------------------------------------------------------------------ */
 
@@ -19,6 +19,7 @@ typedef struct setting {
     size_t rows, frames;
     float context[MOST_ROWS][MOST_FRAMES * MOST_UNITS]; /* the first rows * frames * H of them, row by row */
     int64_t lengths[MOST_ROWS];
+    float mask[MOST_ROWS * MOST_FRAMES];
     sc_array inputs[8];
 } setting;
 
@@ -42,8 +43,16 @@ static setting *setting_make(enum decoder_kind kind, size_t V, size_t H, bool ad
     for (size_t m = 0; m < rows; m++) {
         s->lengths[m] = (int64_t)random_below(frames + 1);
     }
+    for (size_t i = 0; i < rows * frames; i++) {
+        s->mask[i] = random_below(3) > 0;
+    }
     s->inputs[CONTEXT] = (sc_array){s->context, 3, {rows, frames, H}};
-    s->inputs[CONTEXT_LENGTHS] = (sc_array){s->lengths, 1, {rows}};
+    if (random_below(3) > 0) {
+        s->inputs[CONTEXT_LENGTHS] = (sc_array){s->lengths, 1, {rows}};
+    }
+    if (random_below(3) == 0) {
+        s->inputs[CONTEXT_MASK] = (sc_array){s->mask, 2, {rows, frames}};
+    }
     return s;
 }
 
@@ -57,7 +66,8 @@ static void setting_free(setting *s)
 /* What a row begins with, in double precision. */
 static memory begin(setting *s, size_t row)
 {
-    memory m = {.context = context_of(s, row), .frames = (size_t)s->lengths[row]};
+    memory m = {.context = context_of(s, row), .frames = s->inputs[CONTEXT_LENGTHS].data != NULL ? (size_t)s->lengths[row] : s->frames};
+    m.mask = s->inputs[CONTEXT_MASK].data != NULL ? s->mask + row * s->frames : NULL;
     return m;
 }
 
