@@ -46,13 +46,13 @@ static sc_status check_about(const sc_port *port, const char *what, const sc_arr
                    sc_shape_text(rank, expected).text, sc_shape_text(found->rank, found->shape).text);
 }
 
-sc_status sc_live_check_contexts(const sc_live *r, const sc_array *inputs, size_t rows, sc_error *error)
+sc_status sc_live_check_contexts(const sc_live *r, const sc_array *inputs, size_t *rows, sc_error *error)
 {
     const sc_step_plan *step = r->plan->step;
     for (size_t i = 0; i < step->n_contexts; i++) {
         const sc_port *port = &step->contexts[i];
         const sc_array *context = &inputs[port->place];
-        sc_status status = check_context(r, port, context, &rows, error);
+        sc_status status = check_context(r, port, context, rows, error);
         if (status == SC_OK && port->lengths != SC_NONE) {
             status = check_about(port, "lengths", context, &inputs[port->lengths], 1, error);
         }
@@ -80,7 +80,7 @@ sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array 
     const sc_plan *plan = r->plan;
     const sc_step_plan *step = plan->step;
     space->given = NULL;
-    sc_status status = sc_live_check_contexts(r, inputs, rows, error);
+    sc_status status = sc_live_check_contexts(r, inputs, &rows, error);
     for (size_t i = 0; status == SC_OK && i < step->n_given; i++) {
         space->arrays[step->given[i].place] = inputs[step->given[i].place];
     }

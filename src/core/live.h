@@ -52,11 +52,11 @@ sc_status sc_live_lay_out(const sc_live *r, sc_workspace *space, sc_error *error
 
 /* ---- contexts.c: of inputs[sc_plan_inputs()] the contexts, their lengths and their masks ---- */
 
-/* Whether they have the shapes that they must have, and `rows` rows. */
-sc_status sc_live_check_contexts(const sc_live *r, const sc_array *inputs, size_t rows, sc_error *error);
+/* Whether they have the shapes that they must have, and `rows` rows; SC_UNKNOWN: as many as the first of them. */
+sc_status sc_live_check_contexts(const sc_live *r, const sc_array *inputs, size_t *rows, sc_error *error);
 /* Bytes of one of them, once it is checked; 0 of what is left out. */
 size_t sc_given_bytes(const sc_plan *plan, const sc_array *given, size_t place);
-/* They become those of the steps to come, row i for row i, and must live as long. */
+/* They become those of the steps to come, row i for row i, and must live as long; `rows` as above. */
 sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array *inputs, size_t rows, sc_error *error);
 /* Which row of them belongs to each of the rows of the steps to come. */
 void sc_live_share(const sc_live *r, sc_workspace *space, const size_t *sources, size_t rows);

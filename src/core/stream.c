@@ -128,7 +128,8 @@ static sc_status set_context(sc_stream *stream, const sc_array *inputs, sc_error
 {
     sc_live *r = &stream->rows;
     const sc_plan *plan = r->plan;
-    sc_status status = sc_live_check_contexts(r, inputs, r->count, error);
+    size_t rows = r->count;
+    sc_status status = sc_live_check_contexts(r, inputs, &rows, error);
     if (status != SC_OK) {
         return status;
     }
