@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from c_programs import BUILD, build_core, build_program, compiler, run
 
+DECODING = ["test_decode", "test_decode_streams", "test_decode_calls"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WRAPPED = ["malloc", "calloc", "realloc", "aligned_alloc", "GOMP_parallel"]
 WRAPPED_TOO = ["free", "posix_memalign", "strdup", "pthread_mutex_lock", "pthread_rwlock_rdlock",
@@ -47,7 +48,7 @@ def test_plans(core: list[str], tmp_path: Path) -> None:
     assert "test_plan: all passed" in printed
 
 
-@pytest.mark.parametrize("name", ["test_streams", "test_memory"])
+@pytest.mark.parametrize("name", ["test_streams", "test_memory", *DECODING])
 def test_embedding(name: str, core: list[str], tmp_path: Path) -> None:
     printed = run([build_program(core, name, tmp_path), tmp_path / "model.safetensors"])
     assert f"{name}: all passed" in printed
@@ -110,7 +111,7 @@ def test_core_without_openmp_under_sanitizers(name: str, tmp_path: Path) -> None
         pytest.skip(f"no {name}")
     flags = SANITIZE if name == "gcc" else []
     link = build_core(tmp_path, cc=[path], tables=["scalar"], openmp=False, extra=flags)
-    for program in ("test_kernels", "test_plan", "test_streams", "test_memory"):
+    for program in ("test_kernels", "test_plan", "test_streams", "test_memory", *DECODING):
         arguments = [tmp_path / "model.safetensors"] if program != "test_kernels" else []
         assert f"{program}: all passed" in run([build_program(link, program, tmp_path), *arguments])
 

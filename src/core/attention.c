@@ -1,6 +1,6 @@
 /* Attention: each frame of a query takes the mean of the value's frames, weighed by the softmax of its scores with their
- * keys. The keys and values of a row and head are packed once and multiplied by all frames of its query. Projections, and
- * the layers that are made of them (MultiHeadAttention), are dense nodes around this one. */
+ * keys. The keys and values of a row and head are packed once and multiplied by all frames of its query; a query of few frames multiplies
+ * them as they lie. Projections, and the layers that are made of them (MultiHeadAttention), are dense nodes around this one. */
 #include "plan.h"
 #include "products.h"
 
@@ -24,7 +24,8 @@ typedef struct attention_params {
     size_t heads; /* 0: one, which is no axis of the scores */
     float scale;
     bool causal, shared;
-    sc_matrix w; /* of additive scores: a column */
+    size_t features; /* of additive scores, which have a weight for each: */
+    const float *w;
     const sc_kernels *kernels;
 } attention_params;
 
@@ -112,9 +113,9 @@ static sc_status attention_infer(const sc_node *node, const sc_shape *in, sc_sha
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (attention): its features do not divide into %zu heads", node->layer,
                        heads);
     }
-    if (p->w.data != NULL && q->dim[2] != p->w.rows) {
+    if (p->w != NULL && q->dim[2] != p->features) {
         return sc_fail(error, SC_BAD_SHAPE, "layer '%s' (attention): its query must have %zu features, found %zu",
-                       node->layer, p->w.rows, q->dim[2]);
+                       node->layer, p->features, q->dim[2]);
     }
     out[0] = (sc_shape){.rank = 3, .dim = {q->dim[0], q->dim[1], v->dim[2]}};
     if (node->outputs[1] != SC_NONE) {
@@ -124,37 +125,38 @@ static sc_status attention_infer(const sc_node *node, const sc_shape *in, sc_sha
     return SC_OK;
 }
 
-/* The weights of additive scores as a column: W, or its one number for all features. */
-static sc_status pack_column(sc_builder *builder, sc_node *node, size_t features)
+/* The weights of additive scores: W, or its one number for all features. */
+static sc_status keep_weights(sc_builder *builder, sc_node *node, size_t features)
 {
     attention_params *p = node->params;
-    const float *w = NULL;
-    const sc_status status = sc_weight(builder, node, "W", 1, (size_t[]){p->shared ? 1 : features}, &w);
-    if (status != SC_OK || w == NULL) {
+    const float *source = NULL;
+    const sc_status status = sc_weight(builder, node, "W", 1, (size_t[]){p->shared ? 1 : features}, &source);
+    if (status != SC_OK || source == NULL) {
         return status;
     }
     if (features == SC_UNKNOWN || features > MOST_FEATURES) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (attention): its query must have a fixed number of "
                        "features, at most 2^20", node->layer);
     }
-    if (p->shared) {
-        float *all = sc_plan_alloc(builder->plan, features, sizeof *all);
-        if (all == NULL) {
-            return sc_no_memory(builder);
-        }
-        for (size_t i = 0; i < features; i++) {
-            all[i] = w[0];
-        }
-        w = all;
+    bool fresh = true;
+    const sc_packing packing = {.source = source, .ld = features, .rows = 1};
+    float *w = sc_packed_room(builder, p->shared ? NULL : &packing, features, &fresh);
+    if (w == NULL) {
+        return sc_no_memory(builder);
     }
-    return sc_pack_matrix(builder, w, 1, features, 1, 1, &p->w);
+    for (size_t i = 0; i < features && fresh; i++) {
+        w[i] = source[p->shared ? 0 : i];
+    }
+    p->w = w;
+    p->features = features;
+    return SC_OK;
 }
 
 static sc_status attention_pack(sc_builder *builder, sc_node *node, const sc_shape *in)
 {
     const attention_params *p = node->params;
     const size_t D = in[QUERY].dim[2], Dv = in[VALUE].dim[2], Tv = in[VALUE].dim[1];
-    const sc_status status = p->score == ADDITIVE ? pack_column(builder, node, D) : SC_OK;
+    const sc_status status = p->score == ADDITIVE ? keep_weights(builder, node, D) : SC_OK;
     if (D != SC_UNKNOWN && Dv != SC_UNKNOWN) { /* what it works, for each frame of the query */
         builder->plan->work += (Tv != SC_UNKNOWN ? (double)Tv : USUAL_FRAMES) * ((double)D + (double)Dv);
     }
@@ -164,74 +166,84 @@ static sc_status attention_pack(sc_builder *builder, sc_node *node, const sc_sha
 /* ---- Running ---------------------------------------------------------------------------------------------- */
 
 typedef struct places {
-    size_t keys, values, zeros, scores, sums, bytes;
+    size_t keys, values, zeros, scores, bytes;
 } places;
 
-static places attention_layout(const attention_params *p, size_t D, size_t Dv, size_t Tv)
+/* Whether keys and values are packed: a query of few frames multiplies them as they lie, to the same bits. */
+static bool packs(size_t Tq)
+{
+    return Tq >= SC_PACKED_FROM;
+}
+
+static places attention_layout(const attention_params *p, size_t Tq, size_t D, size_t Dv, size_t Tv)
 {
     const size_t d = D / heads_of(p), dv = Dv / heads_of(p);
     places at = {0};
-    at.keys = sc_reserve(&at.bytes, p->score == DOT ? p->kernels->packed_floats(d, Tv, 1) : 0, sizeof(float));
-    at.values = sc_reserve(&at.bytes, p->kernels->packed_floats(Tv, dv, 1), sizeof(float));
-    at.zeros = sc_reserve(&at.bytes, p->kernels->packed_floats(1, Tv > dv ? Tv : dv, 1) + p->kernels->width, sizeof(float));
+    at.keys = sc_reserve(&at.bytes, packs(Tq) && p->score == DOT ? p->kernels->packed_floats(d, Tv, 1) : 0, sizeof(float));
+    at.values = sc_reserve(&at.bytes, packs(Tq) ? p->kernels->packed_floats(Tv, dv, 1) : 0, sizeof(float));
+    at.zeros = sc_reserve(&at.bytes, packs(Tq) ? p->kernels->packed_floats(1, Tv > dv ? Tv : dv, 1) : 0, sizeof(float));
     at.scores = sc_reserve(&at.bytes, CHUNK * Tv, sizeof(float));
-    at.sums = sc_reserve(&at.bytes, p->score == ADDITIVE ? CHUNK * D : 0, sizeof(float));
     return at;
 }
 
 static size_t attention_scratch(const sc_node *node, const sc_shape *in, size_t rows)
 {
     (void)rows;
-    return attention_layout(node->params, in[QUERY].dim[2], in[VALUE].dim[2], in[VALUE].dim[1]).bytes;
+    return attention_layout(node->params, in[QUERY].dim[1], in[QUERY].dim[2], in[VALUE].dim[2], in[VALUE].dim[1]).bytes;
 }
 
-/* One head of one row: */
+/* The keys and values of one head of a row, */
 typedef struct attention {
     const attention_params *p;
-    const float *q, *k, *v;                /* the first frames, */
-    size_t q_step, v_step;                 /* ... and from one to the next; a key has the query's */
-    size_t queries, values;                /* frames that there are */
-    size_t d, dv;                          /* features of the head */
-    const float *query_mask, *value_mask;  /* or NULL */
+    const float *k, *v;      /* the first frames, */
+    size_t k_step, v_step;   /* ... and from one to the next */
+    size_t values;           /* frames that there are */
+    size_t d, dv;            /* features of the head */
+    const float *value_mask; /* or NULL */
+    const float *zeros;      /* NULL: they are not packed */
     sc_matrix packed_keys, packed_values;
-    const float *zeros;
-    float *sums;
 } attention;
 
-/* s_j = sum over d of W_d tanh(scale (q_d + k_jd)) */
-static void additive_scores(const attention *a, const float *q, float *s)
-{
-    const float scale = a->p->scale;
-    for (size_t first = 0; first < a->values; first += CHUNK) {
-        const size_t count = a->values - first < CHUNK ? a->values - first : CHUNK;
-        for (size_t j = 0; j < count; j++) {
-            const float *k = a->k + (first + j) * a->q_step;
-            for (size_t i = 0; i < a->d; i++) {
-                a->sums[j * a->d + i] = scale * (q[i] + k[i]);
-            }
-        }
-        a->p->kernels->activate((sc_activation_spec){.kind = SC_TANH}, a->sums, count * a->d);
-        sc_product(a->p->kernels, &a->p->w, a->zeros, count, a->sums, a->d, s + first, 1);
-    }
-}
+/* ... and the frames of queries that look at them: of this row's, or one of each row that shares them. */
+typedef struct queries {
+    size_t count;
+    const float *q[CHUNK];
+    float *scores[CHUNK], *y[CHUNK];
+    size_t place[CHUNK]; /* in its sequence */
+    bool masked[CHUNK];
+} queries;
 
-/* s_ij = scale q_i . k_j */
-static void dot_scores(const attention *a, size_t first, size_t count, float *scores, size_t step)
+/* s_ij = scale q_i . k_j, or sum over d of w_d tanh(scale (q_id + k_jd)) */
+static void score(const attention *a, const queries *q)
 {
-    sc_product(a->p->kernels, &a->packed_keys, a->zeros, count, a->q + first * a->q_step, a->q_step, scores, step);
-    for (size_t i = 0; i < count && a->p->scale != 1.0f; i++) {
+    const attention_params *p = a->p;
+    if (p->score == ADDITIVE) {
+        for (size_t i = 0; i < q->count; i++) {
+            p->kernels->additive(&(sc_additive){.a = q->q[i], .w = p->w, .b = a->k, .ld = a->k_step, .K = a->d, .N = a->values,
+                                                .scale = p->scale, .out = q->scores[i]});
+        }
+        return;
+    }
+    if (a->zeros != NULL) {
+        p->kernels->matmul(&(sc_matmul){.rows = q->count, .a = q->q, .w = &a->packed_keys, .bias = a->zeros, .out = q->scores,
+                                        .exact = true});
+    } else {
+        p->kernels->times_transposed(&(sc_plain){.rows = q->count, .a = q->q, .b = a->k, .ld = a->k_step, .K = a->d, .N = a->values,
+                                                 .out = q->scores});
+    }
+    for (size_t i = 0; i < q->count && p->scale != 1.0f; i++) {
+        float *s = q->scores[i];
         for (size_t j = 0; j < a->values; j++) {
-            scores[i * step + j] *= a->p->scale;
+            s[j] *= p->scale;
         }
     }
 }
 
-/* Scores become weights: those that frame i of the query may not see are hidden, then softmax. */
-static void weigh(const attention *a, size_t i, float *s)
+/* Scores become weights: those that a frame of the query may not see are hidden, then softmax. */
+static void weigh(const attention *a, size_t place, bool masked, float *s)
 {
     const int masking = a->p->masking;
-    const bool blind = masking != SUBTRACT && a->query_mask != NULL && a->query_mask[i] == 0.0f;
-    const size_t end = blind ? 0 : a->p->causal && i + 1 < a->values ? i + 1 : a->values;
+    const size_t end = masking != SUBTRACT && masked ? 0 : a->p->causal && place + 1 < a->values ? place + 1 : a->values;
     bool sees = false;
     for (size_t j = 0; j < end && a->value_mask != NULL; j++) {
         const bool seen = a->value_mask[j] != 0.0f;
@@ -248,23 +260,24 @@ static void weigh(const attention *a, size_t i, float *s)
     }
 }
 
-/* y_i = sum over j of softmax_j(s_ij) v_j for frames [first, first + count) of the query */
-static void attend(const attention *a, size_t first, size_t count, float *scores, size_t scores_step, float *y,
-                   size_t y_step)
+/* y_i = sum over j of softmax_j(s_ij) v_j */
+static void attend(const attention *a, const queries *q)
 {
-    if (a->p->score == DOT) {
-        dot_scores(a, first, count, scores, scores_step);
+    score(a, q);
+    for (size_t i = 0; i < q->count; i++) {
+        weigh(a, q->place[i], q->masked[i], q->scores[i]);
     }
-    for (size_t i = 0; i < count; i++) {
-        if (a->p->score == ADDITIVE) {
-            additive_scores(a, a->q + (first + i) * a->q_step, scores + i * scores_step);
-        }
-        weigh(a, first + i, scores + i * scores_step);
+    const float *const *weights = (const float *const *)q->scores;
+    if (a->zeros != NULL) {
+        a->p->kernels->matmul(&(sc_matmul){.rows = q->count, .a = weights, .w = &a->packed_values, .bias = a->zeros, .out = q->y,
+                                           .exact = true});
+    } else {
+        a->p->kernels->times(&(sc_plain){.rows = q->count, .a = weights, .b = a->v, .ld = a->v_step, .K = a->values, .N = a->dv,
+                                         .out = q->y});
     }
-    sc_product(a->p->kernels, &a->packed_values, a->zeros, count, scores, scores_step, y, y_step);
-    for (size_t i = 0; i < count && a->p->masking == SUBTRACT && a->query_mask != NULL; i++) {
-        if (a->query_mask[first + i] == 0.0f) {
-            memset(y + i * y_step, 0, a->dv * sizeof(float));
+    for (size_t i = 0; i < q->count && a->p->masking == SUBTRACT; i++) {
+        if (q->masked[i]) {
+            memset(q->y[i], 0, a->dv * sizeof(float));
         }
     }
 }
@@ -274,35 +287,87 @@ static size_t end_of(const int64_t *lengths, size_t m, size_t frames)
     return lengths != NULL && (size_t)lengths[m] < frames ? (size_t)lengths[m] : frames;
 }
 
-/* What head h of row m reads; its keys and values are packed into scratch. */
-static attention begin(const sc_node *node, const sc_frame *frame, size_t m, size_t h, const places *at)
+/* What head h of row m looks at; packed into scratch where that is worth it. */
+static attention look_at(const sc_node *node, const sc_frame *frame, size_t m, size_t h, const places *at)
 {
     const attention_params *p = node->params;
     const sc_kernels *kernels = p->kernels;
     const sc_shape *query = sc_in_shape(node, frame, QUERY), *value = sc_in_shape(node, frame, VALUE);
-    const size_t Tq = query->dim[1], Tv = value->dim[1], D = query->dim[2], Dv = value->dim[2];
-    const float *key = sc_in(node, frame, KEY), *v = sc_in(node, frame, VALUE);
-    const float *query_mask = sc_in(node, frame, QUERY_MASK), *value_mask = sc_in(node, frame, VALUE_MASK);
-    attention a = {.p = p, .q_step = D, .v_step = Dv, .d = D / heads_of(p), .dv = Dv / heads_of(p)};
-    a.q = sc_in(node, frame, QUERY) + m * Tq * D + h * a.d;
+    const size_t Tv = value->dim[1], D = query->dim[2], Dv = value->dim[2];
+    const float *key = sc_in(node, frame, KEY), *v = sc_in(node, frame, VALUE), *value_mask = sc_in(node, frame, VALUE_MASK);
+    attention a = {.p = p, .k_step = D, .v_step = Dv, .d = D / heads_of(p), .dv = Dv / heads_of(p)};
     const size_t value_row = sc_context_row(node, frame, VALUE, m), key_row = sc_context_row(node, frame, KEY, m);
     a.k = (key != NULL ? key + key_row * Tv * D : v + value_row * Tv * D) + h * a.d;
     a.v = v + value_row * Tv * Dv + h * a.dv;
-    a.queries = end_of(sc_lengths_of(node, frame, QUERY), m, Tq);
     a.values = end_of(sc_lengths_of(node, frame, VALUE), m, Tv);
     a.values = end_of(sc_lengths_of(node, frame, KEY), m, a.values);
-    a.query_mask = query_mask != NULL ? query_mask + m * Tq : NULL;
     a.value_mask = value_mask != NULL ? value_mask + sc_context_row(node, frame, VALUE_MASK, m) * Tv : NULL;
-    a.zeros = (const float *)(const void *)(frame->scratch + at->zeros);
-    a.sums = (float *)(void *)(frame->scratch + at->sums);
-    float *keys = (float *)(void *)(frame->scratch + at->keys), *values = (float *)(void *)(frame->scratch + at->values);
-    if (p->score == DOT) {
-        kernels->pack_transposed(keys, a.k, D, a.d, a.values);
+    if (packs(query->dim[1])) {
+        float *keys = (float *)(void *)(frame->scratch + at->keys), *values = (float *)(void *)(frame->scratch + at->values);
+        if (p->score == DOT) {
+            kernels->pack_transposed(keys, a.k, D, a.d, a.values);
+        }
+        kernels->pack(values, a.v, Dv, a.values, a.dv, 1, false);
+        a.packed_keys = (sc_matrix){.data = keys, .rows = a.d, .units = a.values, .gates = 1};
+        a.packed_values = (sc_matrix){.data = values, .rows = a.values, .units = a.dv, .gates = 1};
+        a.zeros = (const float *)(const void *)(frame->scratch + at->zeros);
     }
-    kernels->pack(values, a.v, Dv, a.values, a.dv, 1, false);
-    a.packed_keys = (sc_matrix){.data = keys, .rows = a.d, .units = a.values, .gates = 1};
-    a.packed_values = (sc_matrix){.data = values, .rows = a.values, .units = a.dv, .gates = 1};
     return a;
+}
+
+/* Whether a row of a step looks at what the row before it looks at: then one pass over that serves both. */
+static bool shares(const sc_node *node, const sc_frame *frame, size_t m)
+{
+    bool all = true;
+    for (size_t i = VALUE; i < node->n_inputs && all; i++) {
+        all = i == QUERY_MASK || node->inputs[i] == SC_NONE || frame->plan->values[node->inputs[i]].mapped;
+    }
+    return all && frame->sources[m] == frame->sources[m - 1];
+}
+
+/* Frame i of row m for head h: what it is, and where its results go. */
+static void add_query(const sc_node *node, const sc_frame *frame, size_t m, size_t h, size_t i, const places *at, queries *q)
+{
+    const size_t Tq = sc_in_shape(node, frame, QUERY)->dim[1], D = sc_in_shape(node, frame, QUERY)->dim[2];
+    const size_t Tv = sc_in_shape(node, frame, VALUE)->dim[1], Dv = sc_in_shape(node, frame, VALUE)->dim[2];
+    const size_t heads = heads_of(node->params), n = q->count++;
+    const float *mask = sc_in(node, frame, QUERY_MASK);
+    float *wanted = sc_out(node, frame, 1);
+    q->q[n] = sc_in(node, frame, QUERY) + (m * Tq + i) * D + h * (D / heads);
+    q->y[n] = sc_out(node, frame, 0) + (m * Tq + i) * Dv + h * (Dv / heads);
+    q->scores[n] = wanted != NULL ? wanted + ((m * heads + h) * Tq + i) * Tv : (float *)(void *)(frame->scratch + at->scores) + n * Tv;
+    q->place[n] = i;
+    q->masked[n] = mask != NULL && mask[m * Tq + i] == 0.0f;
+}
+
+/* Head h of rows [m, end), which look at the same. Frames past the end of their sequence, or with nothing to look at, give zeros. */
+static void attend_rows(const sc_node *node, const sc_frame *frame, size_t m, size_t end, size_t h, const places *at)
+{
+    const attention a = look_at(node, frame, m, h, at);
+    const size_t Tq = sc_in_shape(node, frame, QUERY)->dim[1], Tv = sc_in_shape(node, frame, VALUE)->dim[1];
+    const bool wanted = sc_out(node, frame, 1) != NULL;
+    queries q;
+    q.count = 0;
+    for (; m < end; m++) {
+        const size_t frames = a.values > 0 ? end_of(sc_lengths_of(node, frame, QUERY), m, Tq) : 0;
+        for (size_t i = 0; i < Tq; i++) {
+            add_query(node, frame, m, h, i, at, &q);
+            const size_t n = q.count - 1, from = i < frames ? a.values : 0;
+            if (wanted) {
+                memset(q.scores[n] + from, 0, (Tv - from) * sizeof(float));
+            }
+            if (i >= frames) {
+                memset(q.y[n], 0, a.dv * sizeof(float));
+                q.count--;
+            } else if (q.count == CHUNK) {
+                attend(&a, &q);
+                q.count = 0;
+            }
+        }
+    }
+    if (q.count > 0) {
+        attend(&a, &q);
+    }
 }
 
 static void attention_run(const sc_node *node, sc_frame *frame)
@@ -310,30 +375,17 @@ static void attention_run(const sc_node *node, sc_frame *frame)
     const attention_params *p = node->params;
     const sc_shape *query = sc_in_shape(node, frame, QUERY), *value = sc_in_shape(node, frame, VALUE);
     const size_t rows = frame->rows * query->dim[0], heads = heads_of(p);
-    const size_t Tq = query->dim[1], Tv = value->dim[1], Dv = value->dim[2];
-    const places at = attention_layout(p, query->dim[2], Dv, Tv);
-    float *wanted = sc_out(node, frame, 1);
+    const places at = attention_layout(p, query->dim[1], query->dim[2], value->dim[2], value->dim[1]);
+    const bool by_head = frame->sources != NULL; /* rows that share what they look at then stand side by side */
     memset(frame->scratch + at.zeros, 0, at.scores - at.zeros);
     const size_t end = sc_part(&frame->team, rows * heads, 1);
-    for (size_t n = sc_part(&frame->team, rows * heads, 0); n < end; n++) {
-        const size_t m = n / heads, h = n % heads;
-        const attention a = begin(node, frame, m, h, &at);
-        const size_t made = a.values > 0 ? a.queries : 0; /* with nothing to look at, zeros */
-        float *y = sc_out(node, frame, 0) + m * Tq * Dv + h * a.dv;
-        for (size_t first = 0; first < made; first += CHUNK) {
-            const size_t count = made - first < CHUNK ? made - first : CHUNK;
-            float *scores = wanted != NULL ? wanted + (n * Tq + first) * Tv : (float *)(void *)(frame->scratch + at.scores);
-            attend(&a, first, count, scores, Tv, y + first * Dv, Dv);
-            for (size_t i = 0; i < count && wanted != NULL; i++) {
-                memset(scores + i * Tv + a.values, 0, (Tv - a.values) * sizeof(float));
-            }
+    for (size_t n = sc_part(&frame->team, rows * heads, 0), next; n < end; n = next) {
+        const size_t m = by_head ? n % rows : n / heads, h = by_head ? n / rows : n % heads;
+        next = n + 1;
+        while (by_head && next < end && next % rows > 0 && shares(node, frame, next % rows)) {
+            next++;
         }
-        for (size_t i = made; i < Tq; i++) {
-            memset(y + i * Dv, 0, a.dv * sizeof(float));
-        }
-        if (wanted != NULL) {
-            memset(wanted + (n * Tq + made) * Tv, 0, (Tq - made) * Tv * sizeof(float));
-        }
+        attend_rows(node, frame, m, m + next - n, h, &at);
     }
 }
 

@@ -28,6 +28,10 @@ static inline void sc_call_finish(const sc_call *call)
 /* run.c: which lengths a call has whose inputs fit the graph, and that every node can serve them. */
 sc_status sc_call_lengths(const sc_plan *plan, sc_workspace *space, const sc_array *inputs, size_t batch, sc_error *error);
 
+/* ... and that ids are rows of the tables that read them; of contexts alone, if asked. */
+sc_status sc_call_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch, bool contexts,
+                      sc_error *error);
+
 /* Executes the call. Fails for want of memory, before anything is computed; or for an id that a node made and that is no
  * row of its table: then the outputs, and the states of a step, are undefined. */
 sc_status sc_call_execute(sc_call *call, sc_error *error);

@@ -1,52 +1,15 @@
-/* Which token a row of scores chooses. Nothing here knows sequences; decode.c does. */
+/* Which token a row of scores chooses. Nothing here knows sequences; decode.c and beam.c do. */
 #include "choice.h"
 
 #include <math.h>
-#include <stdlib.h>
+#include <string.h>
 
-#define LANES 16 /* independent maxima, so that the compiler can compare a vector at a time */
+#define MOST_PROBABILITY 1.001f /* what a sum of float32 exponentials may be off */
+#define FIRST_LOOK 64           /* tokens that are taken for those that make up top_p, at first */
 
-size_t sc_choose_best(const float *scores, size_t V)
-{
-    float most[LANES];
-    bool numbers = true;
-    for (size_t i = 0; i < LANES; i++) {
-        most[i] = -INFINITY;
-    }
-    for (size_t v = 0; v < V; v++) {
-        const float x = scores[v];
-        most[v % LANES] = x > most[v % LANES] ? x : most[v % LANES];
-        numbers &= x < INFINITY; /* false of NaN too */
-    }
-    float best = most[0];
-    for (size_t i = 1; i < LANES; i++) {
-        best = most[i] > best ? most[i] : best;
-    }
-    size_t v = 0;
-    while (numbers && v < V && scores[v] != best) {
-        v++;
-    }
-    return numbers && best > -INFINITY ? v : V;
-}
+/* ---- The best few ------------------------------------------------------------------------------------------------ */
 
-bool sc_log_probabilities(const sc_kernels *kernels, sc_scores kind, float *scores, size_t V)
-{
-    const size_t best = sc_choose_best(scores, V);
-    if (best == V) {
-        return false;
-    }
-    if (kind == SC_LOGITS) {
-        kernels->activate((sc_activation_spec){.kind = SC_LOG_SOFTMAX}, scores, V);
-    }
-    bool positive = kind != SC_PROBABILITIES || scores[best] > 0;
-    for (size_t v = 0; v < V && kind == SC_PROBABILITIES; v++) {
-        positive &= scores[v] >= 0;
-        scores[v] = logf(scores[v]);
-    }
-    return positive;
-}
-
-bool sc_stands_before(const sc_candidate *a, const sc_candidate *b)
+static bool stands_before(const sc_candidate *a, const sc_candidate *b)
 {
     if (a->sum != b->sum) {
         return a->sum > b->sum;
@@ -54,71 +17,195 @@ bool sc_stands_before(const sc_candidate *a, const sc_candidate *b)
     return a->beam != b->beam ? a->beam < b->beam : a->token < b->token;
 }
 
-size_t sc_choose_several(const float *logs, size_t V, size_t most, double sum, size_t beam, sc_candidate *best)
+/* Puts a candidate at `place`, whose own may be lost, or below: the worst of `count` stays first. */
+static void sift(sc_candidate *at, size_t count, size_t place, sc_candidate candidate)
 {
-    size_t count = 0;
-    float least = -INFINITY; /* that still counts, once there are enough */
+    for (size_t child = 2 * place + 1; child < count; child = 2 * place + 1) {
+        child += child + 1 < count && stands_before(&at[child], &at[child + 1]);
+        if (!stands_before(&candidate, &at[child])) {
+            break;
+        }
+        at[place] = at[child];
+        place = child;
+    }
+    at[place] = candidate;
+}
+
+void sc_best_add(sc_best *best, sc_candidate candidate)
+{
+    if (best->count == best->most) {
+        if (stands_before(&candidate, &best->at[0])) {
+            sift(best->at, best->count, 0, candidate);
+        }
+        return;
+    }
+    size_t place = best->count++;
+    for (; place > 0 && stands_before(&best->at[(place - 1) / 2], &candidate); place = (place - 1) / 2) {
+        best->at[place] = best->at[(place - 1) / 2];
+    }
+    best->at[place] = candidate;
+}
+
+void sc_best_sort(sc_best *best)
+{
+    for (size_t count = best->count; count > 1; count--) { /* the worst goes to the end */
+        const sc_candidate worst = best->at[0];
+        sift(best->at, count - 1, 0, best->at[count - 1]);
+        best->at[count - 1] = worst;
+    }
+}
+
+/* ---- Scores ------------------------------------------------------------------------------------------------------- */
+
+bool sc_scores_fit(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t *first)
+{
+    const sc_extremes e = kernels->extremes(scores, V);
+    *first = e.first;
+    if (!e.numbers || !(e.greatest < INFINITY) || !(e.greatest > -INFINITY)) {
+        return false;
+    }
+    if (kind == SC_PROBABILITIES) {
+        return e.least >= 0 && e.greatest > 0 && e.greatest <= MOST_PROBABILITY;
+    }
+    return kind == SC_LOGITS || e.greatest <= MOST_PROBABILITY - 1;
+}
+
+bool sc_scores_to_logs(const sc_kernels *kernels, sc_scores kind, float *scores, size_t V)
+{
+    size_t first;
+    if (kind != SC_LOGITS) {
+        return sc_scores_fit(kernels, kind, scores, V, &first);
+    }
+    kernels->activate((sc_activation_spec){.kind = SC_LOG_SOFTMAX}, scores, V);
+    return scores[0] == scores[0]; /* of what does not fit, all are NaN */
+}
+
+static double log_of(sc_scores kind, float score)
+{
+    return (double)(kind == SC_PROBABILITIES ? logf(score) : score);
+}
+
+double sc_score_of(sc_scores kind, const float *scores, int64_t token)
+{
+    return log_of(kind, scores[token]);
+}
+
+/* A score such that none up to it has a log-probability above `log`, though it may be less than it could be. */
+static float limit_of(sc_scores kind, double log)
+{
+    if (kind == SC_PROBABILITIES) { /* 0 is the least, and no candidate */
+        return log < 0 ? (float)(exp(log) * (1 - 1e-6)) : (float)(1 - 1e-6);
+    }
+    const float nearest = log > -3e38 ? (float)log : -INFINITY; /* of NaN too: the difference of two sums of -infinity */
+    return nextafterf(nearest, -INFINITY);
+}
+
+void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, double sum, size_t beam)
+{
+    for (size_t v = 0;; v++) {
+        const bool full = best->count == best->most;
+        const float none = kind == SC_PROBABILITIES ? 0 : -INFINITY;
+        v = kernels->next_above(scores, V, v, full ? limit_of(kind, best->at[0].sum - sum) : none);
+        if (v == V) {
+            return;
+        }
+        sc_best_add(best, (sc_candidate){.sum = sum + log_of(kind, scores[v]), .beam = beam, .token = (int64_t)v});
+    }
+}
+
+/* ---- A draw --------------------------------------------------------------------------------------------------------- */
+
+/* w_v = p_v^(1/temperature), of the best token 1 */
+static void weigh(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first, const sc_draw *draw)
+{
+    /* a float that 0 can be multiplied by, and with which nothing but 0 becomes 0 before it is an exponent */
+    const float inverse = (float)(1 / (draw->temperature < 1e-30 ? 1e-30 : draw->temperature > 1e30 ? 1e30 : draw->temperature));
+    float *w = draw->weights;
+    if (kind == SC_PROBABILITIES) {
+        for (size_t v = 0; v < V; v++) {
+            w[v] = logf(scores[v] / scores[first]) * inverse;
+        }
+    } else {
+        for (size_t v = 0; v < V; v++) {
+            w[v] = (scores[v] - scores[first]) * inverse;
+        }
+    }
+    kernels->activate((sc_activation_spec){.kind = SC_EXPONENTIAL}, w, V);
+}
+
+/* The `most` largest weights, in descending order. */
+static void find_largest(const sc_kernels *kernels, const float *w, size_t V, sc_best *best)
+{
+    best->count = 0;
+    for (size_t v = 0;; v++) {
+        v = kernels->next_above(w, V, v, best->count == best->most ? (float)best->at[0].sum : 0);
+        if (v == V) {
+            break;
+        }
+        sc_best_add(best, (sc_candidate){.sum = (double)w[v], .token = (int64_t)v});
+    }
+    sc_best_sort(best);
+}
+
+/* How many of the largest make up top_p of `total`; 0 where these do not. */
+static size_t that_make_up(const sc_best *best, double top_p, double total)
+{
+    double sum = 0;
+    for (size_t i = 0; i < best->count; i++) {
+        sum += best->at[i].sum;
+        if (sum >= top_p * total) {
+            return i + 1;
+        }
+    }
+    return 0;
+}
+
+/* Leaves the top_k largest weights, and of these the fewest largest that make up top_p of their sum; all others become 0. */
+static void cut(const sc_kernels *kernels, size_t V, const sc_draw *draw)
+{
+    float *w = draw->weights;
+    const bool some = draw->top_k > 0 && draw->top_k < V;
+    double total = 0;
+    for (size_t v = 0; v < V && !some; v++) {
+        total += (double)w[v];
+    }
+    sc_best best = {.at = draw->best, .most = some ? draw->top_k : V < FIRST_LOOK ? V : FIRST_LOOK};
+    size_t kept = 0;
+    while (true) {
+        find_largest(kernels, w, V, &best);
+        for (size_t i = 0; i < best.count && some; i++) {
+            total += best.at[i].sum;
+        }
+        kept = draw->top_p < 1 ? that_make_up(&best, draw->top_p, total) : 0;
+        if (kept > 0 || some || best.count < best.most || best.most == V) {
+            break;
+        }
+        best.most = best.most < V / 8 ? 8 * best.most : V;
+    }
+    const sc_candidate *last = &best.at[(kept > 0 ? kept : best.count) - 1];
+    const float least = (float)last->sum;
     for (size_t v = 0; v < V; v++) {
-        if (!(logs[v] > least)) {
-            continue;
-        }
-        size_t at = count < most ? count++ : most - 1;
-        const sc_candidate made = {.sum = sum + (double)logs[v], .beam = beam, .token = (int64_t)v};
-        for (; at > 0 && logs[best[at - 1].token] < logs[v]; at--) {
-            best[at] = best[at - 1];
-        }
-        best[at] = made;
-        least = count == most ? logs[best[most - 1].token] : -INFINITY;
+        w[v] = w[v] > least || (w[v] == least && (int64_t)v <= last->token) ? w[v] : 0;
     }
-    return count;
 }
 
-static int by_weight(const void *a, const void *b)
+/* The token is the first, by number, at which the sum of the weights exceeds uniform times the whole: the last that has at most so much
+ * before it. */
+int64_t sc_choose_drawn(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first, const sc_draw *draw)
 {
-    const sc_weight_of *x = a, *y = b;
-    if (x->weight != y->weight) {
-        return x->weight > y->weight ? -1 : 1;
-    }
-    return x->token < y->token ? -1 : x->token > y->token;
-}
-
-static int by_token(const void *a, const void *b)
-{
-    const sc_weight_of *x = a, *y = b;
-    return x->token < y->token ? -1 : x->token > y->token;
-}
-
-/* w_v = p_v^(1/temperature), of the best token 1; of them the top_k largest, of these the fewest that make up top_p. The token is
- * the first, by number, at which the sum of w exceeds uniform times the whole. */
-size_t sc_choose_drawn(const float *logs, size_t V, const sc_draw *draw)
-{
-    sc_weight_of *w = draw->weights;
-    const double most = (double)logs[sc_choose_best(logs, V)];
-    size_t count = V;
-    for (size_t v = 0; v < V; v++) {
-        w[v] = (sc_weight_of){exp(((double)logs[v] - most) / draw->temperature), v};
-    }
-    if ((draw->top_k > 0 && draw->top_k < V) || draw->top_p < 1) {
-        qsort(w, V, sizeof *w, by_weight);
-        count = draw->top_k > 0 && draw->top_k < V ? draw->top_k : V;
-        double total = 0, sum = 0;
-        for (size_t i = 0; i < count; i++) {
-            total += w[i].weight;
-        }
-        for (size_t i = 0; i < count && draw->top_p < 1; i++) {
-            sum += w[i].weight;
-            count = sum >= draw->top_p * total ? i + 1 : count;
-        }
-        qsort(w, count, sizeof *w, by_token);
+    const float *w = draw->weights;
+    weigh(kernels, kind, scores, V, first, draw);
+    if (draw->best != NULL) {
+        cut(kernels, V, draw);
     }
     double total = 0, sum = 0;
-    for (size_t i = 0; i < count; i++) {
-        total += w[i].weight;
+    for (size_t v = 0; v < V; v++) {
+        total += (double)w[v];
     }
-    size_t drawn = count;
-    for (size_t i = 0; i < count; i++) { /* the last that has at most so much before it */
-        drawn = w[i].weight > 0 && sum <= draw->uniform * total ? i : drawn;
-        sum += w[i].weight;
+    size_t drawn = first;
+    for (size_t v = 0; v < V && sum <= draw->uniform * total; v++) {
+        drawn = w[v] > 0 ? v : drawn;
+        sum += (double)w[v];
     }
-    return w[drawn].token;
+    return (int64_t)drawn;
 }

@@ -8,38 +8,41 @@
 
 /* A token that may come next. */
 typedef struct sc_candidate {
-    double sum;    /* log-probability of the whole sequence with it */
+    double sum;    /* log-probability of the whole sequence with it; of a draw the token's weight */
     size_t beam;   /* which it goes on from */
     int64_t token;
 } sc_candidate;
 
-/* A token and what it weighs against the others. */
-typedef struct sc_weight_of {
-    double weight;
-    size_t token;
-} sc_weight_of;
+/* The best so far, at most `most`: a heap, the worst of them first, until it is sorted. The greater sum is better, then the earlier beam,
+ * then the smaller token. */
+typedef struct sc_best {
+    sc_candidate *at;
+    size_t count, most;
+} sc_best;
 
-/* How one is drawn: sc_decoding says what each means. */
+void sc_best_add(sc_best *best, sc_candidate candidate);
+/* Into descending order; nothing can be added any more. */
+void sc_best_sort(sc_best *best);
+
+/* Scores that one can choose by: no NaN, not infinite, one of them above -infinity; probabilities from 0 to 1 and one of them above 0,
+ * log-probabilities to 0, both but for rounding. `first`: the first of the greatest. */
+bool sc_scores_fit(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t *first);
+/* The same, without `first`; logits become log-probabilities. */
+bool sc_scores_to_logs(const sc_kernels *kernels, sc_scores kind, float *scores, size_t V);
+/* The log-probability of a token, of scores that sc_scores_to_logs has made. */
+double sc_score_of(sc_scores kind, const float *scores, int64_t token);
+/* Adds all tokens that are possible and among the best, going on from a beam of that log-probability. */
+void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, double sum, size_t beam);
+
+/* How a token is drawn: sc_decoding says what each means. */
 typedef struct sc_draw {
     double uniform, temperature, top_p;
     size_t top_k;
-    sc_weight_of *weights; /* room for V */
+    float *weights;     /* room for V */
+    sc_candidate *best; /* room for V, if top_k or top_p leave out any */
 } sc_draw;
 
-/* The first of the greatest of V scores; V when they are no choice: one is NaN or +infinity, or all are -infinity. */
-size_t sc_choose_best(const float *scores, size_t V);
-
-/* Scores of the kind become log-probabilities, in place; false when they are no choice. */
-bool sc_log_probabilities(const sc_kernels *kernels, sc_scores kind, float *scores, size_t V);
-
-/* The `most` best of V log-probabilities, the first of equal ones, added to `sum`: in descending order. Returns how many there are:
- * -infinity is no candidate. */
-size_t sc_choose_several(const float *logs, size_t V, size_t most, double sum, size_t beam, sc_candidate *best);
-
-/* Whether a stands before b: the greater sum, then the earlier beam, then the smaller token. */
-bool sc_stands_before(const sc_candidate *a, const sc_candidate *b);
-
-/* The token that is drawn by log-probabilities. */
-size_t sc_choose_drawn(const float *logs, size_t V, const sc_draw *draw);
+/* The token that is drawn by scores that fit, the greatest of which is that of `first`. */
+int64_t sc_choose_drawn(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first, const sc_draw *draw);
 
 #endif

@@ -85,6 +85,23 @@ void sc_release(const sc_allocator *allocator, void *memory)
     }
 }
 
+void *sc_arena_take(sc_arena *arena, size_t count, size_t size)
+{
+    size_t bytes = 0;
+    char *at = arena->block != NULL ? arena->block + arena->used : NULL;
+    if (!sc_mul(count, size, &bytes) || !sc_add(bytes, 63, &bytes) || !sc_add(arena->used, bytes / 64 * 64, &arena->used)) {
+        arena->unfit = true;
+    }
+    return at;
+}
+
+void *sc_arena_make(sc_arena *arena, const sc_allocator *allocator)
+{
+    arena->block = !arena->unfit ? sc_allocate(allocator, arena->used) : NULL;
+    arena->used = 0;
+    return arena->block;
+}
+
 bool sc_mul(size_t a, size_t b, size_t *result)
 {
     if (a != 0 && b > SIZE_MAX / a) {

@@ -22,6 +22,17 @@ void *sc_allocate_zeros(const sc_allocator *allocator, size_t count, size_t size
 void sc_release(const sc_allocator *allocator, void *memory); /* NULL is allowed */
 extern const sc_allocator sc_c_library;
 
+/* Pieces of one block of memory. Whoever takes them takes all of them twice: without a block, to count its bytes, and from it. */
+typedef struct sc_arena {
+    char *block; /* NULL: counting */
+    size_t used;
+    bool unfit;  /* more bytes than can be counted */
+} sc_arena;
+/* The next piece, 64-byte aligned; NULL while bytes are counted. */
+void *sc_arena_take(sc_arena *arena, size_t count, size_t size);
+/* The block, once all has been counted, from which all is taken again; NULL when there is no memory. */
+void *sc_arena_make(sc_arena *arena, const sc_allocator *allocator);
+
 /* "(2, 3, ?)": a shape in a message; SC_UNKNOWN is ?. Cut when it does not fit. */
 typedef struct sc_text {
     char text[128];

@@ -1,64 +1,34 @@
-/* Sequences of tokens that a plan makes itself: greedy, beam search, sampling.
+/* Sequences of tokens that a plan makes itself: greedy and sampling; a search over beams is in beam.c.
  *
  * A row of the call has `width` slots, each the memory of one state. A slot that is alive holds a sequence that goes on; a step takes
- * all that are alive, one behind the other, and no others. In a beam search a slot's successors take over its state: the first its
- * memory, any other a copy in the memory of a slot that has none. What was chosen, and by whom, is kept for every step
- * (slot -> token, the slot before), and results are read backwards out of that. */
-#include "choice.h"
-#include "live.h"
+ * all that are alive, one behind the other, and no others. */
+#include "decode.h"
+#include "fpmode.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-/* The end of a sequence: its last token and the slot that this was chosen for. */
-typedef struct result {
-    size_t length, slot;
-    int64_t token;
-    double sum, score;
-    bool ended;
-} result;
-
-/* What a slot chose at a step, and for which slot of the step before it stands now. */
-typedef struct choice {
-    int64_t token;
-    size_t parent;
-} choice;
-
-typedef struct session {
-    const sc_decoding *q;
-    const sc_decoded *to;
-    const sc_plan *plan;
-    const sc_port *input;
-    sc_live live;
-    sc_workspace *space;
-    size_t slots, V;
-    bool beams;        /* a search; else every slot goes its own way */
-    bool sums;         /* somebody wants log-probabilities */
-    char **memory;     /* per slot: its state */
-    size_t *alive;     /* slots that go on, in ascending order */
-    size_t n_alive;
-    double *sum;       /* per slot: its log-probability */
-    result *results;   /* `width` per row, the best first */
-    size_t *n_results; /* per row */
-    choice *history;   /* per step and slot */
-    char **extras;     /* per other output: per step and slot */
-    int64_t *tokens;   /* what the step is fed, */
-    sc_array *outputs; /* ... and gives: of those that are alive, in their order */
-    size_t *sources, *shared; /* the row of each of them; the sources that the workspace has */
-    size_t n_shared;
-    sc_candidate *best;   /* of one row and step */
-    sc_candidate *next;
-    sc_weight_of *weights;
-    bool *taken;
-    char **moved;
-} session;
-
-/* ---- Beginning ---------------------------------------------------------------------------------------------------- */
+/* ---- What is asked --------------------------------------------------------------------------------------------------- */
 
 static sc_status bad(sc_error *error, const char *what)
 {
     return sc_fail(error, SC_BAD_ARGUMENT, "sc_plan_decode: %s", what);
+}
+
+static sc_status check_draw(const sc_decoding *q, const sc_decoded *to, size_t count, sc_error *error)
+{
+    if (to->results != q->width) {
+        return bad(error, "results must be width when sampling");
+    }
+    if (!(q->temperature > 0 && isfinite(q->temperature) && q->top_p > 0 && q->top_p <= 1)) {
+        return bad(error, "temperature must be above 0, and top_p above 0 and at most 1");
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!(q->uniforms[i] >= 0 && q->uniforms[i] < 1)) {
+            return bad(error, "uniforms must be from 0 to below 1");
+        }
+    }
+    return SC_OK;
 }
 
 static sc_status check_options(const sc_decoding *q, const sc_decoded *to, sc_error *error)
@@ -70,8 +40,12 @@ static sc_status check_options(const sc_decoding *q, const sc_decoded *to, sc_er
         q->max_length > UINT32_MAX) {
         return bad(error, "rows, width and max_length must be from 1 to 2^32 - 1");
     }
-    if (to->results < 1 || to->results > q->width || (q->uniforms != NULL && to->results != q->width)) {
-        return bad(error, "results must be from 1 to width, and width when sampling");
+    size_t count = 0;
+    if (!sc_mul(q->rows * q->width, q->max_length, &count) || count > (size_t)1 << 40) {
+        return bad(error, "rows, width and max_length are too large together");
+    }
+    if (to->results < 1 || to->results > q->width) {
+        return bad(error, "results must be from 1 to width");
     }
     if (q->end < -1 || (unsigned)q->scores > SC_LOG_PROBABILITIES || !isfinite(q->length_penalty)) {
         return bad(error, "end, scores or length_penalty is outside its range");
@@ -79,297 +53,297 @@ static sc_status check_options(const sc_decoding *q, const sc_decoded *to, sc_er
     if (q->prefix_size > q->max_length || (q->prefix_size > 0 && q->prefix == NULL)) {
         return sc_fail(error, SC_BAD_SHAPE, "the prefix has %zu tokens, a result %zu at most", q->prefix_size, q->max_length);
     }
-    if (q->uniforms != NULL && !(q->temperature > 0 && isfinite(q->temperature) && q->top_p > 0 && q->top_p <= 1)) {
-        return bad(error, "temperature must be above 0, and top_p above 0 and at most 1");
-    }
-    size_t count = 0;
-    if (!sc_mul(q->rows * q->width, q->max_length, &count) || count > (size_t)1 << 40) {
-        return bad(error, "rows, width and max_length are too large together");
-    }
-    for (size_t i = 0; q->uniforms != NULL && i < count; i++) {
-        if (!(q->uniforms[i] >= 0 && q->uniforms[i] < 1)) {
-            return bad(error, "uniforms must be from 0 to below 1");
-        }
-    }
     if (to->states != NULL && q->width > 1 && q->uniforms == NULL) {
         return bad(error, "a beam search has no final states");
     }
+    return q->uniforms != NULL ? check_draw(q, to, count, error) : SC_OK;
+}
+
+/* That a step takes one token of a row. */
+static sc_status check_input(const sc_plan *plan, sc_error *error)
+{
+    const sc_step_plan *step = plan->step;
+    if (step->n_inputs != 1 || step->inputs[0].info.dtype != SC_I64 || step->inputs[0].row_bytes != sizeof(int64_t)) {
+        return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed tokens: a step takes %zu inputs, and not one token of a row alone",
+                       step->n_inputs);
+    }
     return SC_OK;
 }
 
-/* That a step takes one token of a row and gives scores of V. */
-static sc_status check_plan(session *s, sc_error *error)
+/* ... and that its first output is the scores of V, each of which it can be fed. */
+static sc_status check_scores(sc_decode *s, size_t table_rows, sc_error *error)
 {
-    const sc_step_plan *step = s->plan->step;
-    if (step->n_inputs != 1 || step->inputs[0].info.dtype != SC_I64 || step->inputs[0].row_bytes != sizeof(int64_t)) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed tokens: a step takes %zu inputs, '%s' first", step->n_inputs,
-                       step->n_inputs > 0 ? step->inputs[0].info.name : "");
+    const sc_port *port = s->ports;
+    const size_t rank = s->n_outputs > 0 ? port->info.rank : 0;
+    s->V = rank >= 2 && port->batch_axis == 0 && port->info.dtype == SC_F32 ? port->info.shape[rank - 1] : 0;
+    if (s->V == 0 || port->row_bytes != s->V * sizeof(float)) {
+        return sc_fail(error, SC_UNSUPPORTED, "the model gives no scores: its first output must be float32 (batch, tokens), found %s",
+                       rank > 0 ? sc_shape_text(rank, port->info.shape).text : "none");
     }
-    if (step->n_outputs < 1 || step->outputs[0].info.dtype != SC_F32) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model's first output gives no scores");
-    }
-    s->input = &step->inputs[0];
-    if (s->plan->has_contexts && s->q->inputs == NULL) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "the model has a context, '%s', which is missing", step->contexts[0].info.name);
-    }
-    return SC_OK;
+    return s->V <= table_rows ? SC_OK
+                              : sc_fail(error, SC_UNSUPPORTED, "the model gives scores of %zu tokens, and takes %zu: what it says it "
+                                        "cannot be fed", s->V, table_rows);
 }
 
 /* Every token that is fed from outside must be one of the input's. */
-static sc_status check_tokens(const session *s, sc_error *error)
+static sc_status check_tokens(const sc_decode *s, size_t table_rows, sc_error *error)
 {
     const sc_decoding *q = s->q;
-    const size_t rows = s->input->table_rows;
     if (q->end >= 0 && (uint64_t)q->end >= s->V) {
         return sc_fail(error, SC_BAD_INDEX, "end is %lld, expected 0 to %zu", (long long)q->end, s->V - 1);
     }
     for (size_t m = 0; m < q->rows; m++) {
-        if ((uint64_t)q->start[m] >= rows) {
-            return sc_fail(error, SC_BAD_INDEX, "start of row %zu is %lld, expected 0 to %zu", m, (long long)q->start[m], rows - 1);
+        if ((uint64_t)q->start[m] >= table_rows) {
+            return sc_fail(error, SC_BAD_INDEX, "start of row %zu is %lld, expected 0 to %zu", m, (long long)q->start[m],
+                           table_rows - 1);
         }
         const int64_t length = q->prefix_lengths != NULL ? q->prefix_lengths[m] : (int64_t)q->prefix_size;
         if (length < 0 || (uint64_t)length > q->prefix_size) {
             return sc_fail(error, SC_BAD_SHAPE, "the prefix of row %zu has length %lld, expected 0 to %zu", m, (long long)length,
                            q->prefix_size);
         }
-        const size_t bad_at = sc_bad_id(q->prefix + m * q->prefix_size, (size_t)length, s->V);
+        const int64_t *prefix = q->prefix_size > 0 ? q->prefix + m * q->prefix_size : NULL;
+        const size_t bad_at = sc_bad_id(prefix, (size_t)length, s->V);
         if (bad_at < (size_t)length) {
             return sc_fail(error, SC_BAD_INDEX, "the prefix of row %zu has token %lld, expected 0 to %zu", m,
-                           (long long)q->prefix[m * q->prefix_size + bad_at], s->V - 1);
+                           (long long)prefix[bad_at], s->V - 1);
         }
     }
-    return s->V <= rows ? SC_OK
-                        : sc_fail(error, SC_UNSUPPORTED, "the model gives scores of %zu tokens, and takes %zu: what it says it "
-                                  "cannot be fed", s->V, rows);
+    return SC_OK;
 }
 
-/* Memory of the session; in the plan's allocator, released by finish. */
-static void *get(session *s, size_t count, size_t size, bool *made)
+/* A final state (rows, results, ...) as that of so many slots. */
+static sc_array of_slots(const sc_decode *s, const sc_array *state)
 {
-    void *memory = *made ? sc_allocate_zeros(&s->plan->allocator, count > 0 ? count : 1, size) : NULL;
-    *made = memory != NULL;
-    return memory;
+    sc_array flat = {.data = state->data, .rank = state->rank - 1, .shape = {s->slots}};
+    for (size_t d = 1; d < flat.rank; d++) {
+        flat.shape[d] = state->shape[d + 1];
+    }
+    return flat;
 }
 
-static sc_status allocate(session *s, sc_error *error)
+static sc_status check_states(const sc_decode *s, sc_error *error)
+{
+    for (size_t i = 0; s->to->states != NULL && i < s->plan->step->n_states; i++) {
+        const sc_array *state = &s->to->states[i];
+        if (state->data == NULL) {
+            continue;
+        }
+        if (state->rank < 2 || state->rank > SC_MAX_RANK || state->shape[0] != s->q->rows || state->shape[1] != s->q->width) {
+            return sc_fail(error, SC_BAD_SHAPE, "final state '%s' must have shape (%zu, %zu, ...), found %s", s->plan->step->states[i].name,
+                           s->q->rows, s->q->width, sc_shape_text(state->rank, state->shape).text);
+        }
+        const sc_array flat = of_slots(s, state);
+        const sc_status status = sc_state_check(s->plan, s->slots, i, &flat, error);
+        if (status != SC_OK) {
+            return status;
+        }
+    }
+    return SC_OK;
+}
+
+/* That nothing that is written overlaps anything else. */
+static sc_status check_apart(const sc_decode *s, sc_error *error)
 {
     const sc_decoding *q = s->q;
+    const sc_decoded *to = s->to;
+    const size_t results = q->rows * to->results, tokens = results * q->max_length;
     const sc_step_plan *step = s->plan->step;
-    const size_t W = q->width, cells = s->slots * q->max_length;
-    bool made = true;
-    s->memory = get(s, s->slots, sizeof *s->memory, &made);
-    s->alive = get(s, s->slots, sizeof *s->alive, &made);
-    s->sum = get(s, s->slots, sizeof *s->sum, &made);
-    s->results = get(s, s->slots, sizeof *s->results, &made);
-    s->n_results = get(s, q->rows, sizeof *s->n_results, &made);
-    s->history = get(s, cells, sizeof *s->history, &made);
-    s->extras = get(s, step->n_outputs, sizeof *s->extras, &made);
-    s->tokens = get(s, s->slots, sizeof *s->tokens, &made);
-    s->outputs = get(s, step->n_outputs, sizeof *s->outputs, &made);
-    s->sources = get(s, s->slots, sizeof *s->sources, &made);
-    s->shared = get(s, s->slots, sizeof *s->shared, &made);
-    s->best = get(s, W, (W + 1) * sizeof *s->best, &made);
-    s->next = get(s, W, sizeof *s->next, &made);
-    s->taken = get(s, W, sizeof *s->taken, &made);
-    s->moved = get(s, W, sizeof *s->moved, &made);
-    s->weights = get(s, q->uniforms != NULL ? s->V : 0, sizeof *s->weights, &made);
-    for (size_t i = 0; made && i < step->n_outputs; i++) {
-        const sc_port *port = &s->space->ports[i];
-        s->outputs[i] = (sc_array){.rank = port->info.rank};
-        memcpy(s->outputs[i].shape, port->info.shape, sizeof port->info.shape);
-        s->outputs[i].data = get(s, s->slots, port->row_bytes > 0 ? port->row_bytes : 1, &made);
-        if (i > 0 && s->to->extras != NULL && s->to->extras[i - 1] != NULL && made) {
-            s->extras[i] = get(s, cells, port->row_bytes > 0 ? port->row_bytes : 1, &made);
+    sc_extent *all = sc_allocate_zeros(&s->plan->allocator, 8 + s->n_outputs + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
+    if (all == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu outputs", s->n_outputs);
+    }
+    const sc_extent own[] = {
+        {"ids", to->ids, tokens * sizeof *to->ids, true},
+        {"lengths", to->lengths, results * sizeof *to->lengths, true},
+        {"ended", to->ended, results * sizeof *to->ended, true},
+        {"scores", to->scores, results * sizeof *to->scores, true},
+        {"start", q->start, q->rows * sizeof *q->start, false},
+        {"prefix", q->prefix, q->rows * q->prefix_size * sizeof *q->prefix, false},
+        {"prefix_lengths", q->prefix_lengths, q->rows * sizeof *q->prefix_lengths, false},
+        {"uniforms", q->uniforms, q->rows * q->width * q->max_length * sizeof *q->uniforms, false},
+    };
+    size_t count = sizeof own / sizeof *own;
+    memcpy(all, own, sizeof own);
+    for (size_t i = 1; i < s->n_outputs; i++) {
+        if (sc_decode_wants(s, i)) {
+            all[count++] = (sc_extent){s->ports[i].info.name, to->extras[i - 1], tokens * s->ports[i].row_bytes, true};
         }
     }
-    return made ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences of %zu tokens", s->slots, q->max_length);
+    for (size_t i = 0; to->states != NULL && i < step->n_states; i++) {
+        all[count++] = (sc_extent){step->states[i].name, to->states[i].data, s->slots * sc_state_bytes(s->plan, i), true};
+    }
+    count += sc_live_extents(&s->live, q->rows, q->inputs, q->states, all + count);
+    const sc_status status = sc_check_apart(all, count, error);
+    sc_release(&s->plan->allocator, all);
+    return status;
 }
 
-static void finish(session *s)
+/* ---- Memory ------------------------------------------------------------------------------------------------------------ */
+
+static void take(sc_decode *s, sc_arena *arena)
 {
-    const sc_allocator *allocator = &s->plan->allocator;
-    for (size_t i = 0; i < s->plan->step->n_outputs; i++) {
+    const sc_decoding *q = s->q;
+    const bool cuts = q->uniforms != NULL && ((q->top_k > 0 && q->top_k < s->V) || q->top_p < 1);
+    s->memory = sc_arena_take(arena, s->slots, sizeof *s->memory);
+    s->last = sc_arena_take(arena, s->slots, sizeof *s->last);
+    s->sum = sc_arena_take(arena, s->slots, sizeof *s->sum);
+    s->alive = sc_arena_take(arena, s->slots, sizeof *s->alive);
+    s->tokens = sc_arena_take(arena, s->slots, sizeof *s->tokens);
+    s->sources = sc_arena_take(arena, s->slots, sizeof *s->sources);
+    s->weights = sc_arena_take(arena, q->uniforms != NULL ? s->V : 0, sizeof *s->weights);
+    s->drawn = sc_arena_take(arena, cuts ? s->V : 0, sizeof *s->drawn);
+    s->drawn = cuts ? s->drawn : NULL;
+    s->outputs = sc_arena_take(arena, s->n_outputs, sizeof *s->outputs);
+    for (size_t i = 0; i < s->n_outputs; i++) {
+        void *data = sc_arena_take(arena, s->slots, s->ports[i].row_bytes);
         if (s->outputs != NULL) {
-            sc_release(allocator, s->outputs[i].data);
-        }
-        if (s->extras != NULL) {
-            sc_release(allocator, s->extras[i]);
+            s->outputs[i] = (sc_array){.data = data, .rank = s->ports[i].info.rank};
         }
     }
-    void *const own[] = {(void *)s->memory, (void *)s->moved, s->alive, s->sum, s->results, s->n_results, s->history, (void *)s->extras, s->tokens, s->outputs,
-                         s->sources, s->shared, s->best, s->next, s->taken, s->weights};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        sc_release(allocator, own[i]);
+    if (q->width > 1 && q->uniforms == NULL) {
+        sc_beams_take(s, arena);
     }
+}
+
+static sc_status allocate(sc_decode *s, sc_error *error)
+{
+    sc_arena arena = {.block = NULL};
+    take(s, &arena);
+    s->block = sc_arena_make(&arena, &s->plan->allocator);
+    if (s->block == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences", s->slots);
+    }
+    take(s, &arena);
+    return SC_OK;
+}
+
+/* Every row's first slot has the row's initial state; where all slots begin at once, the others get a copy. */
+static void begin_slots(sc_decode *s)
+{
+    const size_t W = s->q->width;
+    if (s->beams != NULL) {
+        sc_beams_begin(s);
+    }
+    s->n_alive = 0;
+    for (size_t slot = 0; slot < s->slots; slot++) {
+        const size_t first = slot / W * W;
+        s->memory[slot] = sc_live_row(&s->live, slot);
+        s->sum[slot] = 0;
+        if (slot > first && s->beams != NULL) {
+            continue;
+        }
+        if (slot > first) {
+            memcpy(s->memory[slot], s->memory[first], s->plan->step->row_bytes);
+        }
+        s->last[slot] = s->q->start[slot / W];
+        s->alive[s->n_alive++] = slot;
+    }
+}
+
+static sc_status begin(sc_decode *s, sc_error *error)
+{
+    sc_status status = check_input(s->plan, error);
+    if (status != SC_OK) {
+        return status;
+    }
+    const size_t rows = s->plan->step->inputs[0].table_rows, table_rows = rows != SC_NONE ? rows : INT64_MAX;
+    status = sc_live_begin(&s->live, s->plan, s->q->rows, s->q->width, s->q->inputs, s->q->states, &s->space, error);
+    if (status == SC_OK) {
+        s->ports = s->space->ports;
+        s->n_outputs = s->plan->step->n_outputs;
+        status = check_scores(s, table_rows, error);
+    }
+    if (status == SC_OK) {
+        status = check_tokens(s, table_rows, error);
+    }
+    if (status == SC_OK) {
+        status = check_states(s, error);
+    }
+    if (status == SC_OK) {
+        status = check_apart(s, error);
+    }
+    if (status == SC_OK) {
+        status = allocate(s, error);
+    }
+    if (status == SC_OK) {
+        begin_slots(s);
+    }
+    return status;
+}
+
+static void finish(sc_decode *s)
+{
+    if (s->beams != NULL && s->block != NULL) {
+        sc_beams_free(s);
+    }
+    sc_release(&s->plan->allocator, s->block);
     if (s->space != NULL) {
         sc_live_give(&s->live, s->space);
     }
     sc_live_free(&s->live);
 }
 
-/* Every row's first slot gets the row's initial state; where all slots begin at once, the others a copy. */
-static sc_status begin_states(session *s, sc_error *error)
-{
-    const size_t W = s->q->width, rows = s->q->rows;
-    for (size_t m = 0; m < rows; m++) {
-        s->memory[m] = sc_live_row(&s->live, m * W);
-        sc_state_begin(s->plan, s->memory[m]);
-    }
-    for (size_t i = 0; s->q->states != NULL && i < s->plan->step->n_states; i++) {
-        const sc_status status =
-            s->q->states[i].data != NULL ? sc_state_set(s->plan, s->memory, rows, i, &s->q->states[i], error) : SC_OK;
-        if (status != SC_OK) {
-            return status;
-        }
-    }
-    for (size_t slot = 0; slot < s->slots; slot++) {
-        s->memory[slot] = sc_live_row(&s->live, slot);
-        if (slot % W == 0 || !s->beams) {
-            memcpy(s->memory[slot], sc_live_row(&s->live, slot / W * W), s->plan->step->row_bytes);
-            s->history[slot].token = s->q->start[slot / W]; /* what the first step is fed; then it is written over */
-            s->alive[s->n_alive++] = slot;
-        }
-    }
-    return SC_OK;
-}
+/* ---- Results ------------------------------------------------------------------------------------------------------------ */
 
-static sc_status begin(session *s, sc_error *error)
-{
-    sc_status status = sc_live_make(&s->live, s->plan, "rows times width", s->slots, error);
-    if (status == SC_OK) {
-        status = check_plan(s, error);
-    }
-    if (status == SC_OK) {
-        status = sc_live_take(&s->live, &s->space, error);
-        s->space = status == SC_OK ? s->space : NULL;
-    }
-    size_t batch = s->q->rows;
-    if (status == SC_OK && s->plan->has_contexts) {
-        status = sc_live_context(&s->live, s->space, s->q->inputs, &batch, error);
-        if (status == SC_OK && batch != s->q->rows) {
-            status = sc_fail(error, SC_BAD_SHAPE, "the contexts have %zu rows, expected %zu", batch, s->q->rows);
-        }
-    }
-    if (status == SC_OK) {
-        s->V = s->space->ports[0].row_bytes / sizeof(float);
-        status = s->V > 0 ? check_tokens(s, error) : sc_fail(error, SC_UNSUPPORTED, "the model gives no scores");
-    }
-    if (status == SC_OK) {
-        status = allocate(s, error);
-    }
-    return status == SC_OK ? begin_states(s, error) : status;
-}
-
-/* ---- Results ------------------------------------------------------------------------------------------------------ */
-
-static double ranked(const sc_decoding *q, double sum, size_t length)
+double sc_decode_ranked(const sc_decoding *q, double sum, size_t length)
 {
     return q->length_penalty != 0 ? sum / pow((double)length, q->length_penalty) : sum;
 }
 
-/* Puts a result among the best `width` of its row; of equal ones, what was found first stands first. */
-static void note(session *s, size_t row, result found)
+void sc_decode_end(const sc_decode *s, size_t number, size_t length, bool ended, double score)
 {
-    const size_t W = s->q->width;
-    result *list = s->results + row * W;
-    size_t *count = &s->n_results[row];
-    found.score = ranked(s->q, found.sum, found.length);
-    size_t at = *count;
-    while (at > 0 && list[at - 1].score < found.score) {
-        at--;
-    }
-    if (at == W) {
-        return;
-    }
-    *count += *count < W;
-    memmove(list + at + 1, list + at, (*count - 1 - at) * sizeof *list);
-    list[at] = found;
-}
-
-/* Whether nothing that has the sum now, and goes on, can still get among a row's results. A sum only falls. */
-static bool decided(const session *s, size_t row, double sum, size_t length)
-{
-    const sc_decoding *q = s->q;
-    if (s->n_results[row] < s->to->results) {
-        return false;
-    }
-    const size_t most = q->length_penalty > 0 ? q->max_length : length + 1;
-    return s->results[row * q->width + s->to->results - 1].score >= ranked(q, sum, most);
-}
-
-static void write_result(const session *s, size_t row, size_t number, const result *found)
-{
-    const sc_decoding *q = s->q;
-    const size_t T = q->max_length, at = row * s->to->results + number;
-    int64_t *ids = s->to->ids + at * T;
-    const size_t length = found != NULL ? found->length : 0;
+    const size_t T = s->q->max_length;
     for (size_t t = length; t < T; t++) {
-        ids[t] = q->end >= 0 ? q->end : 0;
+        s->to->ids[number * T + t] = s->q->end >= 0 ? s->q->end : 0;
     }
-    s->to->lengths[at] = (int64_t)length;
+    for (size_t i = 1; i < s->n_outputs; i++) {
+        const size_t bytes = s->ports[i].row_bytes;
+        if (sc_decode_wants(s, i)) {
+            memset((char *)s->to->extras[i - 1] + (number * T + length) * bytes, 0, (T - length) * bytes);
+        }
+    }
+    s->to->lengths[number] = (int64_t)length;
     if (s->to->ended != NULL) {
-        s->to->ended[at] = found != NULL && found->ended;
+        s->to->ended[number] = ended;
     }
     if (s->to->scores != NULL) {
-        s->to->scores[at] = found != NULL ? found->score : -INFINITY;
-    }
-    size_t slot = found != NULL ? found->slot : 0;
-    for (size_t t = length; t-- > 0;) {
-        ids[t] = t + 1 == length ? found->token : ids[t];
-        for (size_t i = 1; i < s->plan->step->n_outputs; i++) {
-            const size_t bytes = s->space->ports[i].row_bytes;
-            if (s->extras[i] != NULL) {
-                memcpy((char *)s->to->extras[i - 1] + (at * T + t) * bytes, s->extras[i] + (t * s->slots + slot) * bytes, bytes);
-            }
-        }
-        if (t > 0) {
-            const choice *before = &s->history[(t - 1) * s->slots + slot];
-            ids[t - 1] = before->token;
-            slot = before->parent;
-        }
-    }
-    for (size_t i = 1; i < s->plan->step->n_outputs; i++) {
-        const size_t bytes = s->space->ports[i].row_bytes;
-        if (s->extras[i] != NULL) {
-            memset((char *)s->to->extras[i - 1] + (at * T + length) * bytes, 0, (T - length) * bytes);
-        }
+        s->to->scores[number] = score;
     }
 }
 
-static sc_status write_states(const session *s, sc_error *error)
+/* A value whose batch is axis 1 has a row's parts as far apart as there are rows. */
+void sc_decode_take_extra(const sc_decode *s, size_t output, size_t i, char *to)
 {
-    for (size_t i = 0; s->to->states != NULL && i < s->plan->step->n_states; i++) {
-        sc_info info;
-        sc_status status = sc_plan_step_state_info(s->plan, i, &info, error);
-        const sc_array *to = &s->to->states[i];
-        sc_array flat = {.data = to->data, .rank = info.rank};
-        memcpy(flat.shape, info.shape, sizeof info.shape);
-        flat.shape[0] = s->slots; /* (rows, results, ...) */
-        bool fits = to->rank == info.rank + 1 && to->shape[0] == s->q->rows && to->shape[1] == s->q->width;
-        fits = fits && memcmp(to->shape + 2, info.shape + 1, (info.rank - 1) * sizeof(size_t)) == 0;
-        if (status == SC_OK && !fits) {
-            status = sc_fail(error, SC_BAD_SHAPE, "final state '%s' must have shape (rows, results, ...)", info.name);
-        }
-        if (status == SC_OK) {
+    const sc_port *port = &s->ports[output];
+    const size_t parts = port->batch_axis == 1 ? port->info.shape[0] : 1, part = parts > 0 ? port->row_bytes / parts : 0;
+    for (size_t n = 0; n < parts && part > 0; n++) {
+        memcpy(to + n * part, (const char *)s->outputs[output].data + (n * s->n_alive + i) * part, part);
+    }
+}
+
+static sc_status write_states(const sc_decode *s, sc_error *error)
+{
+    sc_status status = SC_OK;
+    for (size_t i = 0; s->to->states != NULL && status == SC_OK && i < s->plan->step->n_states; i++) {
+        if (s->to->states[i].data != NULL) {
+            const sc_array flat = of_slots(s, &s->to->states[i]);
             status = sc_state_get(s->plan, s->memory, s->slots, i, &flat, error);
         }
-        if (status != SC_OK) {
-            return status;
-        }
     }
-    return SC_OK;
+    return status;
 }
 
-/* ---- A step ------------------------------------------------------------------------------------------------------- */
+/* ---- Steps --------------------------------------------------------------------------------------------------------------- */
 
-static sc_status no_choice(const session *s, size_t slot, size_t t, sc_error *error)
+sc_status sc_decode_no_choice(const sc_decode *s, size_t slot, size_t t, sc_error *error)
 {
-    return sc_fail(error, SC_BAD_SCORES, "row %zu, token %zu: the scores of '%s' are no choice (NaN, +infinity, below 0 where they are "
-                   "probabilities, or nothing above -infinity)", slot / s->q->width, t, s->space->ports[0].info.name);
+    static const char *const kinds[] = {"logits", "probabilities", "log-probabilities"};
+    return sc_fail(error, SC_BAD_SCORES, "row %zu, token %zu: the scores of '%s' are no %s to choose by (NaN, infinite, outside their "
+                   "range, or none of them possible)", slot / s->q->width, t, s->ports[0].info.name, kinds[s->q->scores]);
 }
 
-/* The token that is forced on a row at step t, or -1. */
-static int64_t forced(const session *s, size_t row, size_t t)
+int64_t sc_decode_forced(const sc_decode *s, size_t row, size_t t)
 {
     const sc_decoding *q = s->q;
     const size_t length = q->prefix_lengths != NULL ? (size_t)q->prefix_lengths[row] : q->prefix_size;
@@ -377,201 +351,89 @@ static int64_t forced(const session *s, size_t row, size_t t)
 }
 
 /* Feeds every slot that is alive its last token. */
-static sc_status feed(session *s, size_t t, sc_error *error)
+static sc_status feed(sc_decode *s, sc_error *error)
 {
-    const size_t n = s->n_alive, W = s->q->width;
-    bool same = n == s->n_shared && t > 0;
+    const size_t n = s->n_alive;
     for (size_t i = 0; i < n; i++) {
         const size_t slot = s->alive[i];
-        s->tokens[i] = s->history[(t > 0 ? t - 1 : 0) * s->slots + slot].token;
+        s->tokens[i] = s->last[slot];
         s->space->states[i] = s->memory[slot];
-        s->sources[i] = slot / W;
-        same = same && s->shared[i] == s->sources[i];
+        s->sources[i] = slot / s->q->width;
     }
-    if (s->plan->has_contexts && !same) {
-        memcpy(s->shared, s->sources, n * sizeof *s->shared);
-        s->n_shared = n;
-        sc_live_share(&s->live, s->space, s->shared, n);
+    if (s->plan->has_contexts) {
+        sc_live_share(&s->live, s->space, s->sources, n);
     }
     const sc_array input = {.data = s->tokens, .rank = 1, .shape = {n}};
-    const sc_status status = sc_live_step(&s->live, s->space, s->space->states, n, &input, s->outputs, error);
-    for (size_t k = 1; status == SC_OK && k < s->plan->step->n_outputs; k++) {
-        const size_t bytes = s->space->ports[k].row_bytes;
-        for (size_t i = 0; s->extras[k] != NULL && i < n; i++) {
-            memcpy(s->extras[k] + (t * s->slots + s->alive[i]) * bytes, (const char *)s->outputs[k].data + i * bytes, bytes);
-        }
-    }
-    return status;
+    return sc_live_step(&s->live, s->space, s->space->states, n, &input, s->outputs, error);
 }
 
-/* Greedy and sampling: the i-th of those that are alive chooses for itself. */
-static sc_status choose_alone(session *s, size_t t, size_t i, sc_error *error)
+/* The i-th of those that are alive chooses its token. */
+static sc_status choose(sc_decode *s, size_t t, size_t i, sc_error *error)
 {
     const sc_decoding *q = s->q;
+    const sc_kernels *kernels = s->plan->kernels;
     const size_t slot = s->alive[i];
-    float *scores = (float *)s->outputs[0].data + i * s->V;
-    int64_t token = forced(s, slot / q->width, t);
-    const size_t best = sc_choose_best(scores, s->V); /* as they are: logarithms may make different ones equal */
-    bool fits = best < s->V;
-    if (fits && (s->sums || q->uniforms != NULL)) {
-        fits = sc_log_probabilities(s->plan->kernels, q->scores, scores, s->V);
+    float *scores = sc_decode_scores(s, i);
+    size_t first;
+    if (!sc_scores_fit(kernels, q->scores, scores, s->V, &first)) {
+        return sc_decode_no_choice(s, slot, t, error);
     }
-    if (!fits) {
-        return no_choice(s, slot, t, error);
-    }
+    int64_t token = sc_decode_forced(s, slot / q->width, t);
     if (token < 0 && q->uniforms != NULL) {
         const sc_draw draw = {.uniform = q->uniforms[slot * q->max_length + t], .temperature = q->temperature, .top_k = q->top_k,
-                              .top_p = q->top_p, .weights = s->weights};
-        token = (int64_t)sc_choose_drawn(scores, s->V, &draw);
+                              .top_p = q->top_p, .weights = s->weights, .best = s->drawn};
+        token = sc_choose_drawn(kernels, q->scores, scores, s->V, first, &draw);
     }
-    token = token < 0 ? (int64_t)best : token;
-    s->sum[slot] += s->sums ? (double)scores[token] : 0;
-    s->history[t * s->slots + slot] = (choice){token, slot};
+    s->last[slot] = token < 0 ? (int64_t)first : token;
+    if (s->sums) {
+        sc_scores_to_logs(kernels, q->scores, scores, s->V);
+        s->sum[slot] += sc_score_of(q->scores, scores, s->last[slot]);
+    }
     return SC_OK;
 }
 
-static sc_status go_alone(session *s, size_t t, sc_error *error)
+/* Every slot that is alive goes its own way, and is a result in its place. */
+static sc_status step_alone(sc_decode *s, size_t t, sc_error *error)
 {
     const sc_decoding *q = s->q;
     size_t kept = 0;
     for (size_t i = 0; i < s->n_alive; i++) {
         const size_t slot = s->alive[i];
-        const sc_status status = choose_alone(s, t, i, error);
+        const sc_status status = choose(s, t, i, error);
         if (status != SC_OK) {
             return status;
         }
-        const int64_t token = s->history[t * s->slots + slot].token;
-        const bool ended = token == q->end;
+        for (size_t k = 1; k < s->n_outputs; k++) {
+            if (sc_decode_wants(s, k)) {
+                sc_decode_take_extra(s, k, i, (char *)s->to->extras[k - 1] + (slot * q->max_length + t) * s->ports[k].row_bytes);
+            }
+        }
+        s->to->ids[slot * q->max_length + t] = s->last[slot];
+        const bool ended = s->last[slot] == q->end;
         if (!ended && t + 1 < q->max_length) {
-            s->alive[kept++] = slot;
-            continue;
+            s->tokens[kept++] = (int64_t)slot; /* they are fed, and the list of those that are alive is still read */
+        } else {
+            sc_decode_end(s, slot, t + 1, ended, sc_decode_ranked(q, s->sum[slot], t + 1));
         }
-        result found = {.length = t + 1, .slot = slot, .token = token, .sum = s->sum[slot], .ended = ended};
-        found.score = ranked(q, found.sum, found.length);
-        s->results[slot] = found; /* each slot is a result, in its place */
-        s->n_results[slot / q->width] = q->width;
+    }
+    for (size_t i = 0; i < kept; i++) {
+        s->alive[i] = (size_t)s->tokens[i];
     }
     s->n_alive = kept;
     return SC_OK;
 }
 
-static int by_place(const void *a, const void *b)
-{
-    return sc_stands_before(a, b) ? -1 : sc_stands_before(b, a);
-}
-
-/* All candidates of a row whose slots are alive[first, last): the best first. */
-static sc_status candidates(session *s, size_t row, size_t t, size_t first, size_t last, size_t *count, sc_error *error)
-{
-    const sc_decoding *q = s->q;
-    const int64_t token = forced(s, row, t);
-    *count = 0;
-    for (size_t i = first; i < last; i++) {
-        const size_t slot = s->alive[i];
-        float *scores = (float *)s->outputs[0].data + i * s->V;
-        if (!sc_log_probabilities(s->plan->kernels, q->scores, scores, s->V)) {
-            return no_choice(s, slot, t, error);
-        }
-        if (token >= 0) {
-            s->best[(*count)++] = (sc_candidate){s->sum[slot] + (double)scores[token], slot % q->width, token};
-        } else { /* one of them may be `end` */
-            *count += sc_choose_several(scores, s->V, q->width + 1, s->sum[slot], slot % q->width, s->best + *count);
-        }
-    }
-    qsort(s->best, *count, sizeof *s->best, by_place);
-    return SC_OK;
-}
-
-/* The slots of a row become those of its `count` successors: the first of a slot takes over the memory of its state, any other gets
- * a copy in memory that nobody goes on in. */
-static void succeed(session *s, size_t row, size_t t, size_t count)
-{
-    const size_t W = s->q->width;
-    char **memory = s->memory + row * W;
-    memset(s->taken, 0, W * sizeof *s->taken);
-    memset((void *)s->moved, 0, W * sizeof *s->moved);
-    for (size_t k = 0; k < count; k++) {
-        const size_t beam = s->next[k].beam;
-        s->moved[k] = s->taken[beam] ? NULL : memory[beam];
-        s->taken[beam] = true;
-        s->sum[row * W + k] = s->next[k].sum;
-        s->history[t * s->slots + row * W + k] = (choice){s->next[k].token, row * W + beam};
-    }
-    size_t spare = 0;
-    for (size_t k = 0; k < W; k++) {
-        if (s->moved[k] != NULL) {
-            continue;
-        }
-        while (s->taken[spare]) {
-            spare++;
-        }
-        s->taken[spare] = true;
-        s->moved[k] = memory[spare];
-        if (k < count) {
-            memcpy(s->moved[k], memory[s->next[k].beam], s->plan->step->row_bytes);
-        }
-    }
-    memcpy((void *)memory, (const void *)s->moved, W * sizeof *memory);
-}
-
-/* What becomes of a row's candidates: results, and s->next. Returns how many go on. */
-static size_t search(session *s, size_t row, size_t t, size_t count)
-{
-    const sc_decoding *q = s->q;
-    size_t going = 0;
-    for (size_t i = 0; i < count; i++) {
-        const sc_candidate *c = &s->best[i];
-        const bool ended = c->token == q->end, on = !ended && going < q->width;
-        if (on) {
-            s->next[going++] = *c;
-        }
-        if (ended ? i < q->width : on && t + 1 == q->max_length) {
-            note(s, row, (result){.length = t + 1, .slot = row * q->width + c->beam, .token = c->token, .sum = c->sum,
-                                  .ended = ended});
-        }
-    }
-    const bool over = going == 0 || t + 1 == q->max_length || decided(s, row, s->next[0].sum, t + 1);
-    return over ? 0 : going;
-}
-
-static sc_status go_together(session *s, size_t t, sc_error *error)
-{
-    const size_t W = s->q->width;
-    size_t kept = 0, *next = s->sources;
-    for (size_t first = 0, last; first < s->n_alive; first = last) {
-        const size_t row = s->alive[first] / W;
-        for (last = first; last < s->n_alive && s->alive[last] / W == row; last++) {
-        }
-        size_t count = 0;
-        const sc_status status = candidates(s, row, t, first, last, &count, error);
-        if (status != SC_OK) {
-            return status;
-        }
-        const size_t going = search(s, row, t, count);
-        if (going > 0) {
-            succeed(s, row, t, going);
-        }
-        for (size_t k = 0; k < going; k++) {
-            next[kept++] = row * W + k;
-        }
-    }
-    memcpy(s->alive, next, kept * sizeof *next);
-    s->n_alive = kept;
-    return SC_OK;
-}
-
-static sc_status decode(session *s, sc_error *error)
+static sc_status decode(sc_decode *s, sc_error *error)
 {
     sc_status status = begin(s, error);
     for (size_t t = 0; status == SC_OK && s->n_alive > 0; t++) {
-        status = feed(s, t, error);
+        status = feed(s, error);
         if (status == SC_OK) {
-            status = s->beams ? go_together(s, t, error) : go_alone(s, t, error);
+            status = s->beams != NULL ? sc_beams_step(s, t, error) : step_alone(s, t, error);
         }
     }
-    for (size_t i = 0; status == SC_OK && i < s->q->rows * s->to->results; i++) {
-        const size_t row = i / s->to->results, number = i % s->to->results;
-        write_result(s, row, number, number < s->n_results[row] ? &s->results[row * s->q->width + number] : NULL);
+    if (status == SC_OK && s->beams != NULL) {
+        sc_beams_write(s);
     }
     return status == SC_OK ? write_states(s, error) : status;
 }
@@ -588,10 +450,11 @@ sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const
     if (status != SC_OK) {
         return status;
     }
-    session s = {.q = decoding, .to = decoded, .plan = plan, .slots = decoding->rows * decoding->width,
-                 .beams = decoding->width > 1 && decoding->uniforms == NULL, .live = {.plan = (sc_plan *)plan}};
-    s.sums = s.beams || decoded->scores != NULL;
+    sc_decode s = {.q = decoding, .to = decoded, .plan = plan, .slots = decoding->rows * decoding->width,
+                   .live = {.plan = (sc_plan *)plan}, .sums = decoded->scores != NULL};
+    const sc_fp_mode before = sc_enter_fp_mode(); /* choices too depend on nothing but the scores */
     status = decode(&s, error);
+    sc_leave_fp_mode(before);
     finish(&s);
     return status;
 }

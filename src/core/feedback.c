@@ -9,8 +9,9 @@ typedef struct session {
     const sc_plan *plan;
     sc_live live;
     sc_workspace *space;
+    void *block;       /* what follows */
     char **states;     /* per row */
-    size_t *alive, n_alive, *shared, n_shared;
+    size_t *alive, n_alive;
     float *x;          /* what a step is fed: of those that are alive */
     sc_array *outputs;
     size_t size;       /* floats of a frame */
@@ -37,79 +38,112 @@ static sc_status check(const sc_feedback *q, sc_error *error)
     return SC_OK;
 }
 
-static sc_status check_plan(session *s, sc_error *error)
+/* That a step takes one vector of a row. */
+static sc_status check_input(const sc_plan *plan, sc_error *error)
+{
+    const sc_step_plan *step = plan->step;
+    return step->n_inputs == 1 && step->inputs[0].info.dtype == SC_F32 && step->inputs[0].batch_axis == 0
+               ? SC_OK
+               : sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed its own output: a step takes %zu inputs, and not one of "
+                         "float32 (batch, ...) alone", step->n_inputs);
+}
+
+/* ... and gives one as large. */
+static sc_status check_output(session *s, sc_error *error)
 {
     const sc_step_plan *step = s->plan->step;
-    if (step->n_inputs != 1 || step->inputs[0].info.dtype != SC_F32 || step->n_outputs < 1 ||
-        step->outputs[0].info.dtype != SC_F32 || s->space->ports[0].row_bytes != step->inputs[0].row_bytes) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed its own output: a step takes %zu inputs, and gives '%s' of "
-                       "another size", step->n_inputs, step->n_outputs > 0 ? step->outputs[0].info.name : "");
+    const sc_port *input = &step->inputs[0], *output = s->space->ports;
+    s->size = input->row_bytes / sizeof(float);
+    if (step->n_outputs > 0 && output->info.dtype == SC_F32 && output->batch_axis == 0 && output->row_bytes == input->row_bytes) {
+        return SC_OK;
     }
-    s->size = step->inputs[0].row_bytes / sizeof(float);
-    return SC_OK;
+    return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed its own output: its input is %s, its first output %s",
+                   sc_shape_text(input->info.rank, input->info.shape).text,
+                   step->n_outputs > 0 ? sc_shape_text(output->info.rank, output->info.shape).text : "missing");
 }
 
-static void *get(const session *s, size_t count, size_t size, bool *made)
-{
-    void *memory = *made ? sc_allocate_zeros(&s->plan->allocator, count > 0 ? count : 1, size > 0 ? size : 1) : NULL;
-    *made = memory != NULL;
-    return memory;
-}
-
-static sc_status allocate(session *s, sc_error *error)
-{
-    const size_t rows = s->q->rows, n_outputs = s->plan->step->n_outputs;
-    bool made = true;
-    s->states = get(s, rows, sizeof *s->states, &made);
-    s->alive = get(s, rows, sizeof *s->alive, &made);
-    s->shared = get(s, rows, sizeof *s->shared, &made);
-    s->x = get(s, rows, s->size * sizeof *s->x, &made);
-    s->outputs = get(s, n_outputs, sizeof *s->outputs, &made);
-    for (size_t i = 0; made && i < n_outputs; i++) {
-        s->outputs[i].data = get(s, rows, s->space->ports[i].row_bytes, &made);
-    }
-    return made ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences", rows);
-}
-
-static sc_status begin_states(session *s, sc_error *error)
+static sc_status check_states(const session *s, sc_error *error)
 {
     sc_status status = SC_OK;
-    for (size_t m = 0; m < s->q->rows; m++) {
-        s->states[m] = sc_live_row(&s->live, m);
-        s->alive[m] = m;
-        sc_state_begin(s->plan, s->states[m]);
-    }
-    s->n_alive = s->q->rows;
-    for (size_t i = 0; status == SC_OK && s->q->states != NULL && i < s->plan->step->n_states; i++) {
-        const sc_array *given = &s->q->states[i];
-        status = given->data != NULL ? sc_state_set(s->plan, s->states, s->q->rows, i, given, error) : SC_OK;
+    for (size_t i = 0; s->q->final_states != NULL && status == SC_OK && i < s->plan->step->n_states; i++) {
+        const sc_array *state = &s->q->final_states[i];
+        status = state->data != NULL ? sc_state_check(s->plan, s->q->rows, i, state, error) : SC_OK;
     }
     return status;
 }
 
+/* That nothing that is written overlaps anything else. */
+static sc_status check_apart(const session *s, sc_error *error)
+{
+    const sc_feedback *q = s->q;
+    const sc_step_plan *step = s->plan->step;
+    sc_extent *all = sc_allocate_zeros(&s->plan->allocator, 3 + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
+    if (all == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences", q->rows);
+    }
+    size_t count = 0;
+    all[count++] = (sc_extent){"out", q->out, q->rows * q->steps * s->size * sizeof *q->out, true};
+    all[count++] = (sc_extent){"history", q->history, q->rows * q->history_size * s->size * sizeof *q->history, false};
+    all[count++] = (sc_extent){"history_lengths", q->history_lengths, q->rows * sizeof *q->history_lengths, false};
+    for (size_t i = 0; q->final_states != NULL && i < step->n_states; i++) {
+        all[count++] = (sc_extent){step->states[i].name, q->final_states[i].data, q->rows * sc_state_bytes(s->plan, i), true};
+    }
+    count += sc_live_extents(&s->live, q->rows, q->inputs, q->states, all + count);
+    const sc_status status = sc_check_apart(all, count, error);
+    sc_release(&s->plan->allocator, all);
+    return status;
+}
+
+static void take(session *s, sc_arena *arena)
+{
+    const size_t rows = s->q->rows, n_outputs = s->plan->step->n_outputs;
+    s->states = sc_arena_take(arena, rows, sizeof *s->states);
+    s->alive = sc_arena_take(arena, rows, sizeof *s->alive);
+    s->x = sc_arena_take(arena, rows, s->size * sizeof *s->x);
+    s->outputs = sc_arena_take(arena, n_outputs, sizeof *s->outputs);
+    for (size_t i = 0; i < n_outputs; i++) {
+        void *data = sc_arena_take(arena, rows, s->space->ports[i].row_bytes);
+        if (s->outputs != NULL) {
+            s->outputs[i] = (sc_array){.data = data};
+        }
+    }
+}
+
+static sc_status allocate(session *s, sc_error *error)
+{
+    sc_arena arena = {.block = NULL};
+    take(s, &arena);
+    s->block = sc_arena_make(&arena, &s->plan->allocator);
+    if (s->block == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences", s->q->rows);
+    }
+    take(s, &arena);
+    return SC_OK;
+}
+
 static sc_status begin(session *s, sc_error *error)
 {
-    sc_status status = sc_live_make(&s->live, s->plan, "rows", s->q->rows, error);
+    sc_status status = check_input(s->plan, error);
     if (status == SC_OK) {
-        status = sc_live_take(&s->live, &s->space, error);
-        s->space = status == SC_OK ? s->space : NULL;
-    }
-    size_t batch = s->q->rows;
-    if (status == SC_OK && s->plan->has_contexts) {
-        status = s->q->inputs != NULL ? sc_live_context(&s->live, s->space, s->q->inputs, &batch, error)
-                                      : sc_fail(error, SC_BAD_ARGUMENT, "the model has a context, '%s', which is missing",
-                                                s->plan->step->contexts[0].info.name);
-    }
-    if (status == SC_OK && batch != s->q->rows) {
-        status = sc_fail(error, SC_BAD_SHAPE, "the contexts have %zu rows, expected %zu", batch, s->q->rows);
+        status = sc_live_begin(&s->live, s->plan, s->q->rows, 1, s->q->inputs, s->q->states, &s->space, error);
     }
     if (status == SC_OK) {
-        status = check_plan(s, error);
+        status = check_output(s, error);
+    }
+    if (status == SC_OK) {
+        status = check_states(s, error);
+    }
+    if (status == SC_OK) {
+        status = check_apart(s, error);
     }
     if (status == SC_OK) {
         status = allocate(s, error);
     }
-    return status == SC_OK ? begin_states(s, error) : status;
+    for (size_t m = 0; status == SC_OK && m < s->q->rows; m++) {
+        s->states[m] = sc_live_row(&s->live, m);
+        s->alive[s->n_alive++] = m;
+    }
+    return status;
 }
 
 /* Step t: a row is fed frame t of its history, or what it gave before. */
@@ -123,10 +157,8 @@ static sc_status feed(session *s, size_t t, sc_error *error)
         memcpy(s->x + i * size, from, size * sizeof *from);
         s->space->states[i] = s->states[row];
     }
-    if (s->plan->has_contexts && n != s->n_shared) { /* rows only go */
-        memcpy(s->shared, s->alive, n * sizeof *s->shared);
-        s->n_shared = n;
-        sc_live_share(&s->live, s->space, s->shared, n);
+    if (s->plan->has_contexts) {
+        sc_live_share(&s->live, s->space, s->alive, n);
     }
     const sc_array input = {.data = s->x, .rank = 1, .shape = {n}};
     return sc_live_step(&s->live, s->space, s->space->states, n, &input, s->outputs, error);
@@ -138,12 +170,11 @@ static void keep(session *s, size_t t)
     const sc_feedback *q = s->q;
     size_t kept = 0;
     for (size_t i = 0; i < s->n_alive; i++) {
-        const size_t row = s->alive[i], made = t + 1 - history_of(q, row); /* huge before the history's end */
-        if (t + 1 >= history_of(q, row)) {
-            memcpy(q->out + (row * q->steps + made) * s->size, (const float *)s->outputs[0].data + i * s->size,
-                   s->size * sizeof(float));
+        const size_t row = s->alive[i], known = history_of(q, row), made = t + 1 - known; /* a number only from the last of them on */
+        if (t + 1 >= known) {
+            memcpy(q->out + (row * q->steps + made) * s->size, (const float *)s->outputs[0].data + i * s->size, s->size * sizeof(float));
         }
-        if (t + 1 < history_of(q, row) || made + 1 < q->steps) {
+        if (t + 1 < known || made + 1 < q->steps) {
             s->alive[kept++] = row;
         }
     }
@@ -160,21 +191,16 @@ static sc_status feed_back(session *s, sc_error *error)
         }
     }
     for (size_t i = 0; status == SC_OK && s->q->final_states != NULL && i < s->plan->step->n_states; i++) {
-        status = sc_state_get(s->plan, s->states, s->q->rows, i, &s->q->final_states[i], error);
+        if (s->q->final_states[i].data != NULL) {
+            status = sc_state_get(s->plan, s->states, s->q->rows, i, &s->q->final_states[i], error);
+        }
     }
     return status;
 }
 
 static void finish(session *s)
 {
-    const sc_allocator *allocator = &s->plan->allocator;
-    for (size_t i = 0; s->outputs != NULL && i < s->plan->step->n_outputs; i++) {
-        sc_release(allocator, s->outputs[i].data);
-    }
-    void *const own[] = {(void *)s->states, s->alive, s->shared, s->x, s->outputs};
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        sc_release(allocator, own[i]);
-    }
+    sc_release(&s->plan->allocator, s->block);
     if (s->space != NULL) {
         sc_live_give(&s->live, s->space);
     }
@@ -184,7 +210,7 @@ static void finish(session *s)
 sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc_error *error)
 {
     if (plan == NULL || feedback == NULL) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "plan and feedback must not be NULL");
+        return sc_fail(error, SC_BAD_ARGUMENT, "sc_plan_feed_back: plan and feedback must not be NULL");
     }
     sc_status status = sc_plan_check_step(plan, error);
     if (status == SC_OK) {

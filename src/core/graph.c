@@ -104,29 +104,6 @@ static sc_status read_shape(sc_builder *builder, const sc_json *entry, sc_value 
     return SC_OK;
 }
 
-/* What a data input is in steps: a context, or what an output was in the step before. */
-static sc_status read_role(sc_builder *builder, const sc_json *entry, sc_value *value)
-{
-    sc_plan *plan = builder->plan;
-    const sc_json *context = sc_json_get(entry, "context"), *next = sc_json_get(entry, "next");
-    const bool carried = next != NULL && next->type != SC_JSON_NULL;
-    if ((context != NULL && context->type != SC_JSON_BOOL) ||
-        (carried && next->type != SC_JSON_STRING)) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "input '%s': context must be true or false, next the name of an output",
-                       value->name);
-    }
-    value->context = context != NULL && context->number != 0;
-    value->next = carried ? next->string : NULL;
-    if ((value->context && carried) || ((value->context || carried) && value->batch_axis != 0) ||
-        (carried && value->dtype != SC_F32)) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "input '%s': a context or what is carried on, not both, has its batch in "
-                       "axis 0, and what is carried on is float32", value->name);
-    }
-    plan->has_contexts = plan->has_contexts || value->context;
-    plan->carries = plan->carries || carried;
-    return SC_OK;
-}
-
 static sc_status read_input(sc_builder *builder, const sc_json *entry)
 {
     static const char *const kinds[] = {"data", "lengths", "state", "mask", NULL};
@@ -154,7 +131,12 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     plan->inputs[plan->n_inputs++] = number;
     if (kind_number == SC_DATA || kind_number == SC_STATE) {
         status = read_shape(builder, entry, &plan->values[number], &plan->shapes[number]);
-        return status == SC_OK && kind_number == SC_DATA ? read_role(builder, entry, &plan->values[number]) : status;
+    }
+    if (status == SC_OK) {
+        status = sc_role_read(builder, entry, &plan->values[number]);
+    }
+    if (status != SC_OK || kind_number == SC_DATA || kind_number == SC_STATE) {
+        return status;
     }
     plan->shapes[number] = (sc_shape){.rank = 1, .dim = {1}};
     size_t of = SC_NONE;
@@ -466,27 +448,6 @@ static sc_status list_outside(sc_builder *builder)
     return SC_OK;
 }
 
-/* A context lies once in memory for all rows that share it, if all who read it can find it so. */
-static void find_mapped(sc_plan *plan)
-{
-    for (size_t v = 0; v < plan->n_values; v++) {
-        plan->values[v].mapped = plan->values[v].context;
-        sc_value *root = &plan->values[plan->values[v].root];
-        root->mapped = root->mapped && plan->values[v].root == v; /* no view of it */
-    }
-    for (size_t n = 0; n < plan->n_nodes; n++) {
-        const sc_node *node = &plan->nodes[n];
-        for (size_t i = 0; i < node->n_inputs; i++) {
-            if (node->inputs[i] != SC_NONE && !(i < 32 && node->op->contexts >> i & 1)) {
-                plan->values[node->inputs[i]].mapped = false;
-            }
-        }
-    }
-    for (size_t i = 0; i < plan->n_outputs; i++) {
-        plan->values[plan->outputs[i].value].mapped = false;
-    }
-}
-
 /* The parts of a row whose batch is axis 1 lie apart by the batch of the whole call: only the caller's memory has room for
  * that. */
 static sc_status check_batch_axes(sc_builder *builder)
@@ -567,8 +528,10 @@ sc_status sc_graph_read(sc_builder *builder, const sc_json *graph)
     }
     if (status == SC_OK) {
         find_last_uses(plan);
-        find_mapped(plan);
         status = check_batch_axes(builder);
+    }
+    if (status == SC_OK) {
+        status = sc_roles_find(builder);
     }
     if (status == SC_OK) {
         status = list_outside(builder);

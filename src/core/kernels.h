@@ -47,6 +47,26 @@ typedef struct sc_matmul {
     bool exact;               /* write only N values of a plain row; otherwise whole vectors, padding included */
 } sc_matmul;
 
+/* Products of M rows with a matrix b that lies as it is, which few rows are quicker with. One chain from 0 for each element: the bits
+ * of a matmul with a bias of zeros. */
+typedef struct sc_plain {
+    size_t rows;           /* M */
+    const float *const *a; /* M pointers to K values */
+    const float *b;        /* K rows of N values; of times_transposed N rows of K values */
+    size_t ld;             /* from one row of b to the next */
+    size_t K, N;
+    float *const *out;     /* M pointers to N values */
+} sc_plain;
+
+/* out[n] = sum over k of w[k] tanh(scale (a[k] + b[n][k])), one chain from 0: additive scores of an attention. */
+typedef struct sc_additive {
+    const float *a, *w; /* K values */
+    const float *b;     /* N rows of K values, `ld` floats apart */
+    size_t ld, K, N;
+    float scale;
+    float *out;         /* N values */
+} sc_additive;
+
 /* out[m][n] = bias[n] + sum over k of a[m*K + k][n] * w[k][n] for m < rows, in one chain: each column by itself. */
 typedef struct sc_depthwise {
     size_t rows;           /* M */
@@ -120,6 +140,13 @@ typedef struct sc_viterbi {
     double *next;        /* N values, padded to whole vectors of floats; no overlap with best */
 } sc_viterbi;
 
+/* The least and the greatest of some floats, and where the greatest first stands; of NaN nothing but that there is one. */
+typedef struct sc_extremes {
+    float least, greatest; /* of none: infinity, -infinity */
+    size_t first;
+    bool numbers; /* none is NaN */
+} sc_extremes;
+
 typedef struct sc_kernels {
     const char *isa;
     size_t width; /* V */
@@ -132,6 +159,9 @@ typedef struct sc_kernels {
 
     void (*matmul)(const sc_matmul *);
     void (*depthwise)(const sc_depthwise *);
+    void (*times)(const sc_plain *);            /* out[m][n] = sum over k of a[m][k] * b[k][n] */
+    void (*times_transposed)(const sc_plain *); /* out[m][n] = sum over k of a[m][k] * b[n][k] */
+    void (*additive)(const sc_additive *);
     void (*lstm_step)(const sc_step *);
     void (*gru_step)(const sc_step *); /* reset-after */
     void (*rnn_step)(const sc_step *);
@@ -144,6 +174,9 @@ typedef struct sc_kernels {
     void (*activate)(sc_activation_spec activation, float *x, size_t n);
     void (*normalize)(const sc_normalize *);
     void (*viterbi)(const sc_viterbi *);
+    sc_extremes (*extremes)(const float *x, size_t n);
+    /* The first i from `from` on with x[i] > limit, or n. No element is NaN. */
+    size_t (*next_above)(const float *x, size_t n, size_t from, float limit);
 } sc_kernels;
 
 extern const sc_kernels sc_kernels_scalar;

@@ -1,4 +1,4 @@
-/* Packing, sweeps and cell steps of every instruction set, written once over simd_<isa>.h.
+/* Sweeps and cell steps of every instruction set, written once over simd_<isa>.h; packing is in plain.h.
  *
  * A kernels_<isa>.c includes its simd header, defines
  *   SC_ISA            the suffix of the table: avx512
@@ -33,45 +33,7 @@ static size_t min_size(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* ---- Packing ------------------------------------------------------------------------------------ */
-
-static size_t packed_floats(size_t rows, size_t units, size_t gates)
-{
-    return rows * gates * blocks_of(units) * SC_V;
-}
-
-/* Element (k, n) of the source stands at k*row + n*column: one of the two is 1, known where this is called. */
-SC_INLINE void pack_from(float *data, const float *source, size_t row, size_t column, size_t rows, size_t units, size_t gates,
-                         bool paired)
-{
-    const size_t half = (rows + 1) / 2;
-    const size_t blocks = blocks_of(units);
-    const size_t panel_blocks = gates == 1 ? SC_GATES : 1;
-    for (size_t first = 0; first < blocks; first += panel_blocks) {
-        const size_t end = min_size(first + panel_blocks, blocks);
-        for (size_t place = 0; place < rows; place++) {
-            const size_t k = paired ? place / 2 + place % 2 * half : place;
-            for (size_t block = first; block < end; block++) {
-                for (size_t g = 0; g < gates; g++) {
-                    for (size_t v = 0; v < SC_V; v++) {
-                        const size_t n = block * SC_V + v;
-                        *data++ = n < units ? source[k * row + (g * units + n) * column] : 0.0f;
-                    }
-                }
-            }
-        }
-    }
-}
-
-static void pack(float *data, const float *source, size_t ld, size_t rows, size_t units, size_t gates, bool paired)
-{
-    pack_from(data, source, ld, 1, rows, units, gates, paired);
-}
-
-static void pack_transposed(float *data, const float *source, size_t ld, size_t rows, size_t units)
-{
-    pack_from(data, source, 1, ld, rows, units, 1, false);
-}
+#include "plain.h"
 
 /* ---- Sweeps -------------------------------------------------------------------------------------- */
 
@@ -475,6 +437,9 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .pack_transposed = pack_transposed,
     .matmul = matmul,
     .depthwise = depthwise,
+    .times = times,
+    .times_transposed = times_transposed,
+    .additive = additive,
     .lstm_step = lstm_step,
     .gru_step = gru_step,
     .rnn_step = rnn_step,
@@ -485,4 +450,6 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .activate = activate,
     .normalize = normalize,
     .viterbi = viterbi,
+    .extremes = extremes,
+    .next_above = next_above,
 };

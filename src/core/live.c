@@ -1,49 +1,14 @@
 /* Rows of streams, pools and decoded sequences.
  *
  * They are rows of memory (step->row_bytes each) and workspaces that are laid out for single frames. A step points every row at its
- * state; nothing is copied together or apart but what the graph itself carries from an output to an input.
- *
- * A context is what a whole sequence has once, the frames that an attention looks at. Rows may share one: sources[row] is its row.
- * Ops that read it by sc_context_row find it where it is; for others each row gets a copy, when the sources change. */
+ * state; nothing is copied together or apart but what the graph itself carries from an output to an input. */
 #include "live.h"
 
 #include <string.h>
 
 #define MOST_ROWS ((size_t)1 << 31)
 
-/* What a step needs beside a workspace's own memory, in one block: where each part begins. */
-typedef struct side {
-    size_t inputs, outputs;     /* of what is carried on, one after another */
-    size_t contexts, lengths;   /* copies, one after another */
-    size_t bytes;
-} side;
-
-static side side_of(const sc_live *r, const sc_workspace *space)
-{
-    const sc_plan *plan = r->plan;
-    const sc_step_plan *step = plan->step;
-    side at = {0};
-    at.inputs = at.bytes;
-    for (size_t i = 0; i < step->n_carried; i++) {
-        sc_reserve(&at.bytes, r->count, step->carried[i].bytes);
-    }
-    at.outputs = at.bytes;
-    for (size_t i = 0; i < step->n_carried; i++) {
-        sc_reserve(&at.bytes, r->count, step->carried[i].bytes);
-    }
-    at.contexts = at.bytes;
-    for (size_t i = 0; i < step->n_contexts; i++) {
-        const size_t value = plan->inputs[step->contexts[i].place];
-        if (!plan->values[value].mapped) {
-            sc_reserve(&at.bytes, r->count, sc_shape_size(&space->shapes[value], 0) * sc_element_bytes(&plan->values[value]));
-        }
-    }
-    at.lengths = at.bytes;
-    for (size_t i = 0; i < step->n_contexts; i++) {
-        sc_reserve(&at.bytes, r->count, sizeof(int64_t));
-    }
-    return at;
-}
+/* ---- Workspaces ---------------------------------------------------------------------------------------------------- */
 
 /* The outputs with the sizes that they have with these contexts. */
 static void resolve_outputs(const sc_live *r, sc_workspace *space)
@@ -65,8 +30,27 @@ static void resolve_outputs(const sc_live *r, sc_workspace *space)
     }
 }
 
-/* Lays out a workspace for single frames of any number of these rows; space->arrays has the shapes. */
-static sc_status lay_out(const sc_live *r, sc_workspace *space, sc_error *error)
+/* The places of what a step needs beside a workspace's own memory: what is carried on, before and after it, and copies of contexts. Neither
+ * counts nor sizes can overflow: states were allocated for as many rows, and contexts were checked. */
+static size_t place_side(const sc_live *r, sc_workspace *space)
+{
+    const sc_step_plan *step = r->plan->step;
+    size_t bytes = 0;
+    for (size_t i = 0; i < 2 * step->n_carried; i++) {
+        space->carried_out = i == step->n_carried ? bytes : space->carried_out;
+        sc_reserve(&bytes, r->count, step->carried[i % step->n_carried].bytes);
+    }
+    for (size_t i = 0; i < step->n_given; i++) {
+        const sc_given *g = &step->given[i];
+        const sc_value *value = &r->plan->values[g->value];
+        const bool copied = !value->mapped && space->arrays[g->place].data != NULL;
+        const size_t row = copied ? sc_shape_size(&space->shapes[g->value], 0) * sc_element_bytes(value) : 0;
+        space->copies[i] = copied ? sc_reserve(&bytes, r->count, row) : SC_NONE;
+    }
+    return bytes;
+}
+
+sc_status sc_live_lay_out(const sc_live *r, sc_workspace *space, sc_error *error)
 {
     const sc_plan *plan = r->plan;
     for (size_t v = 0; v < plan->n_values; v++) {
@@ -78,7 +62,7 @@ static sc_status lay_out(const sc_live *r, sc_workspace *space, sc_error *error)
         return status;
     }
     resolve_outputs(r, space);
-    const size_t bytes = side_of(r, space).bytes;
+    const size_t bytes = place_side(r, space);
     sc_release(&plan->allocator, space->side);
     space->side = bytes > 0 ? sc_allocate(&plan->allocator, bytes) : NULL;
     if (bytes > 0 && space->side == NULL) {
@@ -100,8 +84,15 @@ static sc_status prepare(const sc_live *r, sc_workspace *space, sc_error *error)
     space->ports = sc_allocate(&plan->allocator, plan->n_outputs * sizeof *space->ports);
     space->states = sc_allocate(&plan->allocator, r->count * sizeof *space->states);
     space->before = plan->checks_ids ? sc_allocate(&plan->allocator, r->count * step->row_bytes) : NULL;
-    if (space->arrays == NULL || space->outputs == NULL || space->ports == NULL || space->states == NULL ||
-        (plan->checks_ids && space->before == NULL)) {
+    bool made = space->arrays != NULL && space->outputs != NULL && space->ports != NULL && space->states != NULL &&
+                (!plan->checks_ids || space->before != NULL);
+    if (made && plan->has_contexts) {
+        space->copies = sc_allocate(&plan->allocator, step->n_given * sizeof *space->copies);
+        space->sources = sc_allocate(&plan->allocator, r->count * sizeof *space->sources);
+        space->held = sc_allocate(&plan->allocator, r->count * sizeof *space->held);
+        made = space->copies != NULL && space->sources != NULL && space->held != NULL;
+    }
+    if (!made) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
     }
     memcpy(space->arrays, step->arrays, plan->n_inputs * sizeof *space->arrays);
@@ -111,7 +102,7 @@ static sc_status prepare(const sc_live *r, sc_workspace *space, sc_error *error)
     for (size_t i = 0; i < step->n_carried; i++) {
         space->arrays[step->carried[i].input].data = space;
     }
-    return plan->has_contexts ? SC_OK : lay_out(r, space, error);
+    return plan->has_contexts ? SC_OK : sc_live_lay_out(r, space, error);
 }
 
 sc_status sc_live_take(sc_live *r, sc_workspace **space, sc_error *error)
@@ -123,6 +114,7 @@ sc_status sc_live_take(sc_live *r, sc_workspace **space, sc_error *error)
     const sc_status status = (*space)->states == NULL ? prepare(r, *space, error) : SC_OK;
     if (status != SC_OK) {
         sc_workspace_free(&r->plan->allocator, *space);
+        *space = NULL;
     }
     return status;
 }
@@ -156,105 +148,66 @@ sc_status sc_live_make(sc_live *r, const sc_plan *plan, const char *what, size_t
     return status;
 }
 
-void sc_live_free(sc_live *r)
+/* The first states that a caller gives of so many rows. */
+static sc_status set_states(const sc_plan *plan, char *const *rows, size_t count, const sc_array *states, sc_error *error)
 {
-    sc_workspaces_free(r->plan, &r->workspaces);
-    sc_release(&r->plan->allocator, r->memory);
-}
-
-/* ---- Contexts --------------------------------------------------------------------------------------------------- */
-
-static sc_status check_context(const sc_port *port, const sc_array *found, size_t *batch, sc_error *error)
-{
-    bool fits = found->data != NULL && found->rank == port->info.rank;
-    for (size_t d = 0; fits && d < found->rank; d++) {
-        fits = port->info.shape[d] == SC_UNKNOWN || port->info.shape[d] == found->shape[d];
-    }
-    if (!fits) {
-        return sc_fail(error, SC_BAD_SHAPE, "context '%s' must have shape %s, found %s", port->info.name,
-                       sc_shape_text(port->info.rank, port->info.shape).text, sc_shape_text(found->rank, found->shape).text);
-    }
-    *batch = *batch == SC_UNKNOWN ? found->shape[0] : *batch;
-    if (found->shape[0] != *batch) {
-        return sc_fail(error, SC_BAD_SHAPE, "context '%s' has %zu rows, the contexts before it have %zu", port->info.name,
-                       found->shape[0], *batch);
-    }
-    size_t count = 1;
-    for (size_t d = 0; d < found->rank; d++) {
-        count *= found->shape[d];
-    }
-    const size_t bad = port->table_rows != SC_NONE ? sc_bad_id(found->data, count, port->table_rows) : count;
-    return bad == count ? SC_OK
-                        : sc_fail(error, SC_BAD_INDEX, "context '%s': id %lld, expected 0 to %zu", port->info.name,
-                                  (long long)((const int64_t *)found->data)[bad], port->table_rows - 1);
-}
-
-sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array *inputs, size_t *batch, sc_error *error)
-{
-    const sc_plan *plan = r->plan;
-    const sc_step_plan *step = plan->step;
-    *batch = SC_UNKNOWN;
-    space->given = NULL;
-    for (size_t i = 0; i < step->n_contexts; i++) {
-        const sc_port *port = &step->contexts[i];
-        const sc_status status = check_context(port, &inputs[port->place], batch, error);
-        if (status != SC_OK) {
-            return status;
-        }
-        space->arrays[port->place] = inputs[port->place];
-        if (port->lengths != SC_NONE) {
-            const sc_array *lengths = &inputs[port->lengths];
-            if (lengths->data != NULL && (lengths->rank != 1 || lengths->shape[0] != *batch)) {
-                return sc_fail(error, SC_BAD_SHAPE, "lengths of context '%s' must have shape (%zu), found %s", port->info.name,
-                               *batch, sc_shape_text(lengths->rank, lengths->shape).text);
-            }
-            space->arrays[port->lengths] = *lengths;
-        }
-    }
-    sc_status status = lay_out(r, space, error);
-    if (status == SC_OK) {
-        status = sc_call_lengths(plan, space, space->arrays, *batch, error);
-    }
-    if (status == SC_OK) {
-        space->given = inputs;
-        sc_live_share(r, space, NULL, *batch);
+    sc_status status = SC_OK;
+    for (size_t i = 0; states != NULL && status == SC_OK && i < plan->step->n_states; i++) {
+        status = states[i].data != NULL ? sc_state_set(plan, rows, count, i, &states[i], error) : SC_OK;
     }
     return status;
 }
 
-/* The rows `sources` of an array, one after another at `to`. */
-static void gather(char *to, const void *from, size_t bytes, const size_t *sources, size_t rows)
+sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs, const sc_array *states,
+                        sc_workspace **space, sc_error *error)
 {
-    for (size_t m = 0; m < rows; m++) {
-        memcpy(to + m * bytes, (const char *)from + sources[m] * bytes, bytes);
+    sc_status status = sc_live_make(r, plan, "rows (times width)", rows * each, error);
+    if (status == SC_OK && plan->has_contexts && inputs == NULL) {
+        status = sc_fail(error, SC_BAD_ARGUMENT, "context '%s' is missing", plan->step->contexts[0].info.name);
     }
+    if (status == SC_OK) {
+        status = sc_live_take(r, space, error);
+    }
+    if (status == SC_OK && plan->has_contexts) {
+        status = sc_live_context(r, *space, inputs, rows, error);
+    }
+    for (size_t m = 0; status == SC_OK && m < rows; m++) {
+        (*space)->states[m] = sc_live_row(r, m * each);
+        sc_state_begin(plan, (*space)->states[m]);
+    }
+    return status == SC_OK ? set_states(plan, (*space)->states, rows, states, error) : status;
 }
 
-void sc_live_share(const sc_live *r, sc_workspace *space, const size_t *sources, size_t rows)
+size_t sc_live_extents(const sc_live *r, size_t rows, const sc_array *inputs, const sc_array *states, sc_extent *to)
 {
-    const sc_plan *plan = r->plan;
-    const side at = side_of(r, space);
-    size_t context = at.contexts, lengths = at.lengths;
-    for (size_t i = 0; i < plan->step->n_contexts; i++) {
-        const sc_port *port = &plan->step->contexts[i];
-        const size_t value = plan->inputs[port->place];
-        const size_t bytes = sc_shape_size(&space->shapes[value], 0) * sc_element_bytes(&plan->values[value]);
-        void *given = space->given[port->place].data;
-        const bool copies = !plan->values[value].mapped;
-        char *own = copies ? space->side + sc_reserve(&context, r->count, bytes) : NULL;
-        if (copies && sources != NULL) {
-            gather(own, given, bytes, sources, rows);
-        }
-        space->arrays[port->place].data = copies && sources != NULL ? own : given;
-        char *ends = space->side + sc_reserve(&lengths, r->count, sizeof(int64_t));
-        if (port->lengths != SC_NONE && space->given[port->lengths].data != NULL) {
-            if (sources != NULL) {
-                gather(ends, space->given[port->lengths].data, sizeof(int64_t), sources, rows);
+    const sc_step_plan *step = r->plan->step;
+    size_t count = 0;
+    for (size_t i = 0; i < step->n_given; i++) {
+        const sc_given *g = &step->given[i];
+        to[count++] = (sc_extent){r->plan->values[g->value].name, inputs[g->place].data, sc_given_bytes(r->plan, inputs, g->place), false};
+    }
+    for (size_t i = 0; states != NULL && i < step->n_states; i++) {
+        to[count++] = (sc_extent){step->states[i].name, states[i].data, rows * sc_state_bytes(r->plan, i), false};
+    }
+    return count;
+}
+
+sc_status sc_check_apart(const sc_extent *all, size_t count, sc_error *error)
+{
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < count && all[i].written && all[i].at != NULL; k++) {
+            if (k != i && all[k].at != NULL && sc_overlap(all[i].at, all[i].bytes, all[k].at, all[k].bytes)) {
+                return sc_fail(error, SC_BAD_SHAPE, "the memory of '%s' overlaps that of '%s'", all[i].name, all[k].name);
             }
-            space->arrays[port->lengths].data = sources != NULL ? ends : space->given[port->lengths].data;
         }
     }
-    space->sources = sources;
+    return SC_OK;
+}
+
+void sc_live_free(sc_live *r)
+{
+    sc_workspaces_free(r->plan, &r->workspaces);
+    sc_release(&r->plan->allocator, r->memory);
 }
 
 /* ---- A step ----------------------------------------------------------------------------------------------------- */
@@ -338,8 +291,7 @@ static const sc_array *place_arrays(const sc_live *r, sc_workspace *space, char 
     if (step->n_carried == 0) {
         return outputs;
     }
-    const side at = side_of(r, space);
-    size_t in = at.inputs, out = at.outputs;
+    size_t in = 0, out = space->carried_out;
     for (size_t i = 0; i < step->n_outputs; i++) {
         space->outputs[step->outputs[i].place] = outputs[i];
     }
@@ -375,7 +327,7 @@ sc_status sc_live_step(const sc_live *r, sc_workspace *space, char **states, siz
     c.outputs = place_arrays(r, space, states, rows, inputs, outputs);
     c.inputs = space->arrays;
     c.states = states;
-    c.sources = space->sources;
+    c.sources = space->shared ? space->sources : NULL;
     c.space = space;
     c.batch = rows;
     c.seconds = NULL;

@@ -27,11 +27,41 @@ static inline char *sc_live_row(const sc_live *r, size_t row)
 sc_status sc_live_take(sc_live *r, sc_workspace **space, sc_error *error);
 void sc_live_give(sc_live *r, sc_workspace *space);
 
-/* The contexts of the steps to come, and their lengths: those entries of inputs[sc_plan_inputs()], which must live as long. The
- * batch of all is `batch`. */
-sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array *inputs, size_t *batch, sc_error *error);
-/* Which row of the contexts belongs to each of the rows of the steps to come; it must live as long. NULL: row i to row i. */
+/* The same for a call that makes sequences itself: `each` rows for every row of the call, the first of which gets the state that the caller
+ * gives, and the contexts, which must live as long. After a failure too, a workspace that is not NULL is the caller's to give back. */
+sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs, const sc_array *states,
+                        sc_workspace **space, sc_error *error);
+/* A part of a caller's memory; NULL where there is none. */
+typedef struct sc_extent {
+    const char *name;
+    const void *at;
+    size_t bytes;
+    bool written;
+} sc_extent;
+/* Those that sc_live_begin was given: how many at most; the number of them. */
+static inline size_t sc_live_extents_most(const sc_plan *plan)
+{
+    return plan->step->n_given + plan->step->n_states;
+}
+size_t sc_live_extents(const sc_live *r, size_t rows, const sc_array *inputs, const sc_array *states, sc_extent *to);
+/* That none that is written overlaps another one. */
+sc_status sc_check_apart(const sc_extent *all, size_t count, sc_error *error);
+
+/* Lays out a workspace for single frames of any number of these rows; space->arrays has the shapes. */
+sc_status sc_live_lay_out(const sc_live *r, sc_workspace *space, sc_error *error);
+
+/* ---- contexts.c: of inputs[sc_plan_inputs()] the contexts, their lengths and their masks ---- */
+
+/* Whether they have the shapes that they must have, and `rows` rows; SC_UNKNOWN: as many as the first of them. */
+sc_status sc_live_check_contexts(const sc_live *r, const sc_array *inputs, size_t *rows, sc_error *error);
+/* Bytes of one of them, once it is checked; 0 of what is left out. */
+size_t sc_given_bytes(const sc_plan *plan, const sc_array *given, size_t place);
+/* They become those of the steps to come, row i for row i, and must live as long; `rows` as above. */
+sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array *inputs, size_t rows, sc_error *error);
+/* Which row of them belongs to each of the rows of the steps to come. */
 void sc_live_share(const sc_live *r, sc_workspace *space, const size_t *sources, size_t rows);
+
+/* ---- Steps ---- */
 
 /* Whether a step's arguments have the shapes that they must have, ids are rows of their tables, and nothing overlaps. `ports`: of the
  * outputs, with all sizes known: the workspace's, or the plan's where it has no contexts. */

@@ -38,8 +38,9 @@ typedef struct sc_value {
     size_t output;     /* number of the graph output whose memory this root uses, or SC_NONE */
     /* Of a data input, in steps alone: */
     bool context;      /* given once for a whole sequence */
-    bool mapped;       /* ... and read by ops that find a row's own by sc_context_row: rows may share it */
+    bool mapped;       /* ... and, as its mask may be, read only by ops that find a row's own by sc_context_row: rows share it */
     const char *next;  /* the name of the output that it is in the next step; NULL: the caller gives it */
+    size_t next_output; /* ... and its number */
 } sc_value;
 
 typedef struct sc_frame sc_frame;
@@ -441,6 +442,10 @@ bool sc_mask_moves_with(const sc_node *, const sc_motion *inputs, size_t mask, s
 
 /* masks.c: whether input `mask`, where it is there, is (batch, time) of input 0. */
 sc_status sc_mask_fits(const sc_node *, size_t mask, const sc_shape *inputs, sc_error *);
+
+/* roles.c: what an input is in steps; of all, once the graph's outputs are known: what is carried on, and what rows may share. */
+sc_status sc_role_read(sc_builder *, const sc_json *entry, sc_value *value);
+sc_status sc_roles_find(sc_builder *);
 
 /* sizes.c: reads one rule of the graph's list; checks the shapes of a call's inputs, which fit the graph otherwise. */
 sc_status sc_size_rule_read(sc_builder *, const sc_json *entry);

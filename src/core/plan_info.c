@@ -103,14 +103,12 @@ sc_status sc_plan_step_output_sizes(const sc_plan *plan, const sc_array *inputs,
     }
     sc_live live = {.plan = (sc_plan *)plan}; /* one row: contexts decide about sizes, not how many rows there are */
     sc_workspace *space = NULL;
-    size_t batch = 0;
     status = sc_live_make(&live, plan, "rows", 1, error);
     if (status == SC_OK) {
         status = sc_live_take(&live, &space, error);
-        space = status == SC_OK ? space : NULL;
     }
     if (status == SC_OK) {
-        status = sc_live_context(&live, space, inputs, &batch, error);
+        status = sc_live_context(&live, space, inputs, SC_UNKNOWN, error);
     }
     if (status == SC_OK) {
         *info = space->ports[output].info;

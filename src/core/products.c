@@ -1,5 +1,5 @@
-/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of each
- * row is packed as if it were weights. */
+/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of each row stands
+ * for the weights: packed, or as it lies where the first has few vectors. */
 #include "products.h"
 #include "plan.h"
 
@@ -148,11 +148,16 @@ typedef struct places {
     size_t packed, zeros, rows, norms, bytes;
 } places;
 
+static bool packs(const operand *a)
+{
+    return a->count >= SC_PACKED_FROM;
+}
+
 static places product_layout(const product_params *p, const operand *a, const operand *b)
 {
     places at = {0};
-    at.packed = sc_reserve(&at.bytes, p->kernels->packed_floats(b->size, b->count, 1), sizeof(float));
-    at.zeros = sc_reserve(&at.bytes, p->kernels->packed_floats(1, b->count, 1), sizeof(float));
+    at.packed = sc_reserve(&at.bytes, packs(a) ? p->kernels->packed_floats(b->size, b->count, 1) : 0, sizeof(float));
+    at.zeros = sc_reserve(&at.bytes, packs(a) ? p->kernels->packed_floats(1, b->count, 1) : 0, sizeof(float));
     at.rows = sc_reserve(&at.bytes, a->stride == 1 ? 0 : CHUNK * a->size, sizeof(float));
     at.norms = sc_reserve(&at.bytes, p->normalize ? b->count : 0, sizeof(float));
     return at;
@@ -179,17 +184,43 @@ static float inverse_norm(const float *x, const operand *o)
     return (float)(inverse < MOST_INVERSE ? inverse : sum != sum ? sum : MOST_INVERSE);
 }
 
+/* y = a . b for at most CHUNK vectors of a, that follow each other; `packed`: of b, if it is packed. */
+static void multiply(const sc_kernels *kernels, const operand *b, const float *w, const sc_matrix *packed, const float *zeros, size_t count,
+                     const float *x, float *y)
+{
+    if (packed != NULL) {
+        sc_product(kernels, packed, zeros, count, x, b->size, y, b->count);
+        return;
+    }
+    const float *a[CHUNK];
+    float *out[CHUNK];
+    for (size_t m = 0; m < count; m++) {
+        a[m] = x + m * b->size;
+        out[m] = y + m * b->count;
+    }
+    const bool transposed = b->stride == 1;
+    const sc_plain call = {.rows = count, .a = a, .b = w, .ld = transposed ? b->step : b->stride, .K = b->size, .N = b->count, .out = out};
+    (transposed ? kernels->times_transposed : kernels->times)(&call);
+}
+
+static void pack_operand(const sc_kernels *kernels, const operand *b, const float *w, float *packed)
+{
+    if (b->stride == 1) {
+        kernels->pack_transposed(packed, w, b->step, b->size, b->count);
+    } else {
+        kernels->pack(packed, w, b->stride, b->size, b->count, 1, false);
+    }
+}
+
 /* y = a . b of one row, frame by frame of whatever stands before the last two axes */
 static void product(const product_params *p, const operand *a, const operand *b, const float *x, const float *w, float *y,
                     char *scratch, const places *at)
 {
-    float *packed = (float *)(void *)(scratch + at->packed), *rows = (float *)(void *)(scratch + at->rows);
-    float *norms = (float *)(void *)(scratch + at->norms);
-    const sc_matrix matrix = {.data = packed, .rows = b->size, .units = b->count, .gates = 1};
-    if (b->stride == 1) {
-        p->kernels->pack_transposed(packed, w, b->step, b->size, b->count);
-    } else {
-        p->kernels->pack(packed, w, b->stride, b->size, b->count, 1, false);
+    float *rows = (float *)(void *)(scratch + at->rows), *norms = (float *)(void *)(scratch + at->norms);
+    const float *zeros = (const float *)(const void *)(scratch + at->zeros);
+    const sc_matrix packed = {.data = (float *)(void *)(scratch + at->packed), .rows = b->size, .units = b->count, .gates = 1};
+    if (packs(a)) {
+        pack_operand(p->kernels, b, w, (float *)(void *)(scratch + at->packed));
     }
     for (size_t n = 0; n < b->count && p->normalize; n++) {
         norms[n] = inverse_norm(w + n * b->step, b);
@@ -203,8 +234,7 @@ static void product(const product_params *p, const operand *a, const operand *b,
                 rows[m * a->size + k] = from[k * a->stride + m];
             }
         }
-        sc_product(p->kernels, &matrix, (const float *)(const void *)(scratch + at->zeros), count,
-                   a->stride == 1 ? from : rows, a->size, to, b->count);
+        multiply(p->kernels, b, w, packs(a) ? &packed : NULL, zeros, count, a->stride == 1 ? from : rows, to);
         for (size_t m = 0; m < count && p->normalize; m++) {
             const float norm = inverse_norm(from + m * a->step, a);
             for (size_t n = 0; n < b->count; n++) {

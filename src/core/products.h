@@ -1,13 +1,14 @@
-/* The product of a row's values with each other: attention.c, products.c. What stands for the weights is packed anew for
- * each row, so that the rest is the kernels' matmul. */
+/* Products of a row's values with each other: attention.c, products.c. What stands for the weights is another one for each row: many rows
+ * multiply it packed, by the kernels' matmul; few as it lies. */
 #ifndef SC_PRODUCTS_H
 #define SC_PRODUCTS_H
 
 #include "kernels.h"
 
-#define SC_PRODUCT_CHUNK 64 /* rows that one matmul gets: their pointers lie on the stack */
+#define SC_PRODUCT_CHUNK 64 /* rows that one product gets: their pointers lie on the stack */
+#define SC_PACKED_FROM 8    /* rows from which packing is quicker (docs/experiments.md, "Attention in steps") */
 
-/* out_i = a_i . w for at most SC_PRODUCT_CHUNK rows, which stand so many floats apart. `zeros`: w->units in packed order. */
+/* out_i = a_i . w for `rows` rows, which stand so many floats apart, at most SC_PRODUCT_CHUNK. `zeros`: w->units in packed order. */
 static inline void sc_product(const sc_kernels *kernels, const sc_matrix *w, const float *zeros, size_t rows, const float *a,
                               size_t a_step, float *out, size_t out_step)
 {

@@ -1,5 +1,5 @@
-/* What looks at all elements of a row before it gives any: softmax, log_softmax, normalisation. Included by kernels_body.h.
- * The order of every sum depends on the number of elements alone. */
+/* What looks at all elements of a row before it gives any: softmax, log_softmax, normalisation; and which are the greatest.
+ * Included by kernels_body.h. The order of every sum depends on the number of elements alone. */
 #ifndef SC_REDUCTIONS_H
 #define SC_REDUCTIONS_H
 
@@ -66,12 +66,6 @@ typedef struct moments {
     double sum, squares;
 } moments;
 
-/* The first n floats at p; masked loads and stores are slow on some processors. */
-SC_INLINE vf load_first(const float *p, size_t n)
-{
-    return n == SC_V ? vf_load(p) : vf_loadn(p, n);
-}
-
 /* The sums of x[i] - shift and of its squares. Two vectors of each at once hide the addition's latency. */
 static moments sums_of(const float *x, size_t n, float shift)
 {
@@ -131,6 +125,69 @@ static void normalize(const sc_normalize *s)
             vf_storen(s->y + i, vf_fma(d, w, b), count);
         }
     }
+}
+
+/* ---- The greatest ------------------------------------------------------------------------------------------------- */
+
+#define SC_LOOK_BLOCK (16 * SC_V) /* elements among which the first of the greatest is looked for one by one */
+
+/* vf_min and vf_max give their second operand for NaN: what was found so far. */
+static sc_extremes extremes(const float *x, size_t n)
+{
+    sc_extremes e = {.least = INFINITY, .greatest = -INFINITY, .numbers = true};
+    vf low = vf_set(INFINITY), none = vf_set(0.0f);
+    for (size_t first = 0; first < n; first += SC_LOOK_BLOCK) {
+        const size_t end = min_size(first + SC_LOOK_BLOCK, n);
+        vf high = vf_set(-INFINITY);
+        size_t i = first;
+        for (; i + SC_V <= end; i += SC_V) {
+            const vf v = vf_load(x + i);
+            high = vf_max(v, high);
+            low = vf_min(v, low);
+            none = vf_select(vf_isnan(v), v, none);
+        }
+        float greatest = vf_hmax(high);
+        for (; i < end; i++) {
+            greatest = x[i] > greatest ? x[i] : greatest;
+            e.least = x[i] < e.least ? x[i] : e.least;
+            e.numbers = e.numbers && x[i] == x[i];
+        }
+        if (greatest > e.greatest) {
+            e.greatest = greatest;
+            e.first = first;
+        }
+    }
+    while (e.first < n && x[e.first] != e.greatest) {
+        e.first++;
+    }
+    float nans[SC_V];
+    vf_store(nans, none);
+    for (size_t v = 0; v < SC_V; v++) {
+        e.numbers = e.numbers && nans[v] == nans[v];
+    }
+    const float least = -vf_hmax(vf_neg(low));
+    e.least = least < e.least ? least : e.least;
+    return e;
+}
+
+/* The place of the first element from `from` on that is above the limit; n where there is none. */
+static size_t next_above(const float *x, size_t n, size_t from, float limit)
+{
+    while (from < n) {
+        for (; from + 4 * SC_V <= n; from += 4 * SC_V) {
+            const vf a = vf_max(vf_load(x + from), vf_load(x + from + SC_V));
+            const vf b = vf_max(vf_load(x + from + 2 * SC_V), vf_load(x + from + 3 * SC_V));
+            if (vf_hmax(vf_max(a, b)) > limit) {
+                break;
+            }
+        }
+        for (const size_t end = min_size(from + 4 * SC_V, n); from < end; from++) {
+            if (x[from] > limit) {
+                return from;
+            }
+        }
+    }
+    return n;
 }
 
 #endif

@@ -208,13 +208,13 @@ static const int64_t *ends_of_ids(const sc_plan *plan, const sc_node *node, size
 
 /* Ids of an input that a table reads through views alone are checked before anything runs; those that an op made or moved, where
  * they are read. Ids past a row's end are not read, here as in the layer. */
-static sc_status check_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch,
-                           sc_error *error)
+sc_status sc_call_ids(const sc_plan *plan, const sc_workspace *space, const sc_array *inputs, size_t batch, bool contexts,
+                      sc_error *error)
 {
     for (size_t n = 0; n < plan->n_nodes; n++) {
         const sc_node *node = &plan->nodes[n];
         const size_t source = node->id_rows > 0 ? plan->values[plan->values[node->inputs[0]].root].input : SC_NONE;
-        if (source == SC_NONE) {
+        if (source == SC_NONE || (contexts && !plan->values[plan->inputs[source]].context)) {
             continue;
         }
         const sc_array *input = &inputs[source];
@@ -349,7 +349,7 @@ static sc_status run_call(sc_call *c, sc_error *error)
         status = sc_call_lengths(plan, c->space, c->inputs, c->batch, error);
     }
     if (status == SC_OK) {
-        status = check_ids(plan, c->space, c->inputs, c->batch, error);
+        status = sc_call_ids(plan, c->space, c->inputs, c->batch, false, error);
     }
     return status == SC_OK && any_output(c) ? sc_call_execute(c, error) : status;
 }

@@ -79,6 +79,27 @@ SC_INLINE float vf_hmax(vf a)
     return _mm_cvtss_f32(_mm_max_ss(r, _mm_shuffle_ps(r, r, 1)));
 }
 
+/* Pairs of rows, then pairs of pairs, within halves of 128 bits; then the halves. */
+SC_INLINE void vf_transpose(vf rows[SC_V])
+{
+    vf pairs[SC_V], fours[SC_V];
+    _Pragma("GCC unroll 16") for (int i = 0; i < SC_V; i += 2) {
+        pairs[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < SC_V; i += 4) {
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
+            const __m256d low = _mm256_castps_pd(pairs[i + k]), high = _mm256_castps_pd(pairs[i + k + 2]);
+            fours[i + 2 * k] = _mm256_castpd_ps(_mm256_unpacklo_pd(low, high));
+            fours[i + 2 * k + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low, high));
+        }
+    }
+    _Pragma("GCC unroll 16") for (int k = 0; k < 4; k++) {
+        rows[k] = _mm256_permute2f128_ps(fours[k], fours[k + 4], 0x20);
+        rows[k + 4] = _mm256_permute2f128_ps(fours[k], fours[k + 4], 0x31);
+    }
+}
+
 SC_INLINE void vd_store(double *p, vd a) { _mm256_storeu_pd(p, a); }
 SC_INLINE vd vd_set(double value) { return _mm256_set1_pd(value); }
 SC_INLINE vd vd_of(const float *p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }

@@ -79,6 +79,33 @@ SC_INLINE float vf_hmax(vf a)
     return _mm_cvtss_f32(_mm_max_ss(r, _mm_shuffle_ps(r, r, 1)));
 }
 
+/* Pairs of rows, then pairs of pairs, within quarters of 128 bits; then the quarters, of which 0x88 takes the even ones of two
+ * vectors and 0xdd the odd ones. */
+SC_INLINE void vf_transpose(vf rows[SC_V])
+{
+    vf pairs[SC_V], fours[SC_V];
+    _Pragma("GCC unroll 16") for (int i = 0; i < SC_V; i += 2) {
+        pairs[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+        pairs[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+    }
+    _Pragma("GCC unroll 16") for (int i = 0; i < SC_V; i += 4) {
+        _Pragma("GCC unroll 2") for (int k = 0; k < 2; k++) {
+            const __m512d low = _mm512_castps_pd(pairs[i + k]), high = _mm512_castps_pd(pairs[i + k + 2]);
+            fours[i + 2 * k] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+            fours[i + 2 * k + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+        }
+    }
+    _Pragma("GCC unroll 16") for (int k = 0; k < 4; k++) {
+        const vf even = _mm512_shuffle_f32x4(fours[k], fours[k + 4], 0x88), odd = _mm512_shuffle_f32x4(fours[k], fours[k + 4], 0xdd);
+        const vf even_too = _mm512_shuffle_f32x4(fours[k + 8], fours[k + 12], 0x88);
+        const vf odd_too = _mm512_shuffle_f32x4(fours[k + 8], fours[k + 12], 0xdd);
+        rows[k] = _mm512_shuffle_f32x4(even, even_too, 0x88);
+        rows[k + 4] = _mm512_shuffle_f32x4(odd, odd_too, 0x88);
+        rows[k + 8] = _mm512_shuffle_f32x4(even, even_too, 0xdd);
+        rows[k + 12] = _mm512_shuffle_f32x4(odd, odd_too, 0xdd);
+    }
+}
+
 SC_INLINE void vd_store(double *p, vd a) { _mm512_storeu_pd(p, a); }
 SC_INLINE vd vd_set(double value) { return _mm512_set1_pd(value); }
 SC_INLINE vd vd_of(const float *p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }

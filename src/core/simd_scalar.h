@@ -24,6 +24,7 @@
  *   vf_round(x)             nearest integer, ties to even, for |x| <= 2^22
  *   vf_ldexp(x, n)          x * 2^n for integral n; x and the result must be normal numbers
  *   vf_sum, vf_hmax         over all lanes, by halves: lane i with i + SC_V/2, then i + SC_V/4, ...
+ *   vf_transpose(rows)      SC_V vectors in place: lane k of vector n becomes lane n of vector k
  *   vd                      a vector of SC_V/2 doubles
  *   vd_store, vd_set(v)     as of vf
  *   vd_of, vd_ofn           the SC_V/2 floats at p as doubles, or the first n of them, n in 0..SC_V/2, as vf_loadn
@@ -152,6 +153,17 @@ SC_INLINE float vf_hmax(vf a)
     float even = a.lane[0] > a.lane[2] ? a.lane[0] : a.lane[2];
     float odd = a.lane[1] > a.lane[3] ? a.lane[1] : a.lane[3];
     return even > odd ? even : odd;
+}
+
+SC_INLINE void vf_transpose(vf rows[SC_V])
+{
+    for (int n = 0; n < SC_V; n++) {
+        for (int k = 0; k < n; k++) {
+            const float other = rows[n].lane[k];
+            rows[n].lane[k] = rows[k].lane[n];
+            rows[k].lane[n] = other;
+        }
+    }
 }
 
 #endif

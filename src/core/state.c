@@ -64,7 +64,12 @@ static const char *write_array(const sc_state *s, char *row, const char *from)
     return from + floats_of(s) * sizeof(float);
 }
 
-static sc_status check_array(const sc_plan *plan, size_t count, size_t state, const sc_array *array, sc_error *error)
+size_t sc_state_bytes(const sc_plan *plan, size_t state)
+{
+    return floats_of(&plan->step->states[state]) * sizeof(float);
+}
+
+sc_status sc_state_check(const sc_plan *plan, size_t count, size_t state, const sc_array *array, sc_error *error)
 {
     sc_info info;
     const sc_status status = sc_plan_step_state_info(plan, state, &info, error);
@@ -84,7 +89,7 @@ static sc_status check_array(const sc_plan *plan, size_t count, size_t state, co
 
 sc_status sc_state_get(const sc_plan *plan, char *const *rows, size_t count, size_t state, const sc_array *to, sc_error *error)
 {
-    const sc_status status = check_array(plan, count, state, to, error);
+    const sc_status status = sc_state_check(plan, count, state, to, error);
     char *at = status == SC_OK ? to->data : NULL;
     for (size_t m = 0; status == SC_OK && m < count; m++) {
         at = read_array(&plan->step->states[state], rows[m], at);
@@ -95,7 +100,7 @@ sc_status sc_state_get(const sc_plan *plan, char *const *rows, size_t count, siz
 sc_status sc_state_set(const sc_plan *plan, char *const *rows, size_t count, size_t state, const sc_array *from,
                        sc_error *error)
 {
-    const sc_status status = check_array(plan, count, state, from, error);
+    const sc_status status = sc_state_check(plan, count, state, from, error);
     const char *at = status == SC_OK ? from->data : NULL;
     for (size_t m = 0; status == SC_OK && m < count; m++) {
         at = write_array(&plan->step->states[state], rows[m], at);

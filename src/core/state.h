@@ -4,6 +4,9 @@
 
 #include "step.h"
 
+/* Bytes of one array of a row; whether an array is one of them for so many rows. */
+size_t sc_state_bytes(const sc_plan *plan, size_t state);
+sc_status sc_state_check(const sc_plan *plan, size_t count, size_t state, const sc_array *array, sc_error *error);
 /* All work on rows[count], each step->row_bytes of memory. */
 sc_status sc_state_get(const sc_plan *plan, char *const *rows, size_t count, size_t state, const sc_array *to, sc_error *error);
 sc_status sc_state_set(const sc_plan *plan, char *const *rows, size_t count, size_t state, const sc_array *from,

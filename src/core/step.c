@@ -233,44 +233,70 @@ static void refuse_input(survey *s, size_t value, const char *why)
     }
 }
 
+/* The elements of a row; SC_UNKNOWN where a size is, or where they are more than a row's state can be. */
+static size_t row_elements(const sc_shape *shape)
+{
+    size_t count = 1;
+    for (size_t d = 0; d < shape->rank; d++) {
+        if (shape->dim[d] == SC_UNKNOWN || !sc_mul(count, shape->dim[d], &count) || count > MOST_STATE_BYTES) {
+            return SC_UNKNOWN;
+        }
+    }
+    return count;
+}
+
 /* An input that is an output of the step before: its place in a row's state. */
 static void place_carried(survey *s, size_t place)
 {
     const sc_plan *plan = s->plan;
     sc_step_plan *step = s->step;
-    const size_t value = plan->inputs[place];
+    const size_t value = plan->inputs[place], output = plan->values[value].next_output, made = plan->outputs[output].value;
     const sc_shape *shape = &s->shapes[value];
-    size_t output = 0;
-    while (output < plan->n_outputs && strcmp(plan->outputs[output].name, plan->values[value].next) != 0) {
-        output++;
-    }
-    const size_t made = output < plan->n_outputs ? plan->outputs[output].value : SC_NONE, size = sc_shape_size(shape, 0);
-    if (made == SC_NONE || plan->values[made].dtype != SC_F32 || s->shapes[made].rank != shape->rank ||
-        memcmp(s->shapes[made].dim, shape->dim, shape->rank * sizeof(size_t)) != 0) {
-        refuse_input(s, value, "is carried on from an output of another shape, or of none");
+    if (s->shapes[made].rank != shape->rank || memcmp(s->shapes[made].dim, shape->dim, shape->rank * sizeof(size_t)) != 0) {
+        refuse_input(s, value, "is carried on from an output of another shape");
         return;
     }
-    if (size == SC_UNKNOWN || shape->dim[0] != 1 || step->row_bytes + size * sizeof(float) > MOST_STATE_BYTES) {
+    const size_t size = row_elements(shape);
+    if (size == SC_UNKNOWN || step->row_bytes + size * sizeof(float) > MOST_STATE_BYTES) {
         refuse_input(s, value, "is carried on, and its size is not known, or too large");
         return;
     }
     const size_t at = sc_reserve(&step->row_bytes, size, sizeof(float));
     step->carried[step->n_carried++] = (sc_carried){.input = place, .output = output, .at = at, .bytes = size * sizeof(float)};
+    step->is_carried[output] = true;
     sc_state *state = &step->states[step->n_states++];
     *state = (sc_state){.name = plan->values[value].name, .size = size, .at = at, .shape = {.rank = shape->rank - 1}};
     memcpy(state->shape.dim, shape->dim + 1, state->shape.rank * sizeof(size_t));
     step->state_floats += size;
 }
 
-static size_t lengths_of(const sc_plan *plan, size_t value)
+/* The place of the input of that kind which is about an input: its lengths or its mask. */
+static size_t place_about(const sc_plan *plan, size_t value, sc_kind kind)
 {
     for (size_t i = 0; i < plan->n_inputs; i++) {
         const sc_value *v = &plan->values[plan->inputs[i]];
-        if (v->kind == SC_LENGTHS && v->of == value) {
+        if (v->kind == kind && v->of == value) {
             return i;
         }
     }
     return SC_NONE;
+}
+
+static void list_context(survey *s, size_t place)
+{
+    const sc_plan *plan = s->plan;
+    sc_step_plan *step = s->step;
+    sc_port *port = &step->contexts[step->n_contexts++];
+    *port = visible(s, plan->inputs[place], plan->values[plan->inputs[place]].name);
+    port->place = place;
+    port->lengths = place_about(plan, plan->inputs[place], SC_LENGTHS);
+    port->mask = place_about(plan, plan->inputs[place], SC_MASK);
+    const size_t places[] = {place, port->lengths, port->mask};
+    for (size_t i = 0; i < 3; i++) {
+        if (places[i] != SC_NONE) {
+            step->given[step->n_given++] = (sc_given){places[i], plan->inputs[places[i]]};
+        }
+    }
 }
 
 static void list_inputs(survey *s)
@@ -287,17 +313,20 @@ static void list_inputs(survey *s)
         moving = moving || s->motion[value] == SC_MOVING;
         step->arrays[i].rank = s->shapes[value].rank;
         memcpy(step->arrays[i].shape, s->shapes[value].dim, sizeof step->arrays[i].shape);
+        if (v->context) {
+            list_context(s, i);
+            continue;
+        }
         if (v->next != NULL) {
             place_carried(s, i);
             continue;
         }
-        if (sc_shape_size(&s->shapes[value], 0) == SC_UNKNOWN && !v->context) {
+        if (sc_shape_size(&s->shapes[value], 0) == SC_UNKNOWN) {
             refuse_input(s, value, "has an axis of unknown size that is not time");
         }
-        sc_port *port = v->context ? &step->contexts[step->n_contexts++] : &step->inputs[step->n_inputs++];
+        sc_port *port = &step->inputs[step->n_inputs++];
         *port = visible(s, value, v->name);
         port->place = i;
-        port->lengths = v->context ? lengths_of(plan, value) : SC_NONE;
         port->table_rows = table_rows(plan, value);
     }
     if (!moving && step->status == SC_OK) {
@@ -306,23 +335,13 @@ static void list_inputs(survey *s)
     }
 }
 
-static bool is_carried(const sc_step_plan *step, size_t output)
-{
-    for (size_t i = 0; i < step->n_carried; i++) {
-        if (step->carried[i].output == output) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void list_outputs(survey *s)
 {
     const sc_plan *plan = s->plan;
     sc_step_plan *step = s->step;
     for (size_t i = 0; i < plan->n_outputs; i++) {
         const size_t value = plan->outputs[i].value;
-        if (!is_carried(step, i)) {
+        if (!step->is_carried[i]) {
             step->outputs[step->n_outputs] = visible(s, value, plan->outputs[i].name);
             step->outputs[step->n_outputs++].place = i;
         }
@@ -373,7 +392,9 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     step->inputs = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->inputs);
     step->outputs = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->outputs);
     step->contexts = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->contexts);
+    step->given = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->given);
     step->carried = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->carried);
+    step->is_carried = sc_plan_alloc(plan, plan->n_outputs, sizeof *step->is_carried);
     step->states = sc_plan_alloc(plan, SC_MAX_KEPT * plan->n_nodes + plan->n_inputs, sizeof *step->states);
     step->arrays = sc_plan_alloc(plan, plan->n_inputs, sizeof *step->arrays);
     survey s = {.plan = plan, .step = step};
@@ -383,7 +404,7 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     s.in = sc_allocate_zeros(allocator, most, sizeof *s.in);
     s.in_shapes = sc_allocate_zeros(allocator, most, sizeof *s.in_shapes);
     const bool made = step->inputs != NULL && step->outputs != NULL && step->states != NULL && step->arrays != NULL &&
-                      step->contexts != NULL && step->carried != NULL &&
+                      step->contexts != NULL && step->given != NULL && step->carried != NULL && step->is_carried != NULL &&
                       s.motion != NULL && s.shapes != NULL && s.in != NULL && s.in_shapes != NULL && make(&s);
     sc_release(allocator, s.motion);
     sc_release(allocator, s.shapes);

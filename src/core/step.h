@@ -21,9 +21,14 @@ typedef struct sc_port {
     size_t batch_axis;
     size_t row_bytes;  /* of one row; SC_UNKNOWN where a context's frames are among its axes */
     size_t place;      /* in the graph's list of inputs, or of outputs */
-    size_t lengths;    /* of a context: the place of its lengths, or SC_NONE */
+    size_t lengths, mask; /* of a context: their places among the graph's inputs, or SC_NONE */
     size_t table_rows; /* of an input of ids: they must be below the rows of every embedding that reads them */
 } sc_port;
+
+/* An input that is given once for a whole sequence: a context, its lengths or its mask. */
+typedef struct sc_given {
+    size_t place, value; /* in the graph's list of inputs; its number */
+} sc_given;
 
 /* An input that an output becomes in the next step. */
 typedef struct sc_carried {
@@ -38,8 +43,11 @@ struct sc_step_plan {
     size_t n_inputs, n_outputs;
     sc_port *contexts;
     size_t n_contexts;
+    sc_given *given;
+    size_t n_given;
     sc_carried *carried;
     size_t n_carried;
+    bool *is_carried;   /* per output of the graph */
     sc_state *states;
     size_t n_states;
     size_t row_bytes;   /* of a row's state */

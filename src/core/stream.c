@@ -13,7 +13,6 @@ struct sc_stream {
     sc_live rows;
     sc_workspace *space;
     sc_array *contexts; /* copies of what was given, by the graph's inputs; NULL before */
-    void *context_memory;
     atomic_bool busy;
 };
 
@@ -52,7 +51,6 @@ void sc_stream_free(sc_stream *stream)
     sc_live_give(&stream->rows, stream->space);
     sc_live_free(&stream->rows);
     sc_release(&plan->allocator, stream->contexts);
-    sc_release(&plan->allocator, stream->context_memory);
     sc_release(&plan->allocator, stream);
     sc_plan_free(plan);
 }
@@ -99,63 +97,64 @@ sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_arr
     return status;
 }
 
-/* Copies of the contexts and their lengths, which the stream reads until it gets others. */
-static sc_status copy_contexts(sc_stream *stream, const sc_array *inputs, sc_array *copies, sc_error *error)
+/* One block of copies of what is given, behind the list of the graph's inputs that says where each lies. */
+static sc_array *copy_contexts(const sc_plan *plan, const sc_array *inputs)
 {
-    const sc_plan *plan = stream->rows.plan;
     const sc_step_plan *step = plan->step;
-    for (int pass = 0; pass < 2; pass++) {
-        size_t bytes = 0;
-        for (size_t i = 0; i < 2 * step->n_contexts; i++) {
-            const size_t place = i % 2 == 0 ? step->contexts[i / 2].place : step->contexts[i / 2].lengths;
-            const sc_array *given = place != SC_NONE ? &inputs[place] : NULL;
-            if (given == NULL || given->data == NULL) {
-                continue;
-            }
-            size_t size = sc_element_bytes(&plan->values[plan->inputs[place]]);
-            for (size_t d = 0; d < given->rank && d < SC_MAX_RANK; d++) {
-                if (!sc_mul(size, given->shape[d], &size)) {
-                    return sc_fail(error, SC_BAD_SHAPE, "a context is too large");
-                }
-            }
-            const size_t at = sc_reserve(&bytes, size, 1);
-            if (pass == 1) {
-                copies[place] = *given;
-                copies[place].data = (char *)stream->context_memory + at;
-                memcpy(copies[place].data, given->data, size);
-            }
-        }
-        if (pass == 0) {
-            sc_release(&plan->allocator, stream->context_memory);
-            stream->context_memory = sc_allocate(&plan->allocator, bytes > 0 ? bytes : 1);
-            if (stream->context_memory == NULL) {
-                return sc_fail(error, SC_NO_MEMORY, "out of memory for a context of %zu bytes", bytes);
-            }
+    size_t bytes = 0;
+    sc_reserve(&bytes, plan->n_inputs, sizeof *inputs);
+    const size_t first = bytes;
+    for (size_t i = 0; i < step->n_given; i++) {
+        sc_reserve(&bytes, sc_given_bytes(plan, inputs, step->given[i].place), 1);
+    }
+    sc_array *copies = sc_allocate(&plan->allocator, bytes);
+    if (copies == NULL) {
+        return NULL;
+    }
+    memset(copies, 0, plan->n_inputs * sizeof *copies);
+    bytes = first;
+    for (size_t i = 0; i < step->n_given; i++) {
+        const size_t place = step->given[i].place, size = sc_given_bytes(plan, inputs, place);
+        if (inputs[place].data != NULL) {
+            copies[place] = inputs[place];
+            copies[place].data = memcpy((char *)copies + sc_reserve(&bytes, size, 1), inputs[place].data, size);
         }
     }
-    return SC_OK;
+    return copies;
 }
 
+/* The new contexts get a workspace of their own, so that the stream has the old ones until nothing can fail any more. */
 static sc_status set_context(sc_stream *stream, const sc_array *inputs, sc_error *error)
 {
-    const sc_plan *plan = stream->rows.plan;
-    stream->space->given = NULL;
-    if (stream->contexts == NULL) {
-        stream->contexts = sc_allocate_zeros(&plan->allocator, plan->n_inputs, sizeof *stream->contexts);
+    sc_live *r = &stream->rows;
+    const sc_plan *plan = r->plan;
+    size_t rows = r->count;
+    sc_status status = sc_live_check_contexts(r, inputs, &rows, error);
+    if (status != SC_OK) {
+        return status;
     }
-    if (stream->contexts == NULL) {
-        return sc_fail(error, SC_NO_MEMORY, "out of memory for a context");
+    sc_array *contexts = copy_contexts(plan, inputs);
+    if (contexts == NULL) {
+        return sc_fail(error, SC_NO_MEMORY, "out of memory for contexts of %zu rows", r->count);
     }
-    memset(stream->contexts, 0, plan->n_inputs * sizeof *stream->contexts);
-    sc_status status = copy_contexts(stream, inputs, stream->contexts, error);
-    size_t batch = 0;
+    sc_workspace *space = NULL;
+    status = sc_live_take(r, &space, error);
     if (status == SC_OK) {
-        status = sc_live_context(&stream->rows, stream->space, stream->contexts, &batch, error);
+        status = sc_live_context(r, space, contexts, r->count, error);
     }
-    if (status == SC_OK && batch != stream->rows.count) {
-        stream->space->given = NULL;
-        status = sc_fail(error, SC_BAD_SHAPE, "the contexts have %zu rows, the stream has %zu", batch, stream->rows.count);
+    if (status == SC_OK) {
+        sc_workspace *const old_space = stream->space;
+        sc_array *const old_contexts = stream->contexts;
+        memcpy((void *)space->states, (const void *)old_space->states, r->count * sizeof *space->states);
+        stream->space = space;
+        stream->contexts = contexts;
+        space = old_space;
+        contexts = old_contexts;
     }
+    if (space != NULL) {
+        sc_live_give(r, space);
+    }
+    sc_release(&plan->allocator, contexts);
     return status;
 }
 
@@ -163,9 +162,11 @@ sc_status sc_stream_set_context(sc_stream *stream, const sc_array *inputs, sc_er
 {
     sc_status status = begin(stream, error);
     if (status == SC_OK) {
-        status = inputs == NULL               ? sc_fail(error, SC_BAD_ARGUMENT, "inputs must not be NULL")
-                 : stream->rows.plan->has_contexts ? set_context(stream, inputs, error)
-                                                   : SC_OK;
+        if (inputs == NULL) {
+            status = sc_fail(error, SC_BAD_ARGUMENT, "inputs must not be NULL");
+        } else if (stream->rows.plan->has_contexts) {
+            status = set_context(stream, inputs, error);
+        }
         end(stream);
     }
     return status;
@@ -251,9 +252,9 @@ sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **result,
         return sc_fail(error, SC_BAD_ARGUMENT, "sc_pool_create: plan and pool must not be NULL");
     }
     *result = NULL;
-    if (plan->has_contexts) {
+    if (plan->step->n_contexts > 0) {
         return sc_fail(error, SC_UNSUPPORTED, "the model has contexts, such as '%s', which a pool's streams cannot have",
-                       plan->step->n_contexts > 0 ? plan->step->contexts[0].info.name : "");
+                       plan->step->contexts[0].info.name);
     }
     sc_pool *pool = sc_allocate_zeros(&plan->allocator, 1, sizeof *pool);
     if (pool == NULL) {

@@ -229,7 +229,7 @@ static void run_block(const sc_call *c, sc_frame *frame, sc_team *team, size_t l
     if (team->member == 0 && c->plan->copies) {
         copy_outputs(c, frame);
     }
-    if (team->member == 0 && c->states == NULL) {
+    if (team->member == 0 && (c->states == NULL || c->plan->has_contexts)) {
         clear_past_ends(c, frame);
     }
     sc_meet(team);

@@ -31,6 +31,9 @@ void sc_workspace_free(const sc_allocator *allocator, sc_workspace *space)
     sc_release(allocator, space->outputs);
     sc_release(allocator, space->ports);
     sc_release(allocator, space->side);
+    sc_release(allocator, space->copies);
+    sc_release(allocator, space->sources);
+    sc_release(allocator, space->held);
     sc_release(allocator, space->states);
     sc_release(allocator, space->before);
     sc_release(allocator, space);

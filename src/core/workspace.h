@@ -30,9 +30,13 @@ struct sc_workspace {
     sc_array *arrays;        /* the graph's inputs for one frame */
     sc_array *outputs;       /* ... and its outputs, where some are carried on */
     struct sc_port *ports;   /* the caller's outputs, with the sizes that they have */
-    const sc_array *given;   /* the contexts as they were given, by the graph's inputs */
-    const size_t *sources;   /* whose row of them each row has; NULL: its own */
-    char *side;              /* what is carried on, and copies of contexts (live.c) */
+    char *side;              /* what is carried on, before the step and, from `carried_out` on, after it; then copies of contexts */
+    size_t carried_out;
+    const sc_array *given;   /* the contexts as they were given, by the graph's inputs; NULL before (contexts.c) */
+    size_t *copies;          /* per step->given: where its copies lie in `side`; SC_NONE where there are none */
+    bool shared;             /* rows have another's contexts: */
+    size_t *sources;         /* ... each one's row of them; */
+    size_t *held;            /* ... whose copies a row has, SC_NONE for none */
     char **states;           /* the state of each row */
     char *before;            /* ... as it was before a step that may fail; NULL where none can */
 };

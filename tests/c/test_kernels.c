@@ -163,6 +163,59 @@ static void test_matmul(const sc_kernels *k, size_t M, size_t K, size_t N, size_
     }
 }
 
+/* Products with a matrix as it lies: the bits of the packed one, in each of its two ways to lie. */
+static void test_plain(const sc_kernels *k, size_t M, size_t K, size_t N)
+{
+    used = 0;
+    const test_matrix w = matrix(k, K, N, 1, false);
+    const size_t ld = N + 5, ld_transposed = K + 3, columns = k->packed_floats(1, N, 1);
+    float *zeros = buffer(columns), *b = buffer((K - 1) * ld + N), *transposed = buffer((N - 1) * ld_transposed + K);
+    float *a[MAX_ROWS], *expected[MAX_ROWS], *out[MAX_ROWS];
+    memset(zeros, 0, columns * sizeof *zeros);
+    for (size_t i = 0; i < K; i++) {
+        for (size_t n = 0; n < N; n++) {
+            b[i * ld + n] = transposed[n * ld_transposed + i] = w.source[i * N + n];
+        }
+    }
+    rows_of(a, M, K);
+    rows_of(expected, M, N);
+    rows_of(out, M, N);
+    k->matmul(&(sc_matmul){.rows = M, .a = (const float *const *)a, .w = &w.packed, .bias = zeros, .out = expected, .exact = true});
+    for (int way = 0; way < 2; way++) {
+        sc_plain call = {.rows = M, .a = (const float *const *)a, .b = way == 0 ? b : transposed, .ld = way == 0 ? ld : ld_transposed, .K = K,
+                         .N = N, .out = out};
+        (way == 0 ? k->times : k->times_transposed)(&call);
+        for (size_t m = 0; m < M; m++) {
+            CHECK(memcmp(out[m], expected[m], N * sizeof(float)) == 0, "%s: way %d, rows %zu, K %zu, N %zu: row %zu", k->isa, way, M, K, N, m);
+            memset(out[m], 0, N * sizeof(float));
+        }
+    }
+}
+
+/* Additive scores are the product of the tanh's with w, bit for bit. */
+static void test_additive(const sc_kernels *k, size_t K, size_t N)
+{
+    used = 0;
+    const size_t ld = K + 3;
+    const test_matrix w = matrix(k, K, 1, 1, false);
+    float *zeros = buffer(k->packed_floats(1, 1, 1)), *a = buffer(K), *b = buffer((N - 1) * ld + K), *sums = buffer(N * K);
+    float *column = buffer(K), *out = buffer(N), single, *expected = &single;
+    memset(zeros, 0, k->packed_floats(1, 1, 1) * sizeof *zeros);
+    memcpy(column, w.source, K * sizeof *column);
+    for (size_t n = 0; n < N; n++) {
+        for (size_t i = 0; i < K; i++) {
+            sums[n * K + i] = 1.75f * (a[i] + b[n * ld + i]);
+        }
+    }
+    k->activate((sc_activation_spec){.kind = SC_TANH}, sums, N * K);
+    k->additive(&(sc_additive){.a = a, .w = column, .b = b, .ld = ld, .K = K, .N = N, .scale = 1.75f, .out = out});
+    for (size_t n = 0; n < N; n++) {
+        const float *row = sums + n * K;
+        k->matmul(&(sc_matmul){.rows = 1, .a = &row, .w = &w.packed, .bias = zeros, .out = &expected, .exact = true});
+        CHECK(memcmp(expected, out + n, sizeof single) == 0, "%s: K %zu, N %zu: score %zu", k->isa, K, N, n);
+    }
+}
+
 /* x.W + b + h.U of gate g and unit n, the input's share first */
 typedef struct sums {
     const test_matrix *w, *u;
@@ -401,6 +454,43 @@ static void test_viterbi(const sc_kernels *k, size_t n)
     }
 }
 
+/* The greatest wherever it stands, of equal ones the first; NaN and infinities anywhere. */
+static void test_extremes(const sc_kernels *k, size_t n)
+{
+    static const float odd[] = {0.0f, -0.0f, 9.0f, -9.0f, INFINITY, -INFINITY, NAN};
+    for (size_t way = 0; way < 16; way++) {
+        used = 0;
+        float *x = buffer(n), least = INFINITY, greatest = -INFINITY;
+        for (size_t i = 0; i < 2 && way < 14; i++) { /* the same in two places */
+            x[random_below(n)] = odd[way % 7];
+        }
+        for (size_t i = 0; i < n && way == 15; i++) {
+            x[i] = -INFINITY;
+        }
+        size_t first = 0;
+        bool numbers = true;
+        for (size_t i = 0; i < n; i++) {
+            numbers = numbers && !isnan(x[i]);
+            least = fminf(least, x[i]);
+            first = x[i] > greatest ? i : first;
+            greatest = fmaxf(greatest, x[i]);
+        }
+        const sc_extremes e = k->extremes(x, n);
+        CHECK(e.numbers == numbers && e.least == least && e.greatest == greatest, "%s: way %zu of %zu: %g to %g", k->isa, way, n,
+              (double)e.least, (double)e.greatest);
+        CHECK(e.first == first || (isnan(x[0]) && greatest == -INFINITY), "%s: way %zu of %zu: %zu, expected %zu", k->isa, way, n, e.first, first);
+        for (size_t from = 0, to; numbers && from <= n; from = to + 1) {
+            const float limit = way % 2 == 0 ? 0.2f : -INFINITY;
+            to = from;
+            while (to < n && !(x[to] > limit)) {
+                to++;
+            }
+            CHECK(k->next_above(x, n, from, limit) == to, "%s: way %zu of %zu: %zu, expected %zu", k->isa, way, n,
+                  k->next_above(x, n, from, limit), to);
+        }
+    }
+}
+
 int main(void)
 {
     static const size_t some_rows[] = {1, 2, 3, 5, 6, 7, MAX_ROWS}, some_inputs[] = {1, 7, 33};
@@ -415,6 +505,14 @@ int main(void)
                     test_matmul(k, 1, n, n % 13 + 1, G, false);
                 }
                 test_transposed(k, I, n);
+                test_transposed(k, n, I);
+                for (size_t other = 0; other < 3; other++) {
+                    test_plain(k, M, some_inputs[other], n);
+                    test_plain(k, M, n, some_inputs[other]);
+                    test_additive(k, some_inputs[other], n);
+                    test_additive(k, n, some_inputs[other]);
+                }
+                test_plain(k, 1, n, 97 - n + 1);
                 test_matmul(k, M, I, n, 1, true);
                 test_matmul(k, 1, I, n, 1, true);
                 for (int cell = LSTM; cell <= RNN; cell++) {
@@ -430,6 +528,8 @@ int main(void)
                 test_activate(k, n);
                 test_normalize(k, n);
                 test_viterbi(k, n);
+                test_extremes(k, n);
+                test_extremes(k, 17 * n);
             }
         }
         printf("%s: kernels stay in bounds\n", k->isa);

@@ -1,4 +1,4 @@
-/* One plan run, one stream stepped and one pool used by several threads at once, each call with a team of its own: meant for a
+/* One plan run and decoded with, one stream stepped and one pool used by several threads at once, each call with a team of its own: meant for a
  * race detector, which knows no OpenMP. So the core is built without it, and sc_parallel is replaced by plain threads
  * (-Wl,--wrap=sc_parallel); everything else is what a user runs. Results are compared with those of one thread, bit for bit. */
 #define _POSIX_C_SOURCE 200809L
@@ -111,11 +111,14 @@ static sc_plan *make(const char *graph, int threads, int team)
         {.name = "V", .rank = 2, .shape = {H, 3 * H}, .data = weights},
         {.name = "b", .rank = 1, .shape = {4 * H}, .data = weights},
         {.name = "e", .rank = 1, .shape = {3 * H}, .data = weights},
+        {.name = "E", .rank = 2, .shape = {7, I}, .data = weights},
+        {.name = "D", .rank = 2, .shape = {H, 7}, .data = weights},
+        {.name = "f", .rank = 1, .shape = {7}, .data = weights},
     };
     const sc_options options = {.threads = threads, .team = team, .isa = "scalar"}; /* narrow panels: every layer has several */
     sc_plan *plan = NULL;
     sc_error error;
-    CHECK(sc_plan_create(graph, strlen(graph), tensors, 6, &options, &plan, &error) == SC_OK, "%s", error.message);
+    CHECK(sc_plan_create(graph, strlen(graph), tensors, sizeof tensors / sizeof *tensors, &options, &plan, &error) == SC_OK, "%s", error.message);
     return plan;
 }
 
@@ -316,6 +319,76 @@ static void test_full_pool(const sc_plan *one)
     sc_pool_free(pool);
 }
 
+/* ---- Decoding: all callers decode with one plan, each with results of its own ------------------------------------------------- */
+
+#define V 7
+#define TOKENS 6
+#define WIDTH 3
+
+/* Tokens -> embedding -> LSTM -> attention over a context -> scores, and what was attended as an input of the next step */
+static const char decoder[] =
+    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": ["
+    "{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [1]},"
+    "{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 16], \"context\": true},"
+    "{\"name\": \"n\", \"kind\": \"lengths\", \"of\": \"c\"},"
+    "{\"name\": \"h\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"h_next\"},"
+    "{\"name\": \"s\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"s_next\"}], \"nodes\": ["
+    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"}, \"attrs\": {\"rows\": 7, \"units\": 8}},"
+    "{\"op\": \"lstm\", \"layer\": \"l\", \"inputs\": [\"e\", \"h\", \"s\"], \"outputs\": [\"y\", \"h_next\", \"s_next\"],"
+    " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 16, \"activation\": [\"tanh\", 0, 0],"
+    " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"return_sequences\": true, " FORWARD "}},"
+    "{\"op\": \"attention\", \"layer\": \"a\", \"inputs\": [\"y\", \"c\"], \"lengths\": [null, \"n\"], \"outputs\": [\"a\", null], \"weights\": {},"
+    " \"attrs\": {\"score\": \"dot\", \"scale\": 1, \"heads\": 2, \"causal\": false, \"masking\": \"zero\"}},"
+    "{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"a\"], \"outputs\": [\"d\"], \"weights\": {\"W\": \"D\", \"b\": \"f\"},"
+    " \"attrs\": {\"units\": 7, \"activation\": [\"linear\", 0, 0]}}], \"outputs\": [{\"name\": \"d\", \"value\": \"d\"},"
+    "{\"name\": \"h_next\", \"value\": \"h_next\"}, {\"name\": \"s_next\", \"value\": \"s_next\"}]}";
+
+typedef struct decoding {
+    const sc_plan *plan;
+    int64_t ids[B * WIDTH * TOKENS];
+    double scores[B * WIDTH];
+} decoding;
+
+static void decode(const sc_plan *plan, decoding *d)
+{
+    static const int64_t start[B] = {0}, ends[B] = {3, 0, 2, 3, 1};
+    int64_t lengths[B * WIDTH];
+    const sc_array inputs[5] = {{0}, {(void *)(uintptr_t)input(B, T), 3, {B, 3, H}}, {(void *)(uintptr_t)ends, 1, {B}}};
+    const sc_decoding q = {.rows = B, .inputs = inputs, .start = start, .max_length = TOKENS, .end = 3, .width = WIDTH};
+    const sc_decoded to = {.results = WIDTH, .ids = d->ids, .lengths = lengths, .scores = d->scores};
+    sc_error error;
+    CHECK(sc_plan_decode(plan, &q, &to, &error) == SC_OK, "%s", error.message);
+}
+
+static void *decode_often(void *argument)
+{
+    const decoding *expected = argument;
+    for (size_t i = 0; i < 6; i++) {
+        decoding found;
+        decode(expected->plan, &found);
+        CHECK(memcmp(found.ids, expected->ids, sizeof found.ids) == 0 && memcmp(found.scores, expected->scores, sizeof found.scores) == 0,
+              "turn %zu", i);
+    }
+    return NULL;
+}
+
+static void test_decoding(void)
+{
+    static const int ways[][2] = {{1, 1}, {4, 1}, {4, 2}, {3, 3}};
+    sc_plan *one = make(decoder, 1, 0);
+    decoding expected;
+    decode(one, &expected);
+    for (size_t way = 0; way < sizeof ways / sizeof ways[0]; way++) {
+        sc_plan *plan = make(decoder, ways[way][0], ways[way][1]);
+        expected.plan = plan;
+        const size_t before = atomic_load(&teams);
+        in_callers(decode_often, &expected);
+        CHECK((atomic_load(&teams) > before) == (ways[way][0] > 1), "threads %d: no team", ways[way][0]);
+        sc_plan_free(plan);
+    }
+    sc_plan_free(one);
+}
+
 int main(void)
 {
     static const int ways[][2] = {{1, 1}, {3, 1}, {3, 3}, {4, 2}};
@@ -330,6 +403,7 @@ int main(void)
         sc_plan_free(plan);
     }
     test_full_pool(one);
+    test_decoding();
     sc_plan_free(one);
     printf("test_races: all passed\n");
     return 0;

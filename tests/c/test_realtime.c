@@ -76,6 +76,25 @@ static const char words[] = GRAPH(
 
 static const char one_hot[] = GRAPH("\"dtype\": \"int64\", \"shape\": [null]",
                                     LSTM("a", "x", "H", "U", "b", "16, \"one_hot\": 64"), "a");
+/* One token a step; what the LSTM and the attention keep is carried on by the graph. */
+static const char attending[] =
+    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": ["
+    "{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": []},"
+    "{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 16], \"context\": true},"
+    "{\"name\": \"h\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"h_next\"},"
+    "{\"name\": \"s\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"s_next\"}], \"nodes\": ["
+    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"x\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"},"
+    " \"attrs\": {\"rows\": 64, \"units\": 16}},"
+    "{\"op\": \"expand\", \"layer\": \"t\", \"inputs\": [\"e\"], \"outputs\": [\"t\"], \"attrs\": {\"axis\": 1}},"
+    "{\"op\": \"lstm\", \"layer\": \"l\", \"inputs\": [\"t\", \"h\", \"s\"], \"outputs\": [\"y\", \"h_next\", \"s_next\"],"
+    " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 16, \"activation\": [\"tanh\", 0, 0],"
+    " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"return_sequences\": true, \"reverse\": false, \"realign\": false}},"
+    "{\"op\": \"attention\", \"layer\": \"a\", \"inputs\": [\"y\", \"c\"], \"outputs\": [\"a\", null], \"weights\": {},"
+    " \"attrs\": {\"score\": \"dot\", \"scale\": 1, \"heads\": 0, \"causal\": false, \"masking\": \"zero\"}},"
+    "{\"op\": \"flatten\", \"layer\": \"f\", \"inputs\": [\"a\"], \"outputs\": [\"f\"]},"
+    "{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"f\"], \"outputs\": [\"d\"], \"weights\": {\"W\": \"D\", \"b\": \"bD\"},"
+    " \"attrs\": {\"units\": 5, \"activation\": [\"softmax\", 0, 0]}}], \"outputs\": [{\"name\": \"d\", \"value\": \"d\"},"
+    "{\"name\": \"h_next\", \"value\": \"h_next\"}, {\"name\": \"s_next\", \"value\": \"s_next\"}]}";
 
 static float weights[320 * 4 * 320];
 static const sc_tensor tensors[] = {
@@ -92,13 +111,15 @@ static const struct model {
     const char *name, *graph;
     int threads;
     size_t features, units; /* features 0: ids */
+    bool context;           /* there is one; then no pool can step it */
 } models[] = {
-    {"LSTM", lstm, 1, 16, 16},
-    {"LSTM of default threads", lstm, 0, 16, 16},
-    {"LSTM that other threads could share", large, 1, 320, 320},
-    {"embedding, causal convolution, LSTMs and Dense", words, 1, 0, 5},
-    {"the same of default threads", words, 0, 0, 5},
-    {"LSTM over ids for one-hot vectors", one_hot, 1, 0, 16},
+    {"LSTM", lstm, 1, 16, 16, false},
+    {"LSTM of default threads", lstm, 0, 16, 16, false},
+    {"LSTM that other threads could share", large, 1, 320, 320, false},
+    {"embedding, causal convolution, LSTMs and Dense", words, 1, 0, 5, false},
+    {"the same of default threads", words, 0, 0, 5, false},
+    {"LSTM over ids for one-hot vectors", one_hot, 1, 0, 16, false},
+    {"LSTM with attention over a context, fed what it carries on", attending, 1, 0, 5, true},
 };
 
 #define ROWS 3
@@ -118,6 +139,17 @@ static sc_array frame(const struct model *m, size_t rows, size_t number)
         features[i] = (float)((number + i) % 17) / 17.0f - 0.5f;
     }
     return (sc_array){.data = features, .rank = 2, .shape = {rows, m->features}};
+}
+
+/* The inputs of a graph, but for the first: a context of so many frames, and what is carried on. */
+static void other_inputs(sc_array *inputs)
+{
+    static float context[ROWS * 7 * 16], carried[ROWS * 16];
+    for (size_t i = 0; i < ROWS * 7 * 16; i++) {
+        context[i] = (float)(i % 13) / 13.0f - 0.5f;
+    }
+    inputs[1] = (sc_array){context, 3, {ROWS, 7, 16}};
+    inputs[2] = inputs[3] = (sc_array){carried, 2, {ROWS, 16}};
 }
 
 /* ---- What a step may not do ------------------------------------------------------------------------------------- */
@@ -183,11 +215,16 @@ static prepared prepare(const struct model *m, const sc_allocator *allocator, sc
     if (*status == SC_OK) {
         *status = sc_stream_create(p.plan, ROWS, &p.stream, &error);
     }
-    if (*status == SC_OK) {
+    if (*status == SC_OK && m->context) {
+        sc_array inputs[4];
+        other_inputs(inputs);
+        *status = sc_stream_set_context(p.stream, inputs, &error);
+    }
+    if (*status == SC_OK && !m->context) {
         *status = sc_pool_create(p.plan, ROWS, &p.pool, &error);
     }
     CHECK(*status == SC_OK || (*status == SC_NO_MEMORY && allocator != NULL), "%s: %s", m->name, error.message);
-    for (size_t i = 0; *status == SC_OK && i < ROWS; i++) {
+    for (size_t i = 0; *status == SC_OK && !m->context && i < ROWS; i++) {
         CHECK(sc_pool_open(p.pool, &p.ids[i], &error) == SC_OK, "%s", error.message);
     }
     for (size_t i = 0; *status == SC_OK && i < sc_plan_step_states(p.plan); i++) {
@@ -311,14 +348,18 @@ static sc_status run(const prepared *p)
     static float x[4 * ROWS * 320], out[4 * ROWS * 320];
     static int64_t tokens[4 * ROWS];
     const struct model *m = p->model;
-    sc_array in = {.data = x, .rank = 3, .shape = {ROWS, 4, m->features}};
+    sc_array in[4] = {{.data = x, .rank = 3, .shape = {ROWS, 4, m->features}}}, results[3] = {{.rank = 0}};
     if (m->features == 0) {
-        in = (sc_array){.data = tokens, .rank = 2, .shape = {ROWS, 4}};
+        in[0] = (sc_array){.data = tokens, .rank = m->context ? 1 : 2, .shape = {ROWS, 4}};
     }
-    sc_array result = {.rank = 0};
-    const sc_status status = sc_plan_output_shapes(p->plan, &in, &result, NULL);
-    result.data = out;
-    return status == SC_OK ? sc_plan_run(p->plan, &in, &result, NULL) : status;
+    if (m->context) {
+        other_inputs(in);
+    }
+    const sc_status status = sc_plan_output_shapes(p->plan, in, results, NULL);
+    for (size_t i = 0; i < 3; i++) {
+        results[i].data = out + i * ROWS * 320;
+    }
+    return status == SC_OK ? sc_plan_run(p->plan, in, results, NULL) : status;
 }
 
 /* All from a purse of so much; returns how many allocations it took, 0 when they were too few. */

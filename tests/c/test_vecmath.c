@@ -360,6 +360,23 @@ static void check_horizontal(const float *data)
     EXPECT(vf_hmax(vf_load(data)) == maximum);
 }
 
+static void check_transpose(void)
+{
+    float from[SC_V][SC_V], to[SC_V][SC_V];
+    vf rows[SC_V];
+    for (int n = 0; n < SC_V; n++) {
+        for (int k = 0; k < SC_V; k++)
+            from[n][k] = (float)(n * SC_V + k);
+        rows[n] = vf_load(from[n]);
+    }
+    vf_transpose(rows);
+    for (int k = 0; k < SC_V; k++) {
+        vf_store(to[k], rows[k]);
+        for (int n = 0; n < SC_V; n++)
+            EXPECT(to[k][n] == from[n][k]);
+    }
+}
+
 static void check_lane_operations(const float *a, const float *b)
 {
     float y[SC_V];
@@ -407,6 +424,7 @@ static void check_lane_operations(const float *a, const float *b)
 static void check_operations(void)
 {
     float a[SC_V], b[SC_V];
+    check_transpose();
     for (int round = 0; round < 64; round++) {
         for (int lane = 0; lane < SC_V; lane++) { /* no two lanes alike; halves, so that ties are rounded */
             a[lane] = (float)((37 * lane + 11 * round) % 251 - 125) + (round % 2 ? 0.5f : 0.123456f);
