@@ -294,6 +294,52 @@ def test_a_cells_names_have_no_layer():
     same([model(x)], [h.numpy()], 1)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "torch_kind", "options"),
+    [
+        ("LSTMCell", "LSTMCell", {}),
+        ("GRUCell", "GRUCell", {}),
+        ("SimpleRNNCell", "RNNCell", {}),
+        ("SimpleRNNCell", "RNNCell", {"activation": "relu"}),
+    ],
+)
+def test_a_cell_is_a_cell_here(kind, torch_kind, options, bias):
+    torch.manual_seed(1)
+    said = {"nonlinearity": options.get("activation", "tanh")} if kind == "SimpleRNNCell" else {}
+    cell = getattr(torch.nn, torch_kind)(FEATURES, H, bias=bias, **said)
+    given = {"activation": said["nonlinearity"]} if said else {}
+    weights = torch.nn.ModuleDict({"cell": cell}).state_dict()
+    made = getattr(sc, kind).from_torch(weights, "cell", **given, name="a_cell")
+    x, states = features(5, FEATURES), [features(5, H) for _ in range(made.states)]
+    frame, before = sc.Input((FEATURES,)), [sc.Input((H,)) for _ in states]
+    y, *after = made(frame, before)
+    model = sc.Model([frame, *before], [y, *after])
+    with torch.no_grad():
+        old = tuple(map(torch.from_numpy, states))
+        new = cell(torch.from_numpy(x), old if len(old) > 1 else old[0])
+    expected = [t.numpy() for t in (new if len(old) > 1 else [new])]
+    found = model(x, *states)
+    same(found, [expected[0], *expected], 1)
+    assert sum(layer.parameters for layer in model.layers) == sum(
+        p.numel() for p in cell.parameters()
+    )
+    assert made.name == "a_cell"
+
+
+def test_weights_of_several_layers_are_no_cell():
+    for options, found in (({"num_layers": 3}, "3 and 1"), ({"bidirectional": True}, "1 and 2")):
+        weights = {f"a.{k}": v for k, v in torch.nn.GRU(4, 6, **options).state_dict().items()}
+        with pytest.raises(sc.WeightsError, match=f"GRUCell.*one direction; 'a' holds {found}"):
+            sc.GRUCell.from_torch(weights, "a")
+    one = torch.nn.GRU(4, 6)
+    assert sc.GRUCell.from_torch(one.state_dict()).layer.units == 6
+    with pytest.raises(sc.WeightsError, match=r"'LSTMCell', weight_hh_l0: .* as nn\.GRU has"):
+        sc.LSTMCell.from_torch(one.state_dict())
+    with pytest.raises(sc.OptionError, match="SimpleRNNCell: .* nonlinearity"):
+        sc.SimpleRNNCell.from_torch(torch.nn.RNNCell(4, 6).state_dict())
+
+
 # ---- Refusals -----------------------------------------------------------------------------------
 
 

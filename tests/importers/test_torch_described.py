@@ -28,7 +28,8 @@ MODULES = [
     (lambda: nn.GRU(5, 7), "nn.GRU, 5 -> 7: GRU"),
     (lambda: nn.GRU(7, 7, bias=False), "nn.GRU, 7 -> 7, without bias: GRU"),
     (lambda: nn.RNN(5, 7), "nn.RNN, 5 -> 7: SimpleRNN"),
-    (lambda: nn.LSTMCell(5, 7), "nn.LSTMCell, 5 -> 7: LSTM"),
+    (lambda: nn.LSTMCell(5, 7), "nn.LSTMCell, 5 -> 7: LSTMCell"),
+    (lambda: nn.RNNCell(5, 7), "nn.RNNCell, 5 -> 7: SimpleRNNCell"),
     (lambda: nn.LSTM(5, 7, proj_size=2), "nn.LSTM, 5 -> 7, proj_size 2: LSTM"),
     (lambda: nn.Linear(256, 10), "nn.Linear, 256 -> 10: Dense"),
     (

@@ -6,16 +6,17 @@ and its equations, and RNN runs that. Cells can also be called on a single frame
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import EllipsisType
 from typing import Any, ClassVar
 
 from numpy.typing import ArrayLike
 
-from ..errors import OptionError
+from ..errors import OptionError, WeightsError
 from ..graph import GraphBuilder, Mask, Site, Value, unique_names
 from .base import Array, Layer, Shape, Slot, flag
-from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
+from .recurrent import GRU, LSTM, ActivationLike, Recurrent, Sequencer, SimpleRNN
 
 __all__ = [
     "RNN",
@@ -138,6 +139,37 @@ class Cell(Step):
         """Make the cell from a Keras cell's ``get_weights()``; options as in the constructor."""
         cell = cls(1, name=options.get("name"))
         cell.layer = cls.of.from_keras(arrays, **options)
+        return cell
+
+    @classmethod
+    def from_torch(
+        cls,
+        weights: Mapping[str, ArrayLike],
+        prefix: str = "",
+        *,
+        activation: ActivationLike | EllipsisType = ...,
+        name: str | None = None,
+    ) -> Any:
+        """Make the cell from the named weights of an nn.RNNCell, nn.LSTMCell or nn.GRUCell.
+
+        Parameters
+        ----------
+        weights, prefix, activation, name
+            As in `Recurrent.from_torch`. The one layer of an nn.LSTM, which has the names of a cell
+            and ``_l0`` behind each, is taken too.
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+        """
+        cell = cls(1, name=name)
+        made = cls.of.from_torch(weights, prefix, activation=activation, name=cell.label)
+        if len(made.cells) > 1:
+            raise WeightsError(
+                f"layer {cell.label!r}: a cell has one layer and one direction; {prefix!r} holds "
+                f"{len(made.rows)} and {len(made.rows[0])}"
+            )
+        (cell.layer,) = made.cells
         return cell
 
 

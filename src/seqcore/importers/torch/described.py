@@ -65,7 +65,7 @@ def describe_weights(weights: Mapping[str, Any]) -> list[str]:
 
 def _said(layer: str) -> str:
     """What must be said beside the weights."""
-    return ", activation='tanh' or 'relu'" if layer == "SimpleRNN" else ""
+    return ", activation='tanh' or 'relu'" if layer.startswith("SimpleRNN") else ""
 
 
 def _place(name: str) -> tuple[str, str | None]:
@@ -148,4 +148,4 @@ def _recurrent(shapes: Mapping[str, Shape]) -> tuple[str, str] | None:
         "without bias" * ("bias_ih" + suffix not in shapes),
         f"proj_size {proj[0]}" if proj else "",
     ]
-    return ", ".join(part for part in parts if part), layer
+    return ", ".join(part for part in parts if part), layer + "Cell" * is_cell
