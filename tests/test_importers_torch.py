@@ -336,7 +336,7 @@ def test_weights_of_several_layers_are_no_cell():
     assert sc.GRUCell.from_torch(one.state_dict()).layer.units == 6
     with pytest.raises(sc.WeightsError, match=r"'LSTMCell', weight_hh_l0: .* as nn\.GRU has"):
         sc.LSTMCell.from_torch(one.state_dict())
-    with pytest.raises(sc.OptionError, match="SimpleRNNCell: .* nonlinearity"):
+    with pytest.raises(sc.OptionError, match=r"SimpleRNNCell: .* nonlinearity"):
         sc.SimpleRNNCell.from_torch(torch.nn.RNNCell(4, 6).state_dict())
 
 

@@ -117,6 +117,8 @@ def test_a_batch_comes_back_up_to_its_lengths():
     assert WORDS.decode_batch(ids, skip_special=True)[1] == "cat ."
     ended, _ = WORDS.encode_batch(["the cat", "sat"], end=True)
     assert WORDS.decode_batch(ended, stop_at_end=True) == ["the cat", "sat"]
+    assert WORDS.decode_batch(np.full((2, 3), -1), [0, 0]) == ["", ""]  # nothing is looked at
+    assert WORDS.decode_batch(ids[:0]) == []
 
 
 def test_looking_up():
@@ -243,6 +245,8 @@ def test_what_is_no_vocabulary(tokens, options, error, match):
         (lambda v: v.decode([0], stop_at_end=True), sc.OptionError, "has no end token"),
         (lambda v: v.decode([0], skip_special=None), sc.OptionError, "skip_special is True or"),
         (lambda v: v.decode_batch([0]), sc.ShapeError, "two axes"),
+        (lambda v: v.decode_batch([[9], [2]], [0, 1]), sc.IdRangeError, "^row 1: id 2 at place 0,"),
+        (lambda v: v.decode_batch([[0, -1]]), sc.IdRangeError, "^row 0: id -1 at place 1"),
         (lambda v: v.decode_batch([[0]], [2]), sc.ShapeError, "lengths: expected 0 to 1, found 2"),
         (lambda v: v.decode_batch([[0]], [1, 1]), sc.ShapeError, r"lengths: expected shape \(1,\)"),
         (lambda v: v.build("a b"), sc.DtypeError, "Vocabulary.build: expected a list"),

@@ -317,20 +317,30 @@ class Vocabulary:
         array = integers(ids, "ids")
         if array.ndim != 1:
             raise ShapeError(f"ids: expected one axis, (time,); found shape {array.shape}")
-        wrong = np.flatnonzero((array < 0) | (array >= len(self)))
+        self._check(array, "")
+        return self._tokens_of([array], skip_special, stop_at_end)[0]
+
+    def _check(self, ids: NDArray[Any], where: str) -> None:
+        wrong = np.flatnonzero((ids < 0) | (ids >= len(self)))
         if wrong.size:
             raise IdRangeError(
-                f"id {array[wrong[0]]} at place {wrong[0]}, expected 0 to {len(self) - 1}"
+                f"{where}id {ids[wrong[0]]} at place {wrong[0]}, expected 0 to {len(self) - 1}"
             )
-        places: list[int] = array.tolist()
-        if flag(stop_at_end, "decode", "stop_at_end"):
-            end = self._special("end")
-            places = places[: places.index(end)] if end in places else places
+
+    def _tokens_of(self, rows: list[Any], skip_special: Any, stop_at_end: Any) -> list[list[str]]:
+        """Return the tokens of rows, arrays of ids that are known to be in range."""
+        end = self._special("end") if flag(stop_at_end, "decode", "stop_at_end") else None
+        left_out: set[int] = set()
         if flag(skip_special, "decode", "skip_special"):
             roles = (self.padding, self.begin, self.end)
-            special = {self._ids[token] for token in roles if token is not None}
-            places = [place for place in places if place not in special]
-        return [self.tokens[place] for place in places]
+            left_out = {self._ids[token] for token in roles if token is not None}
+        made = []
+        for row in rows:
+            places: list[int] = row.tolist()
+            if end is not None and end in places:
+                places = places[: places.index(end)]
+            made.append([self.tokens[place] for place in places if place not in left_out])
+        return made
 
     def decode(
         self, ids: ArrayLike, *, skip_special: bool = False, stop_at_end: bool = False
@@ -364,10 +374,12 @@ class Vocabulary:
             raise ShapeError(f"ids: expected two axes, (batch, time); found shape {rows.shape}")
         count, time = rows.shape
         ends = ends_of([time] * count if lengths is None else lengths, count, time, "lengths")
-        return [
-            self.decode(row[:end], skip_special=skip_special, stop_at_end=stop_at_end)
-            for row, end in zip(rows, ends, strict=True)
-        ]
+        parts = [row[:end] for row, end in zip(rows, ends, strict=True)]
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):  # perhaps behind an end
+            for place, part in enumerate(parts):
+                self._check(part, f"row {place}: ")
+        made = self._tokens_of(parts, skip_special, stop_at_end)
+        return [_GLUE[self.split].join(tokens) for tokens in made]
 
     # ---- Kept in files ---------------------------------------------------------------------------
 
