@@ -77,13 +77,15 @@ def test_example_says_what_is_expected(name, arguments, expected):
 def test_there_are_examples_with_defaults_for_all_arguments(tmp_path):
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
-        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py", "look_inside.py",
-        "model_files.py", "package_code.py", "pronounce_chinese.py", "spell_words.py",
+        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py",
+        "describe_digits.py", "look_inside.py", "model_files.py", "normalise_dates.py",
+        "package_code.py", "pronounce_chinese.py", "spell_numbers.py", "spell_words.py",
+        "trained_here.py", "write_text.py",
     ]  # fmt: skip
     for name in names:
         code, out, err = run(name, TMPDIR=str(tmp_path))
         assert (code, err) == (0, "")
-        assert out or name in ("model_files.py", "package_code.py")
+        assert out or name in ("model_files.py", "package_code.py", "trained_here.py")
 
 
 @pytest.mark.parametrize(
