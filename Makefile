@@ -13,6 +13,7 @@ SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -nam
 demo: $(VENV)/demo
 	$(BIN)/python examples/classify_domains.py microsoft.com wikipedia.com vlurgpeddygdy.com
 	$(BIN)/python examples/spell_words.py activationist
+	$(BIN)/python examples/normalise_dates.py "3 May 1979" "the 27th of January, 2052"
 
 # A file of tests on each core: most of them have one thread, and none measures time.
 test: $(VENV)/test
