@@ -89,7 +89,8 @@ def check(model: sc.Model) -> None:
         return
     theirs = keras.saving.load_model(FILE)
     expected = theirs.predict_on_batch(x)
-    print(f"Keras on {keras.backend.backend()}: largest difference {np.abs(found - expected).max():.1e}")
+    apart = np.abs(found - expected).max()
+    print(f"Keras on {keras.backend.backend()}: largest difference {apart:.1e}")
     for title, rows in (("one row", x[:1]), ("all rows", x)):
         slow = fastest(lambda rows=rows: theirs.predict_on_batch(rows)) * 1e3
         fast = fastest(lambda rows=rows: model(rows)) * 1e3

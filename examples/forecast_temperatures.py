@@ -14,7 +14,7 @@ tests/golden/train_forecaster.py trained it in PyTorch, which need not be here.
     model = sc.load("temperatures.safetensors")  # --model
 
 The series is NOAA's Nino 1+2, 1950 to 2010, a file of statsmodels, which is read and not run:
-pip install --no-deps statsmodels==0.15.0
+pip install --no-deps statsmodels==0.15.0; --picture needs matplotlib.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class HeldOut(NamedTuple):
 
 def temperatures() -> Array:
     """Return the series (732,) in degrees Celsius, from January 1950 on."""
-    path = model_file("statsmodels", "datasets/elnino/elnino.csv", "statsmodels==0.15.0")
+    path = model_file("statsmodels", "datasets/elnino/elnino.csv", "statsmodels==0.15.0", "series")
     with path.open(newline="") as file:
         years = list(csv.reader(file))[1:]
     return np.array([float(month) for year in years for month in year[1:]])
@@ -139,7 +139,10 @@ def picture(model: sc.Model, series: Array) -> Any:
     above.axvspan(dates[0], dates[-1], color="0.95", zorder=0, label="told from here on")
     above.xaxis.set_major_locator(YearLocator())
     above.xaxis.set_major_formatter(ConciseDateFormatter(YearLocator()))
-    above.set(title=f"The {HORIZON} months from {dates[0]} on, told in one go", ylabel="°C")
+    above.set(
+        title=f"The {HORIZON} months from {dates[0]} on, told in one go", ylabel="°C",
+        ylim=(None, series[-shown:].max() + 2),  # room for the legend
+    )  # fmt: skip
 
     for name, values in told.items():
         below.plot(ahead, rmse(values, truth, axis=0), styles[name], label=name)
@@ -191,5 +194,5 @@ def main(arguments: Sequence[str]) -> None:
 if __name__ == "__main__":
     try:
         main(sys.argv[1:])
-    except (OSError, sc.SeqcoreError) as error:
+    except (ImportError, OSError, sc.SeqcoreError) as error:
         sys.exit(f"forecast_temperatures: {error}")

@@ -1,4 +1,4 @@
-"""Where may a word be divided? A bidirectional GRU scores each letter, a CRF chooses all as a whole.
+"""Where may a word be divided? A bidirectional GRU scores letters, a CRF chooses the whole row.
 
     python examples/hyphenate.py recurrent bidirectional photosynthesis
     python examples/hyphenate.py --check
@@ -16,11 +16,13 @@ TeX's American patterns.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from model_files import kept_by
+from numpy.typing import NDArray
 from trained_here import ALONE, arguments_of, ratio, share, torch_script, trained
 
 import seqcore as sc
@@ -29,18 +31,22 @@ from seqcore.layers import ArgMax
 WORDS = ["recurrent", "bidirectional", "network", "photosynthesis", "understanding", "cat"]
 
 
+def network(w: Mapping[str, NDArray[Any]]) -> list[sc.Layer]:
+    """Make the layers of letters (B, T) -> scores of both tags (B, T, 2)."""
+    return [
+        sc.Embedding.from_torch(w, "embedding"),
+        sc.GRU.from_torch(w, "gru"),  # two layers, both of them in both directions
+        sc.Dense.from_torch(w, "output"),
+    ]
+
+
 def load(crf: bool = True) -> sc.Model:
-    """Build the network: letters (B, T) -> tags (B, T); without the CRF each letter's likeliest."""
+    """Build the model: letters (B, T) -> tags (B, T); without the CRF each letter's likeliest."""
     w, facts = trained("hyphens")
     letters = sc.sequence.Vocabulary(
         facts["tokens"], padding="<pad>", split="characters", lower=True
     )
-    model = sc.Sequential([
-        sc.Embedding.from_torch(w, "embedding"),
-        sc.GRU.from_torch(w, "gru"),  # two layers, both of them in both directions
-        sc.Dense.from_torch(w, "output"),
-        sc.CRF.from_torch(w, "crf") if crf else ArgMax(-1),
-    ])  # fmt: skip
+    model = sc.Sequential([*network(w), sc.CRF.from_torch(w, "crf") if crf else ArgMax(-1)])
     return model.with_assets(letters=letters, tags=["", "-"])  # what stands before a letter
 
 
