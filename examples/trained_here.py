@@ -10,7 +10,6 @@ import argparse
 import importlib.util
 import json
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,11 +17,12 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from numpy.typing import NDArray
+from package_code import fastest
 
 import seqcore as sc
 
 GOLDEN = Path(__file__).resolve().parents[1] / "tests" / "golden"
-ROUNDS, ALONE = 3, 30  # of a measurement: rounds, of which the fastest counts; rows one at a time
+ALONE = 30  # rows of which each is timed by itself
 WIDTH = 5  # of the beam search that is reported
 
 Network = TypeVar("Network", sc.Seq2Seq, sc.Generator)
@@ -62,17 +62,9 @@ def arguments_of(
     return parser
 
 
-def opened(
-    given: argparse.Namespace, kind: type[Network], load: Callable[[], Network], *assets: str
-) -> Network:
-    """Return the model of the file that is given, or `load`'s; and save it where that is wanted.
-
-    `assets` are what the example needs beside the weights.
-    """
+def opened(given: argparse.Namespace, kind: type[Network], load: Callable[[], Network]) -> Network:
+    """Return the model of the file that is given, or `load`'s; and save it where that is wanted."""
     model = kind.load(given.model) if given.model else load()
-    for name in assets:
-        if name not in model.assets:
-            sys.exit(f"{given.model}: this example's file has {', '.join(assets)}; found no {name}")
     if given.save:
         model.save(given.save)
     return model
@@ -117,20 +109,11 @@ def heat_maps(
 # ---- A report -----------------------------------------------------------------------------------
 
 
-def fastest(run: Callable[[], Any]) -> float:
-    """Return the seconds that the fastest of a few rounds takes."""
-    seconds = []
-    for _ in range(ROUNDS):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def ratio(title: str, count: int, theirs: Callable[[], Any], ours: Callable[[], Any]) -> None:
     """Print the times of torch and of seqcore for each of `count` things."""
-    slow, fast = (fastest(run) / count * 1e6 for run in (theirs, ours))
-    print(f"{title:<28}torch {slow:8,.1f} us, seqcore {fast:6,.1f} us: {slow / fast:.1f} x as fast")
+    slow, fast = (fastest(run)[0] / count * 1e6 for run in (theirs, ours))
+    times = f"torch {slow:8,.1f} us, seqcore {fast:6,.1f} us"
+    print(f"{title:<26}{times}: {slow / fast:.1f} times as fast")
 
 
 def report(

@@ -218,7 +218,7 @@ def test_an_example_answers_from_a_file_of_its_own(example, tmp_path, capsys, mo
         example.main(["--model", path])
 
 
-SPEED = r"[\d,]+\.\d+ [um]s, seqcore +[\d,]+\.\d+ [um]s: [\d,]+\.\d x as fast\n"
+SPEED = r"[\d,]+\.\d+ [um]s, seqcore +[\d,]+\.\d+ [um]s: [\d,]+\.\d times as fast\n"
 
 
 @pytest.mark.parametrize(
