@@ -91,8 +91,10 @@ def heat_maps(
         What was read.
     titles : sequence of str
     """
-    from matplotlib.figure import Figure
-
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        sys.exit("A picture needs matplotlib: pip install seqcore[plots]")
     (weights,) = made.extras.values()
     heights = 1.1 + 0.22 * made.lengths
     figure = Figure(figsize=(7.5, heights.sum()), layout="constrained")
