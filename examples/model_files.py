@@ -1,4 +1,4 @@
-"""Where the examples' trained models lie: inside of packages on PyPI, which need not be imported.
+"""Where the examples' models and series lie: inside of packages on PyPI, which nobody imports.
 
 Not here: the models, which the repository does not copy, and the packages' code (package_code.py).
 """
@@ -13,7 +13,7 @@ from typing import Any
 import seqcore as sc
 
 
-def model_file(package: str, name: str, install: str) -> Path:
+def model_file(package: str, name: str, install: str, what: str = "trained model") -> Path:
     """Find a file of an installed package; if it is missing, exit saying what to install.
 
     Parameters
@@ -24,6 +24,8 @@ def model_file(package: str, name: str, install: str) -> Path:
         The file within the package.
     install : str
         What to give to ``pip install``.
+    what : str
+        What the file is, for who lacks it.
     """
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
@@ -31,7 +33,7 @@ def model_file(package: str, name: str, install: str) -> Path:
         if path.is_file():
             return path
     # --no-deps: only the file is wanted, not the framework that the package would bring along.
-    sys.exit(f"This example needs the trained model in {install}: pip install --no-deps {install}")
+    sys.exit(f"This example needs the {what} in {install}: pip install --no-deps {install}")
 
 
 def kept_by(model: sc.Model | sc.Seq2Seq | sc.Generator, *names: str) -> list[Any]:

@@ -66,6 +66,19 @@ def run(name, *arguments, **variables):
         ("pronounce_chinese.py", ["", "abc"], r"^\n\n\nabc\nabc\n\n$"),
         ("pronounce_chinese.py", ["--no-tone", "他20"], r"^他20\nta 20\n\n$"),
         ("pronounce_chinese.py", ["--char-split", "他20"], r"^他20\nta1 2 0\n\n$"),
+        (
+            "add_numbers.py",
+            ["0.25", "0.75"],
+            r"^( *\d+ frames: .*\[0\.25\] .*\[0\.75\].*\n"
+            r" +sum: 1\.000; the network says (0\.9|1\.0)\d\d\n\n){4}$",
+        ),
+        ("hyphenate.py", ["Recurrent", "", "understanding"], "^Re-cur-rent\n\nun-der-stand-ing\n$"),
+        (
+            "forecast_temperatures.py",
+            [],
+            r"^month .*\n2009-01 +24\.39 +24\.89 +24\.23\n(20.*\n){22}2010-12 .*\n\n"
+            r"root .* 157 forecasts .*\n.*\n.*\nthe network +1\.260 .*\nmean of the month +1\.298 ",
+        ),
     ],
 )  # fmt: skip
 def test_example_says_what_is_expected(name, arguments, expected):
@@ -77,10 +90,10 @@ def test_example_says_what_is_expected(name, arguments, expected):
 def test_there_are_examples_with_defaults_for_all_arguments(tmp_path):
     names = sorted(path.name for path in EXAMPLES.glob("*.py"))
     assert names == [
-        "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py",
-        "describe_digits.py", "look_inside.py", "model_files.py", "normalise_dates.py",
-        "package_code.py", "pronounce_chinese.py", "spell_numbers.py", "spell_words.py",
-        "trained_here.py", "write_text.py",
+        "add_numbers.py", "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py",
+        "describe_digits.py", "forecast_temperatures.py", "hyphenate.py", "look_inside.py",
+        "model_files.py", "normalise_dates.py", "package_code.py", "pronounce_chinese.py",
+        "spell_numbers.py", "spell_words.py", "trained_here.py", "write_text.py",
     ]  # fmt: skip
     for name in names:
         code, out, err = run(name, TMPDIR=str(tmp_path))
