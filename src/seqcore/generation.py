@@ -196,7 +196,8 @@ class Generator(Decoding):
         top_p : float
             Only the fewest likeliest tokens that make up this share of the probability are drawn.
         seed : int or numpy Generator, optional
-            With an int the draws of result n of row i are the same in any batch and at any length.
+            With an int the draws of result n of row i are the same in any batch and at any length;
+            they begin anew at each call, so that whoever goes on from a state gives a Generator.
         results : int, optional
             How many sequences are drawn for each row; one, without an axis N, if left out.
 
