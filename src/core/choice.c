@@ -4,8 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#define MOST_PROBABILITY 1.001f /* what a sum of float32 exponentials may be off */
-#define FIRST_LOOK 64           /* tokens that are taken for those that make up top_p, at first */
+#define MOST_PROBABILITY 1.001f /* 1 and what a sum of float32 exponentials may be off */
 
 /* ---- The best few ------------------------------------------------------------------------------------------------ */
 
@@ -133,59 +132,29 @@ static void weigh(const sc_kernels *kernels, sc_scores kind, const float *scores
     kernels->activate((sc_activation_spec){.kind = SC_EXPONENTIAL}, w, V);
 }
 
-/* The `most` largest weights, in descending order. */
-static void find_largest(const sc_kernels *kernels, const float *w, size_t V, sc_best *best)
+/* Leaves the fewest largest weights that make up `wanted` together, of equal ones the first; all others become 0. Which is the least of them is
+ * found by halving the floats from 0 to 2, whose bits are ordered as they are. */
+static void keep_largest(const sc_kernels *kernels, float *w, size_t V, double wanted, bool counts)
 {
-    best->count = 0;
-    for (size_t v = 0;; v++) {
-        v = kernels->next_above(w, V, v, best->count == best->most ? (float)best->at[0].sum : 0);
-        if (v == V) {
-            break;
-        }
-        sc_best_add(best, (sc_candidate){.sum = (double)w[v], .token = (int64_t)v});
-    }
-    sc_best_sort(best);
-}
-
-/* How many of the largest make up top_p of `total`; 0 where these do not. */
-static size_t that_make_up(const sc_best *best, double top_p, double total)
-{
-    double sum = 0;
-    for (size_t i = 0; i < best->count; i++) {
-        sum += best->at[i].sum;
-        if (sum >= top_p * total) {
-            return i + 1;
+    uint32_t enough = 0, less = 0x40000000;
+    float least = 0;
+    while (less - enough > 1) {
+        const uint32_t middle = enough + (less - enough) / 2;
+        memcpy(&least, &middle, sizeof least);
+        if (kernels->share_from(w, V, least, counts) >= wanted) {
+            enough = middle;
+        } else {
+            less = middle;
         }
     }
-    return 0;
-}
-
-/* Leaves the top_k largest weights, and of these the fewest largest that make up top_p of their sum; all others become 0. */
-static void cut(const sc_kernels *kernels, size_t V, const sc_draw *draw)
-{
-    float *w = draw->weights;
-    const bool some = draw->top_k > 0 && draw->top_k < V;
-    double total = 0;
-    for (size_t v = 0; v < V && !some; v++) {
-        total += (double)w[v];
-    }
-    sc_best best = {.at = draw->best, .most = some ? draw->top_k : V < FIRST_LOOK ? V : FIRST_LOOK};
-    size_t kept = 0;
-    while (true) {
-        find_largest(kernels, w, V, &best);
-        for (size_t i = 0; i < best.count && some; i++) {
-            total += best.at[i].sum;
-        }
-        kept = draw->top_p < 1 ? that_make_up(&best, draw->top_p, total) : 0;
-        if (kept > 0 || some || best.count < best.most || best.most == V) {
-            break;
-        }
-        best.most = best.most < V / 8 ? 8 * best.most : V;
-    }
-    const sc_candidate *last = &best.at[(kept > 0 ? kept : best.count) - 1];
-    const float least = (float)last->sum;
+    float above;
+    memcpy(&least, &enough, sizeof least);
+    memcpy(&above, &less, sizeof above);
+    double share = kernels->share_from(w, V, above, counts);
     for (size_t v = 0; v < V; v++) {
-        w[v] = w[v] > least || (w[v] == least && (int64_t)v <= last->token) ? w[v] : 0;
+        const bool last = w[v] == least && share < wanted;
+        share += !last ? 0 : counts ? 1 : (double)w[v];
+        w[v] = w[v] > least || last ? w[v] : 0;
     }
 }
 
@@ -195,15 +164,16 @@ int64_t sc_choose_drawn(const sc_kernels *kernels, sc_scores kind, const float *
 {
     const float *w = draw->weights;
     weigh(kernels, kind, scores, V, first, draw);
-    if (draw->best != NULL) {
-        cut(kernels, V, draw);
+    if (draw->top_k > 0 && draw->top_k < V) {
+        keep_largest(kernels, draw->weights, V, (double)draw->top_k, true);
     }
-    double total = 0, sum = 0;
-    for (size_t v = 0; v < V; v++) {
-        total += (double)w[v];
+    if (draw->top_p < 1) {
+        keep_largest(kernels, draw->weights, V, draw->top_p * kernels->share_from(w, V, 0, false), false);
     }
+    const double most = draw->uniform * kernels->share_from(w, V, 0, false);
+    double sum = 0;
     size_t drawn = first;
-    for (size_t v = 0; v < V && sum <= draw->uniform * total; v++) {
+    for (size_t v = 0; v < V && sum <= most; v++) {
         drawn = w[v] > 0 ? v : drawn;
         sum += (double)w[v];
     }

@@ -8,7 +8,7 @@
 
 /* A token that may come next. */
 typedef struct sc_candidate {
-    double sum;    /* log-probability of the whole sequence with it; of a draw the token's weight */
+    double sum;    /* log-probability of the whole sequence with it */
     size_t beam;   /* which it goes on from */
     int64_t token;
 } sc_candidate;
@@ -38,8 +38,7 @@ void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, c
 typedef struct sc_draw {
     double uniform, temperature, top_p;
     size_t top_k;
-    float *weights;     /* room for V */
-    sc_candidate *best; /* room for V, if top_k or top_p leave out any */
+    float *weights; /* room for V */
 } sc_draw;
 
 /* The token that is drawn by scores that fit, the greatest of which is that of `first`. */

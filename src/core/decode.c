@@ -184,7 +184,6 @@ static sc_status check_apart(const sc_decode *s, sc_error *error)
 static void take(sc_decode *s, sc_arena *arena)
 {
     const sc_decoding *q = s->q;
-    const bool cuts = q->uniforms != NULL && ((q->top_k > 0 && q->top_k < s->V) || q->top_p < 1);
     s->memory = sc_arena_take(arena, s->slots, sizeof *s->memory);
     s->last = sc_arena_take(arena, s->slots, sizeof *s->last);
     s->sum = sc_arena_take(arena, s->slots, sizeof *s->sum);
@@ -192,8 +191,6 @@ static void take(sc_decode *s, sc_arena *arena)
     s->tokens = sc_arena_take(arena, s->slots, sizeof *s->tokens);
     s->sources = sc_arena_take(arena, s->slots, sizeof *s->sources);
     s->weights = sc_arena_take(arena, q->uniforms != NULL ? s->V : 0, sizeof *s->weights);
-    s->drawn = sc_arena_take(arena, cuts ? s->V : 0, sizeof *s->drawn);
-    s->drawn = cuts ? s->drawn : NULL;
     s->outputs = sc_arena_take(arena, s->n_outputs, sizeof *s->outputs);
     for (size_t i = 0; i < s->n_outputs; i++) {
         void *data = sc_arena_take(arena, s->slots, s->ports[i].row_bytes);
@@ -381,7 +378,7 @@ static sc_status choose(sc_decode *s, size_t t, size_t i, sc_error *error)
     int64_t token = sc_decode_forced(s, slot / q->width, t);
     if (token < 0 && q->uniforms != NULL) {
         const sc_draw draw = {.uniform = q->uniforms[slot * q->max_length + t], .temperature = q->temperature, .top_k = q->top_k,
-                              .top_p = q->top_p, .weights = s->weights, .best = s->drawn};
+                              .top_p = q->top_p, .weights = s->weights};
         token = sc_choose_drawn(kernels, q->scores, scores, s->V, first, &draw);
     }
     s->last[slot] = token < 0 ? (int64_t)first : token;

@@ -27,7 +27,6 @@ typedef struct sc_decode {
     sc_array *outputs;    /* ... and gives: of those that are alive, in their order */
     size_t *sources;      /* the row of each of them */
     float *weights;       /* of a draw */
-    sc_candidate *drawn;
     sc_beams *beams;      /* a search; NULL: every slot goes its own way */
 } sc_decode;
 

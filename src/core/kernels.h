@@ -177,6 +177,8 @@ typedef struct sc_kernels {
     sc_extremes (*extremes)(const float *x, size_t n);
     /* The first i from `from` on with x[i] > limit, or n. No element is NaN. */
     size_t (*next_above)(const float *x, size_t n, size_t from, float limit);
+    /* The sum of the elements that are `least` or more, or their number, in double precision. No element is NaN. */
+    double (*share_from)(const float *x, size_t n, float least, bool counts);
 } sc_kernels;
 
 extern const sc_kernels sc_kernels_scalar;

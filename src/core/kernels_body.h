@@ -452,4 +452,5 @@ const sc_kernels SC_JOIN(sc_kernels_, SC_ISA) = {
     .viterbi = viterbi,
     .extremes = extremes,
     .next_above = next_above,
+    .share_from = share_from,
 };

@@ -62,10 +62,11 @@ sc_status sc_live_lay_out(const sc_live *r, sc_workspace *space, sc_error *error
         return status;
     }
     resolve_outputs(r, space);
+    const bool beside = plan->step->n_carried + plan->step->n_given > 0; /* perhaps of no bytes, and somewhere all the same */
     const size_t bytes = place_side(r, space);
     sc_release(&plan->allocator, space->side);
-    space->side = bytes > 0 ? sc_allocate(&plan->allocator, bytes) : NULL;
-    if (bytes > 0 && space->side == NULL) {
+    space->side = beside ? sc_allocate(&plan->allocator, bytes) : NULL;
+    if (beside && space->side == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for a workspace");
     }
     sc_call_schedule(&c, 1);

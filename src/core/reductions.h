@@ -1,4 +1,4 @@
-/* What looks at all elements of a row before it gives any: softmax, log_softmax, normalisation; and which are the greatest.
+/* What looks at all elements of a row before it gives any: softmax, log_softmax, normalisation; which are the greatest, and their share.
  * Included by kernels_body.h. The order of every sum depends on the number of elements alone. */
 #ifndef SC_REDUCTIONS_H
 #define SC_REDUCTIONS_H
@@ -188,6 +188,30 @@ static size_t next_above(const float *x, size_t n, size_t from, float limit)
         }
     }
     return n;
+}
+
+/* Lane v of either half sums every V-th element; the last ones are added apart. */
+static double share_from(const float *x, size_t n, float least, bool counts)
+{
+    const vf limit = vf_set(least), zero = vf_set(0.0f), one = vf_set(1.0f);
+    vd low = vd_set(0.0), high = vd_set(0.0);
+    double rest = 0.0, lanes[SC_V / 2];
+    size_t i = 0;
+    for (; i + SC_V <= n; i += SC_V) {
+        const vf v = vf_load(x + i);
+        float part[SC_V];
+        vf_store(part, vf_select(vf_le(limit, v), counts ? one : v, zero));
+        low = vd_add(low, vd_of(part));
+        high = vd_add(high, vd_of(part + SC_V / 2));
+    }
+    for (; i < n; i++) {
+        rest += x[i] < least ? 0.0 : counts ? 1.0 : (double)x[i];
+    }
+    vd_store(lanes, vd_add(low, high));
+    for (size_t v = 0; v < SC_V / 2; v++) {
+        rest += lanes[v];
+    }
+    return rest;
 }
 
 #endif

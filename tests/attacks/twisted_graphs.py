@@ -91,7 +91,8 @@ def twist(draw: random.Random, document: dict[str, Any], names: list[str]) -> No
             twin = copy.deepcopy(parent[key])
             parent.insert(key, twin if draw.random() < 0.5 else draw.choice(anyone))
         elif kind < 0.9 and path[0] == "inputs" and isinstance(at(document, path[:2]), dict):
-            at(document, path[:2])["batch_axis"] = draw.choice([0, 1])
+            role, *values = draw.choice([("batch_axis", 0, 1), ("context", True), ("next", *names)])
+            at(document, path[:2])[role] = draw.choice(values)
         else:
             parent[key] = draw.choice(VALUES)
 

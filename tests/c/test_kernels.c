@@ -479,6 +479,15 @@ static void test_extremes(const sc_kernels *k, size_t n)
         CHECK(e.numbers == numbers && e.least == least && e.greatest == greatest, "%s: way %zu of %zu: %g to %g", k->isa, way, n,
               (double)e.least, (double)e.greatest);
         CHECK(e.first == first || (isnan(x[0]) && greatest == -INFINITY), "%s: way %zu of %zu: %zu, expected %zu", k->isa, way, n, e.first, first);
+        for (int counts = 0; counts < 2 && numbers && fabsf(least) < INFINITY && greatest < INFINITY; counts++) {
+            double share = 0;
+            for (size_t i = 0; i < n; i++) {
+                share += x[i] < x[n / 2] ? 0 : counts ? 1 : (double)x[i];
+            }
+            const double found = k->share_from(x, n, x[n / 2], counts);
+            CHECK(fabs(found - share) <= 1e-12 * (double)n && (!counts || found == share), "%s: way %zu of %zu: %g, expected %g", k->isa, way, n, found,
+                  share);
+        }
         for (size_t from = 0, to; numbers && from <= n; from = to + 1) {
             const float limit = way % 2 == 0 ? 0.2f : -INFINITY;
             to = from;
