@@ -224,7 +224,31 @@ struct Ports {
     }
 };
 
+/* Calls use(arrays, error) with what is given of a graph's inputs, of which info(i) tells; those left out at the end are absent. */
+template <class Ask, class Use> void with_inputs(std::size_t count, Ask info, Span<const Input> given, Use use)
+{
+    Arrays in(count);
+    check([&](sc_error *error) {
+        if (given.size() > count) {
+            return fail(error, SC_BAD_SHAPE, "the plan has %zu inputs, found %zu", count, given.size());
+        }
+        for (std::size_t i = 0; i < given.size(); i++) {
+            in[i] = given[i].array();
+            const auto asked = info(i);
+            if (in[i].data != nullptr && given[i].dtype() != asked.dtype) {
+                return wrong_type("input", asked.name, asked.dtype, error);
+            }
+        }
+        return use(in.data(), error);
+    });
+}
+
 } // namespace detail
+
+struct Decoding; /* decoding.hpp */
+struct Decoded;
+struct Feedback;
+struct FedBack;
 
 /* ---- Plans ------------------------------------------------------------------------------------------------------ */
 
@@ -308,6 +332,10 @@ public:
     }
     std::size_t saved_bytes(std::size_t rows = 1) const noexcept { return sc_plan_saved_bytes(get(), rows); }
 
+    /* Sequences of tokens, or of vectors, that the plan makes itself. */
+    Decoded decode(const Decoding &asked) const;
+    FedBack feed_back(const Feedback &asked) const;
+
     sc_plan *get() const noexcept { return plan_.get(); }
 
 private:
@@ -332,22 +360,14 @@ private:
         return Plan(plan);
     }
 
-    template <class Use> void with(Span<const Input> inputs, Use use) const
+    template <class Use> void with(Span<const Input> given, Use use) const
     {
-        const std::size_t count = sc_plan_inputs(get());
-        detail::Arrays in(count);
-        detail::check([&](sc_error *error) {
-            if (inputs.size() > count) {
-                return detail::fail(error, SC_BAD_SHAPE, "the plan has %zu inputs, found %zu", count, inputs.size());
-            }
-            for (std::size_t i = 0; i < inputs.size(); i++) {
-                in[i] = inputs[i].array();
-                if (in[i].data != nullptr && inputs[i].dtype() != sc_plan_input_dtype(get(), i)) {
-                    return detail::wrong_type("input", this->inputs()[i].name, sc_plan_input_dtype(get(), i), error);
-                }
-            }
-            return use(in.data(), error);
-        });
+        const auto info = [this](std::size_t i) {
+            sc_info found = {};
+            sc_plan_input_info(get(), i, &found, nullptr);
+            return found;
+        };
+        detail::with_inputs(sc_plan_inputs(get()), info, given, use);
     }
 };
 
@@ -362,6 +382,7 @@ public:
         detail::check([&](sc_error *error) { return sc_stream_create(plan.get(), rows, &stream, error); });
         stream_.reset(stream);
         ports_ = detail::Ports(plan.get());
+        plan_inputs_ = plan.inputs();
         saved_bytes_ = plan.saved_bytes(rows);
     }
 
@@ -404,6 +425,20 @@ public:
     void reset()
     {
         detail::check([&](sc_error *error) { return sc_stream_reset(get(), error); });
+    }
+
+    /* Contexts, their lengths and their masks, at their places among the plan's inputs; outputs() then has the sizes that follow. */
+    void set_context(Span<const Input> inputs)
+    {
+        const auto info = [this](std::size_t i) { return plan_inputs_[i]; };
+        detail::with_inputs(plan_inputs_.size(), info, inputs, [&](const sc_array *in, sc_error *error) {
+            return sc_stream_set_context(get(), in, error);
+        });
+        for (std::size_t i = 0; i < ports_.outputs.size(); i++) {
+            sc_info found = {};
+            detail::check([&](sc_error *error) { return sc_stream_output_info(get(), i, &found, error); });
+            ports_.outputs[i].shape = Shape(Span<const std::size_t>(found.shape, found.rank));
+        }
     }
 
     /* One array of the state, numbered as in states(). */
@@ -451,6 +486,7 @@ private:
     };
     std::unique_ptr<sc_stream, Free> stream_;
     detail::Ports ports_;
+    std::vector<Info> plan_inputs_;
     std::size_t saved_bytes_ = 0;
 };
 
@@ -567,5 +603,7 @@ private:
 };
 
 } // namespace seqcore
+
+#include "decoding.hpp"
 
 #endif

@@ -4,6 +4,7 @@
 
 #include <seqcore/seqcore.hpp>
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstdlib>
@@ -361,6 +362,138 @@ static void test_outputs_of_int64()
     THROWS(SC_BAD_ARGUMENT, "output 'y' takes float", floats.run({View(frame, {1, T, SMALL_IN})}, {into}));
 }
 
+/* ---- Sequences that a plan makes itself ------------------------------------------------------------------------- */
+
+/* Scores are rows of a table, and the extra says how the token's row looks at a context of 2 features. */
+constexpr char decoder_graph[] =
+    "{\"format\": \"seqcore\", \"version\": 1,"
+    "\"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [null]},"
+    "             {\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 3], \"context\": true},"
+    "             {\"name\": \"c:lengths\", \"kind\": \"lengths\", \"of\": \"c\"}],"
+    "\"nodes\": [{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"},"
+    " \"attrs\": {\"rows\": 4, \"units\": 3}},"
+    "{\"op\": \"simple_rnn\", \"layer\": \"rnn\", \"inputs\": [\"e\"], \"outputs\": [\"h\"], \"weights\": {\"W\": \"U\", \"U\": \"U\", \"b\": \"b\"},"
+    " \"attrs\": {\"units\": 3, \"activation\": [\"tanh\", 0, 0], \"reverse\": false, \"realign\": false, \"return_sequences\": true}},"
+    "{\"op\": \"attention\", \"layer\": \"a\", \"inputs\": [\"h\", \"c\"], \"lengths\": [null, \"c:lengths\"], \"outputs\": [\"a\", \"w\"],"
+    " \"weights\": {}, \"attrs\": {\"score\": \"dot\", \"scale\": 1, \"heads\": 0, \"causal\": false, \"masking\": \"zero\"}},"
+    "{\"op\": \"add\", \"layer\": \"s\", \"inputs\": [\"h\", \"a\"], \"outputs\": [\"s\"]}],"
+    "\"outputs\": [{\"name\": \"s\", \"value\": \"s\"}, {\"name\": \"w\", \"value\": \"w\"}]}";
+
+static Plan decoder_plan()
+{
+    static const float E[] = {1, 0, 0, 0, 1, 0, 0, 0, 1, 0.5f, 0.25f, -1}, U[] = {0.5f, 1, 0, 0, 0.5f, 1, 1, 0, 0.5f}, b[] = {0, 0.1f, 0};
+    const sc_tensor tensors[] = {{"E", SC_F32, 2, {4, 3}, E}, {"U", SC_F32, 2, {3, 3}, U}, {"b", SC_F32, 1, {3}, b}};
+    return Plan::create(decoder_graph, tensors);
+}
+
+/* What is decoded greedily is what a stream gives that is fed the best of its own tokens. */
+static void test_decoding()
+{
+    const Plan plan = decoder_plan();
+    const std::vector<float> context = {1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, -1, 0, 1};
+    const std::vector<std::int64_t> lengths = {3, 1};
+    seqcore::Decoding q;
+    q.start = {3, 3};
+    q.max_length = 6;
+    q.inputs = {Input(), View(context, {2, 3, 3}), View(lengths, {2})};
+    q.extras = q.final_states = true;
+    const seqcore::Decoded greedy = plan.decode(q);
+    CHECK(greedy.rows == 2 && greedy.extras.size() == 1 && greedy.extras[0].name == "w" && (greedy.extras[0].shape == Shape{3}));
+    CHECK(greedy.states.size() == 1 && greedy.states[0].name == "h:h" && greedy.tokens(1).size() == 6);
+
+    Stream stream(plan, 2);
+    std::vector<std::int64_t> token = {3, 3};
+    std::vector<float> s(6), w(6);
+    THROWS(SC_BAD_STATE, "no context yet", stream.step({View(token, {2})}, {View(s, {2, 3}), View(w, {2, 3})}));
+    stream.set_context(q.inputs);
+    CHECK((stream.outputs()[1].shape == Shape{SC_UNKNOWN, 3}));
+    for (std::size_t t = 0; t < q.max_length; t++) {
+        stream.step({View(token, {2})}, {View(s, {2, 3}), View(w, {2, 3})});
+        for (std::size_t m = 0; m < 2; m++) {
+            token[m] = std::max_element(s.begin() + 3 * m, s.begin() + 3 * (m + 1)) - (s.begin() + 3 * m);
+            CHECK(greedy.tokens(m)[t] == token[m]);
+            CHECK(same_bits(seqcore::Span(w.data() + 3 * m, 3), seqcore::Span(greedy.extras[0].floats.data() + 3 * (6 * m + t), 3)));
+        }
+    }
+    CHECK(same_bits(stream.get_state(0), greedy.states[0].floats));
+
+    q.final_states = false;
+    q.width = 3;
+    q.results = 2;
+    q.end = greedy.tokens(0)[2];
+    q.prefix = {0, 0};
+    const seqcore::Decoded beams = plan.decode(q);
+    CHECK(beams.tokens(0)[0] == 0 && beams.tokens(1, 1)[0] == 0 && beams.scores[0] >= beams.scores[1] && beams.ids.size() == 24);
+    THROWS(SC_BAD_ARGUMENT, "no result 2", beams.tokens(0, 2));
+    q.results = 3;
+    q.uniforms.assign(2 * 3 * 6, 0.5);
+    CHECK(plan.decode(q).tokens(1, 2)[0] == 0);
+
+    q.uniforms.pop_back();
+    THROWS(SC_BAD_SHAPE, "uniforms must have 36 elements, found 35", plan.decode(q));
+    q.uniforms.clear();
+    q.prefix = {0, 0, 0};
+    THROWS(SC_BAD_SHAPE, "prefix must have 2 elements, found 3", plan.decode(q));
+    q.prefix.clear();
+    q.prefix_lengths = {1};
+    THROWS(SC_BAD_SHAPE, "prefix_lengths must have 2 elements, found 1", plan.decode(q));
+    q.prefix_lengths.clear();
+    q.states = {View(s, {2, 3}), View(s, {2, 3})};
+    THROWS(SC_BAD_SHAPE, "a step has 1 states, found 2", plan.decode(q));
+    q.states = {View(lengths, {2})};
+    THROWS(SC_BAD_ARGUMENT, "state '0' takes float", plan.decode(q));
+    q.states = {View(s, {2, 3})};
+    plan.decode(q);
+    q.max_length = static_cast<std::size_t>(-1);
+    THROWS(SC_BAD_ARGUMENT, "too large together", plan.decode(q));
+    q.max_length = 6;
+    q.inputs[1] = View(lengths, {2, 1, 1});
+    THROWS(SC_BAD_ARGUMENT, "input 'c' takes float", plan.decode(q));
+    q.inputs.pop_back();
+    q.inputs.pop_back();
+    THROWS(SC_BAD_ARGUMENT, "context 'c' is missing", plan.decode(q));
+    THROWS(SC_UNSUPPORTED, "cannot be fed tokens", small_plan().decode(q));
+    THROWS(SC_BAD_ARGUMENT, "start", plan.decode({}));
+}
+
+/* A last frame that is fed on is what a stream gives that is fed its own output. */
+static void test_feed_back()
+{
+    constexpr char graph[] = SMALL_GRAPH_OF("1", ",{\"op\": \"dense\", \"layer\": \"more\", \"inputs\": [\"dense\"], \"outputs\": [\"more\"],"
+                                            " \"weights\": {\"W\": \"M\", \"b\": \"m\"}, \"attrs\": {\"units\": 3, \"activation\": [\"tanh\", 0, 0]}}",
+                                            "{\"name\": \"y\", \"value\": \"more\"}");
+    static const float M[] = {1, -1, 0.5f, 2, 0.5f, -1}, m[] = {0.1f, 0, -0.1f};
+    std::vector<sc_tensor> tensors(small_tensors(0), small_tensors(0) + SMALL_TENSORS);
+    tensors.push_back({"M", SC_F32, 2, {2, 3}, M});
+    tensors.push_back({"m", SC_F32, 1, {3}, m});
+    const Plan plan = Plan::create(graph, tensors);
+    seqcore::Feedback q;
+    q.rows = 2;
+    q.steps = 5;
+    q.history = frames(1);
+    q.history.resize(2 * 4 * SMALL_IN);
+    q.history_lengths = {4, 2};
+    q.final_states = true;
+    const seqcore::FedBack made = plan.feed_back(q);
+    CHECK(made.out.size() == 2 * 5 * 3 && made.states.size() == 3 && (made.states[0].shape == Shape{2, SMALL_IN}));
+    for (std::size_t row = 0; row < 2; row++) {
+        Stream stream(plan);
+        std::vector<float> y;
+        for (std::size_t t = 0; t < static_cast<std::size_t>(q.history_lengths[row]); t++) {
+            y = stream.step(seqcore::Span<const float>(q.history.data() + (row * 4 + t) * SMALL_IN, SMALL_IN));
+        }
+        for (std::size_t t = 0; t < q.steps; t++) {
+            CHECK(same_bits(y, seqcore::Span(made.out.data() + (row * 5 + t) * 3, 3)));
+            y = t + 1 < q.steps ? stream.step(y) : y;
+        }
+        CHECK(same_bits(stream.get_state(1), seqcore::Span(made.states[1].floats.data() + row * SMALL_UNITS, SMALL_UNITS)));
+    }
+    q.history.pop_back();
+    THROWS(SC_BAD_SHAPE, "history must have", plan.feed_back(q));
+    q.history.clear();
+    THROWS(SC_BAD_ARGUMENT, "history", plan.feed_back(q));
+}
+
 int main(int count, char **arguments)
 {
     CHECK(count == 2);
@@ -371,6 +504,8 @@ int main(int count, char **arguments)
     test_pools();
     test_allocators();
     test_two_threads();
+    test_decoding();
+    test_feed_back();
     std::printf("test_cpp: all passed\n");
     return 0;
 }
