@@ -381,7 +381,8 @@ def wired(
         if spec.get("batch_axis") and spec["name"] in carry
     )
     shape_of = decoder._plan.value_shape
-    parts = divided(document, shape_of, None if encoder is None else connected)
+    early = None if encoder is None else _computed_once(encoder, wires, connected, pass_lengths)
+    parts = divided(document, shape_of, early)
     _check_one_input(parts)
     if encoder is None:
         before = None if parts.before is None else _model(parts.before, decoder)
@@ -401,6 +402,17 @@ def wired(
     if not pass_lengths:
         counting = {name: own for name, own in counting.items() if sources.get(name) is None}
     return Wired(step, before, True, sources, counting, starts, turned)
+
+
+def _computed_once(
+    encoder: Model, wires: Mapping[str, str], connected: Sequence[str], pass_lengths: bool
+) -> list[str]:
+    """Return the contexts of which the decoder's part may run behind the encoder.
+
+    There it would see where rows end; a decoder that is not to gets them with zeros for padding.
+    """
+    ending = {o["name"] for o in encoder._graph.document["outputs"] if o.get("lengths") is not None}
+    return [name for name in connected if pass_lengths or wires[name] not in ending]
 
 
 def _check_one_input(parts: Divided) -> None:
