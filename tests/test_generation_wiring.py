@@ -96,6 +96,25 @@ def test_a_recurrent_layer_over_a_context_begins_anew(rng: np.random.Generator, 
         close(made.scores[row], alone[1][0], FLOAT32[2])
 
 
+@pytest.mark.parametrize("frames", [None, 7])
+def test_a_recurrent_layer_may_go_over_a_context_in_every_step(
+    rng: np.random.Generator, frames: int | None
+) -> None:
+    """Each time from zeros, with what the step has, joined to every frame."""
+    w = drawn(rng)
+    token, h = sc.Input((), "int64", "token"), sc.Input((M,), name="h")
+    memory = sc.Input((frames, M), name="memory")
+    _, seen = gru(w, "over", return_state=True)(sc.MaxPooling1D(2)(sc.Add()(memory, h)))
+    read = sc.Concatenate()(sc.Embedding(w["target"])(token), seen)
+    y, new_h = sc.GRUCell(*truth.taken(w, "cell"), reset_after=False, name="cell")(read, h)
+    decoder = sc.Model([token, memory, h], [sc.Dense(w["head"][:M])(y), new_h])
+    model = sc.Generator(
+        decoder, carry={"h": "cell:h"}, context="memory", start=1, max_length=STEPS
+    )
+    x = rng.normal(size=(3, 7, M)).astype(np.float32)
+    same(model.greedy(x), by_hand(decoder, {"memory": x}, 3, {"h": "cell:h"}))
+
+
 def test_a_context_may_look_at_itself(rng: np.random.Generator) -> None:
     """A layer whose optional inputs are absent runs once, and has nothing of the step."""
     w = drawn(rng)

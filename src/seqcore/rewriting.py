@@ -198,7 +198,12 @@ def _stacked_behind_batch(node: dict[str, Any]) -> list[dict[str, Any]]:
 # ---- A step --------------------------------------------------------------------------------------
 
 
-def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str]) -> Document:
+def stepped(
+    document: Document,
+    carry: Mapping[str, str],
+    contexts: Iterable[str],
+    shape_of: Callable[[str], Shape],
+) -> Document:
     """Return a document whose inputs say what they are in a step.
 
     Parameters
@@ -208,6 +213,8 @@ def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str
         Inputs, and the outputs that they are in the next step.
     contexts : iterable of str
         Inputs that a whole sequence has once.
+    shape_of : function of str
+        As of `divided`.
 
     Raises
     ------
@@ -241,22 +248,37 @@ def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str
                     f"context {spec['name']!r} has its batch in axis 1: a context has it in axis 0"
                 )
             spec["context"] = True
-    _begin_anew(made, contexts)
+    _begin_anew(made, contexts, shape_of if carry else None)
     return _carrying_states(made) if carry else made
 
 
-def _begin_anew(document: Document, contexts: Sequence[str]) -> None:
-    """Let recurrent layers that see contexts alone begin with zeros, in place.
+def _begin_anew(
+    document: Document, contexts: Sequence[str], shape_of: Callable[[str], Shape] | None
+) -> None:
+    """Let recurrent layers that go over a context's frames begin with zeros, in place.
 
-    What they end with is a sequence's once; as a state it would be where the next step begins.
+    What they end with belongs to the step, or to the sequence; as a state it would be where the
+    next step begins. With `shape_of` these are also those that see something of the step there: in
+    a graph that is run on single frames, what has other frames has a context's.
     """
-    early, _ = _parted(document, contexts)
-    states = {spec["name"] for spec in document["inputs"] if spec["kind"] == "state"}
-    for node in early:
+    specs = {spec["name"]: spec for spec in document["inputs"]}
+    states = {name for name, spec in specs.items() if spec["kind"] == "state"}
+    early, late = _parted(document, contexts)
+    counts = {name for name, spec in specs.items() if spec.get("of") in contexts}
+    nodes = [node for node in early if node["op"] in _RECURRENT]
+    for node in late if shape_of is not None else ():
+        counted = counts.intersection(_listed_lengths(node))
+        if counted and "lengths_out" in node:
+            counts.add(node["lengths_out"])
+        if node["op"] in _RECURRENT and (
+            counted or shape_of(node["inputs"][0])[1] not in (1, None)
+        ):
+            nodes.append(node)
+    for node in nodes:
         node["inputs"] = [None if name in states else name for name in node["inputs"]]
     read = {name for node in document["nodes"] for name in node["inputs"]}
     document["inputs"] = [
-        spec for spec in document["inputs"] if spec["name"] in read or spec["name"] not in states
+        spec for name, spec in specs.items() if name in read or name not in states
     ]
 
 

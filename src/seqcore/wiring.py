@@ -374,13 +374,13 @@ def wired(
                 raise GraphError(
                     f"{name!r} is none of the encoder's outputs {list(encoder.outputs)}"
                 )
-    document = stepped(dict(decoder._graph.document), carry, contexts)
+    shape_of = decoder._plan.value_shape
+    document = stepped(dict(decoder._graph.document), carry, contexts, shape_of)
     turned = tuple(
         spec["name"]
         for spec in decoder._graph.document["inputs"]
         if spec.get("batch_axis") and spec["name"] in carry
     )
-    shape_of = decoder._plan.value_shape
     early = None if encoder is None else _computed_once(encoder, wires, connected, pass_lengths)
     parts = divided(document, shape_of, early)
     _check_one_input(parts)
