@@ -132,6 +132,29 @@ def test_a_context_may_look_at_itself(rng: np.random.Generator) -> None:
     same(model.greedy(x), by_hand(decoder, {"memory": x}, 3, {"h": "cell:h"}))
 
 
+@pytest.mark.parametrize("name", ["decoder/key", "decoder'/key"])
+def test_an_encoder_may_have_any_names(rng: np.random.Generator, name: str) -> None:
+    """Also such as the decoder's part behind it would have: a nested model called decoder."""
+    w = drawn(rng)
+    x = sc.Input((None, M), name="x")
+    y = sc.Dense(w["key"].T, name="decoder/key")(x)
+    encoder = sc.Model(x, sc.Dense(w["key"].T, name="last" if name == "decoder/key" else name)(y))
+    token, h = sc.Input((), "int64", "token"), sc.Input((M,), name="h")
+    memory = sc.Input((None, M), name="memory")
+    seen = sc.Dense(w["key"], w["key.b"], name="key")(memory)
+    read = sc.Concatenate()(sc.Embedding(w["target"])(token), sc.LuongAttention()(h, seen))
+    cell = sc.GRUCell(*truth.taken(w, "cell"), reset_after=False, name="cell")
+    out, new_h = cell(read, h)
+    decoder = sc.Model([token, memory, h], [sc.Dense(w["head"][:M])(out), new_h])
+    model = sc.Seq2Seq(
+        encoder, decoder, connect={"memory": encoder.outputs[0]}, carry={"h": "cell:h"}, start=1,
+        max_length=STEPS,
+    )  # fmt: skip
+    source = rng.normal(size=(2, 7, M)).astype(np.float32)
+    expected = by_hand(decoder, {"memory": encoder(source)}, 2, {"h": "cell:h"})
+    same(model(source), expected)
+
+
 # ---- Outputs -------------------------------------------------------------------------------------
 
 

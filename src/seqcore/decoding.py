@@ -519,5 +519,7 @@ def _scores_of(step: Model) -> str:
             "concat",
         ):
             return "logits"
+        if len(node["inputs"]) > 1:  # two distributions are none
+            return "logits"
         value = node["inputs"][0]
     return "logits"
