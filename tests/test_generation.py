@@ -273,6 +273,15 @@ def test_kinds_of_scores_are_told_by_how_a_decoder_ends(
     close(found.scores, expected.scores, FLOAT32[0])
 
 
+def test_two_distributions_are_none(rng: np.random.Generator) -> None:
+    w, _ = truth.draw(rng, {"table": (6, 4), "head": (4, 3)})
+    token = sc.Input((None,), "int64")
+    x = sc.Embedding(w["table"])(token)
+    parts = [sc.Dense(part, activation="softmax")(x) for part in (w["head"], -w["head"])]
+    made = sc.Generator(sc.Model(token, sc.Concatenate()(*parts)), start=0, max_length=3)
+    assert made.scores == "logits"
+
+
 # ---- Vectors -------------------------------------------------------------------------------------
 
 

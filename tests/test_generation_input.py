@@ -192,6 +192,12 @@ def test_an_end_that_never_comes() -> None:
     assert made.tokens() == [[0] * 5]
 
 
+def test_a_short_result_does_not_keep_room_for_a_long_one() -> None:
+    made = table([[0, 1], [1, 0]], start=0, end=1, max_length=100_000).greedy(batch=1)
+    assert made.ids.tolist() == [[1]]
+    assert (made.ids if made.ids.base is None else made.ids.base).nbytes < 1000
+
+
 def test_a_beam_wider_than_the_vocabulary_finds_all_there_are() -> None:
     model = table(np.zeros((2, 2)), start=0, end=1, max_length=2)
     made = model.beam(width=7, results=7)

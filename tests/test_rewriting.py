@@ -211,7 +211,7 @@ def test_documents_are_not_changed(rng: np.random.Generator) -> None:
     memory = sc.Input((None, 5), name="memory")
     whole = decoder(w, memory, sc.Dense(w["W"])(memory))
     text = whole._graph.to_json()
-    step = stepped(whole._graph.document, {}, ["memory"])
+    step = stepped(whole._graph.document, {}, ["memory"], whole._plan.value_shape)
     divided(step, whole._plan.value_shape)
     alive(whole._graph.document, ["logits"])
     batch_first(whole._graph.document, ["memory"], ["logits"])

@@ -56,12 +56,15 @@ cdef cnp.ndarray fresh(tuple shape, int typenum):
 
 
 cdef cnp.ndarray fresh_output(Steps steps, size_t output, _List contexts, tuple rows):
-    """A fresh array for an output of so many rows, whose other sizes may follow from the contexts."""
+    """A fresh array for an output of so many rows, whose other sizes may follow from the contexts.
+
+    Wherever the output has its batch, the only size that is unknown, the array has its rows first.
+    """
     cdef sc_info info
     cdef sc_error error
     cdef size_t d
     raise_status(sc_plan_step_output_sizes(steps.plan.plan, contexts.items, output, &info, &error), &error)
-    shape = rows + tuple([info.shape[d] for d in range(1, info.rank)])
+    shape = rows + tuple([info.shape[d] for d in range(info.rank) if info.shape[d] != SC_UNKNOWN])
     return fresh(shape, type_of(info.dtype))
 
 

@@ -281,7 +281,10 @@ class Decoding:
         return_state: bool = False,
         results: int | None = None,
     ) -> Decoded:
-        """Make sequences of tokens; `search` is how, as `decode_tokens` takes it."""
+        """Make sequences of tokens; `search` is how, as `decode_tokens` takes it.
+
+        While it runs, ids and extras have room for `max_length` tokens of every result.
+        """
         name = type(self).__name__
         begin = self._wired.with_states(begin, state)
         forced, ends = _prefix(prefix)
@@ -320,10 +323,11 @@ class Decoding:
     def _result(self, made: tuple[Any, ...], wanted: list[bool], single: bool) -> Decoded:
         ids, lengths, ended, scores, extras, states = made
         longest = int(lengths.max(initial=0))
+        cut = longest < ids.shape[2]  # a copy then, which does not keep the room for max_length
         row: tuple[Any, ...] = (slice(None), 0) if single else (slice(None), slice(None))
         part = (*row, slice(longest))
         shown = {
-            name: array[part]
+            name: array[part].copy() if cut else array[part]
             for name, array, asked in zip(self.extras, extras, wanted, strict=True)
             if asked
         }
@@ -333,8 +337,8 @@ class Decoding:
             else self._wired.outgoing([s[row] for s in states], len(row) - single)
         )
         return Decoded(
-            ids[part], lengths[row], ended[row].astype(bool), scores[row], shown,
-            finals, self.end,
+            ids[part].copy() if cut else ids[part], lengths[row], ended[row].astype(bool),
+            scores[row], shown, finals, self.end,
         )  # fmt: skip
 
     def _beam(
@@ -514,6 +518,8 @@ def _scores_of(step: Model) -> str:
             "permute",
             "concat",
         ):
+            return "logits"
+        if len(node["inputs"]) > 1:  # two distributions are none
             return "logits"
         value = node["inputs"][0]
     return "logits"

@@ -35,6 +35,7 @@ _PASS_IDS = frozenset([
     "concat", "select", "stack", "batch_first", "batch_second",
 ])  # fmt: skip
 _MAKE_IDS = frozenset(["argmax", "topk", "crf"])
+_TURN = frozenset(["batch_second", "stack"])  # what has its batch in axis 1, and is no context
 _RECURRENT = frozenset(["simple_rnn", "gru", "lstm"])
 # What looks at several frames, and would keep some of them if it were stepped.
 _LOOK_BACK = frozenset([
@@ -197,7 +198,12 @@ def _stacked_behind_batch(node: dict[str, Any]) -> list[dict[str, Any]]:
 # ---- A step --------------------------------------------------------------------------------------
 
 
-def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str]) -> Document:
+def stepped(
+    document: Document,
+    carry: Mapping[str, str],
+    contexts: Iterable[str],
+    shape_of: Callable[[str], Shape],
+) -> Document:
     """Return a document whose inputs say what they are in a step.
 
     Parameters
@@ -207,6 +213,8 @@ def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str
         Inputs, and the outputs that they are in the next step.
     contexts : iterable of str
         Inputs that a whole sequence has once.
+    shape_of : function of str
+        As of `divided`.
 
     Raises
     ------
@@ -240,7 +248,38 @@ def stepped(document: Document, carry: Mapping[str, str], contexts: Iterable[str
                     f"context {spec['name']!r} has its batch in axis 1: a context has it in axis 0"
                 )
             spec["context"] = True
+    _begin_anew(made, contexts, shape_of if carry else None)
     return _carrying_states(made) if carry else made
+
+
+def _begin_anew(
+    document: Document, contexts: Sequence[str], shape_of: Callable[[str], Shape] | None
+) -> None:
+    """Let recurrent layers that go over a context's frames begin with zeros, in place.
+
+    What they end with belongs to the step, or to the sequence; as a state it would be where the
+    next step begins. With `shape_of` these are also those that see something of the step there: in
+    a graph that is run on single frames, what has other frames has a context's.
+    """
+    specs = {spec["name"]: spec for spec in document["inputs"]}
+    states = {name for name, spec in specs.items() if spec["kind"] == "state"}
+    early, late = _parted(document, contexts)
+    counts = {name for name, spec in specs.items() if spec.get("of") in contexts}
+    nodes = [node for node in early if node["op"] in _RECURRENT]
+    for node in late if shape_of is not None else ():
+        counted = counts.intersection(_listed_lengths(node))
+        if counted and "lengths_out" in node:
+            counts.add(node["lengths_out"])
+        if node["op"] in _RECURRENT and (
+            counted or shape_of(node["inputs"][0])[1] not in (1, None)
+        ):
+            nodes.append(node)
+    for node in nodes:
+        node["inputs"] = [None if name in states else name for name in node["inputs"]]
+    read = {name for node in document["nodes"] for name in node["inputs"]}
+    document["inputs"] = [
+        spec for name, spec in specs.items() if name in read or name not in states
+    ]
 
 
 def _carrying_states(document: Document) -> Document:
@@ -334,7 +373,7 @@ def divided(
             if name in made or name in contexts:
                 read[name] = read.get(name) or lengths
     for output in document["outputs"]:
-        if output["value"] in made:
+        if output["value"] in made or output["value"] in contexts:
             read.setdefault(output["value"], output.get("lengths"))
     for name in contexts:  # lengths of their own, though nobody who reads them looks at these
         own = f"{name}:lengths"
@@ -342,7 +381,7 @@ def divided(
             read[name] = own
     step = _rest(document, late, read, shape_of)
     before = _copied({**document, "nodes": early, "outputs": []})
-    used = {name for node in early for name in node["inputs"]}
+    used = {name for node in early for name in node["inputs"] if name is not None}
     before["inputs"] = [
         {key: value for key, value in spec.items() if key != "context"}
         for spec in before["inputs"]
@@ -365,18 +404,22 @@ def _parted(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the nodes that depend on contexts alone, and the others.
 
-    What makes whole numbers, or moves them, stays: it costs little.
+    What makes whole numbers, or moves them or the batch, stays: it costs little. Initial states of
+    recurrent layers, which nobody needs to give, do not count.
     """
     specs = {spec["name"]: spec for spec in document["inputs"]}
     known = set(contexts)
     ids = {name for name in contexts if specs[name]["dtype"] == "int64"}
     masks = {spec["name"] for spec in specs.values() if spec.get("of") in known}
+    states = {spec["name"] for spec in specs.values() if spec["kind"] == "state"}
     early, late = [], []
     for node in document["nodes"]:
-        inputs = [name for name in node["inputs"] if name is not None and name not in masks]
+        optional = masks | states if node["op"] in _RECURRENT else masks
+        inputs = [name for name in node["inputs"] if name is not None and name not in optional]
         moves_ids = node["op"] in _PASS_IDS and any(name in ids for name in inputs)
         makes_ids = node["op"] in _MAKE_IDS or node["attrs"].get("dtype") == "int64"
-        if inputs and known.issuperset(inputs) and not moves_ids and not makes_ids:
+        stays = moves_ids or makes_ids or node["op"] in _TURN
+        if inputs and known.issuperset(inputs) and not stays:
             early.append(node)
             known.update(name for name in node["outputs"] if name is not None)
         else:

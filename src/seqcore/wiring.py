@@ -374,14 +374,15 @@ def wired(
                 raise GraphError(
                     f"{name!r} is none of the encoder's outputs {list(encoder.outputs)}"
                 )
-    document = stepped(dict(decoder._graph.document), carry, contexts)
+    shape_of = decoder._plan.value_shape
+    document = stepped(dict(decoder._graph.document), carry, contexts, shape_of)
     turned = tuple(
         spec["name"]
         for spec in decoder._graph.document["inputs"]
         if spec.get("batch_axis") and spec["name"] in carry
     )
-    shape_of = decoder._plan.value_shape
-    parts = divided(document, shape_of, None if encoder is None else connected)
+    early = None if encoder is None else _computed_once(encoder, wires, connected, pass_lengths)
+    parts = divided(document, shape_of, early)
     _check_one_input(parts)
     if encoder is None:
         before = None if parts.before is None else _model(parts.before, decoder)
@@ -389,18 +390,30 @@ def wired(
         step = decoder if as_it_is else _model(parts.step, decoder)
         made = () if before is None else before.outputs
         sources = {name: name if name in made else None for name in parts.lengths}
-        return Wired(step, before, False, sources, _counting(parts, {}), {}, turned)
+        return Wired(step, before, False, sources, _counting(parts, {}, ""), {}, turned)
     tensors = list(decoder._graph.tensors)
     step = _model(_with_own_tensors(parts.step, _DECODER, tensors), decoder, _DECODER)
-    before, sources, ends = _encoding(encoder, decoder, parts, wires)
+    prefix = _unused_prefix(encoder)
+    before, sources, ends = _encoding(encoder, decoder, parts, wires, prefix)
     names = [port.name for port in Steps(step.plan_for_steps()).states]
     starts = {
         _state_name(name, names): output for name, output in wires.items() if name not in contexts
     }
-    counting = _counting(parts, ends)
+    counting = _counting(parts, ends, prefix)
     if not pass_lengths:
         counting = {name: own for name, own in counting.items() if sources.get(name) is None}
     return Wired(step, before, True, sources, counting, starts, turned)
+
+
+def _computed_once(
+    encoder: Model, wires: Mapping[str, str], connected: Sequence[str], pass_lengths: bool
+) -> list[str]:
+    """Return the contexts of which the decoder's part may run behind the encoder.
+
+    There it would see where rows end; a decoder that is not to gets them with zeros for padding.
+    """
+    ending = {o["name"] for o in encoder._graph.document["outputs"] if o.get("lengths") is not None}
+    return [name for name in connected if pass_lengths or wires[name] not in ending]
 
 
 def _check_one_input(parts: Divided) -> None:
@@ -436,13 +449,23 @@ def _model(document: dict[str, Any], source: Model, prefix: str = "") -> Model:
     return from_graph(Model, text, tensors, "a decoder's step", source._isa, source._threads)
 
 
+def _unused_prefix(encoder: Model) -> str:
+    """Return what names of the decoder begin with behind an encoder, and none of its own."""
+    document, prefix = encoder._graph.document, _DECODER
+    names = {name for node in document["nodes"] for name in node["outputs"] if name is not None}
+    names.update(entry["name"] for entry in document["layers"])
+    while any(name.startswith(prefix) for name in names):
+        prefix = prefix.replace("/", "'/")
+    return prefix
+
+
 def _encoding(
-    encoder: Model, decoder: Model, parts: Divided, wires: Mapping[str, str]
+    encoder: Model, decoder: Model, parts: Divided, wires: Mapping[str, str], prefix: str
 ) -> tuple[Model, dict[str, str | None], dict[str, str | None]]:
     """Return the encoder with what the decoder computes once behind it.
 
     Also what the contexts of the step are of it, and the lengths of those that the decoder takes,
-    as `Wired.lengths` has them.
+    as `Wired.lengths` has them. Names of what was the decoder's begin with `prefix` in it.
     """
     whole = batch_first(dict(encoder._graph.document), (), encoder.outputs)
     _check_masks(whole, decoder, wires)
@@ -460,10 +483,10 @@ def _encoding(
         if spec.get("context") and spec["name"] in decoder.inputs:
             sources[spec["name"]] = wires.get(spec["name"])  # else the caller gives it
     if parts.before is not None:
-        behind = prefixed(parts.before, _DECODER, list(decoder._graph.tensors), _DECODER)
+        behind = prefixed(parts.before, prefix, list(decoder._graph.tensors), _DECODER)
         for output in behind["outputs"]:
-            sources.setdefault(output["name"], _DECODER + output["name"])
-            output["name"] = _DECODER + output["name"]
+            sources.setdefault(output["name"], prefix + output["name"])
+            output["name"] = prefix + output["name"]
         sources = {name: source for name, source in sources.items() if name in parts.lengths}
         document = joined(document, behind, wires)
         tensors |= {_DECODER + name: array for name, array in decoder._graph.tensors.items()}
@@ -493,14 +516,16 @@ def _check_masks(encoder: dict[str, Any], decoder: Model, wires: Mapping[str, st
         )
 
 
-def _counting(parts: Divided, ends: Mapping[str, str | None]) -> dict[str, str]:
-    """Return where the lengths of contexts come from, as `Wired.lengths` has it."""
+def _counting(parts: Divided, ends: Mapping[str, str | None], prefix: str) -> dict[str, str]:
+    """Return where the lengths of contexts come from, as `Wired.lengths` has it.
+
+    Outputs of what is computed before have names that begin with `prefix`.
+    """
     counting = {}
     for name, lengths in parts.lengths.items():
         if lengths is None:
             continue
         if lengths in parts.counted:
-            prefix = _DECODER if ends else ""
             counting[name] = f"={prefix}{parts.counted[lengths]}"
             continue
         own = lengths.removesuffix(":lengths")  # whose lengths, as the decoder sees it
