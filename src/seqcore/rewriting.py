@@ -236,7 +236,7 @@ def stepped(
     if named and named[0] in carry.values():
         raise GraphError(
             f"the decoder's first output, {named[0]!r}, gives scores or the next vector; it cannot "
-            "be carried as well: give it twice"
+            "be carried as well; a copy can, as Activation(None) makes one"
         )
     made = batch_first(document, carry, carry.values())
     for spec in made["inputs"]:
