@@ -330,11 +330,11 @@ def test_a_pickle_names_nothing_but_what_restores_it(protocol: int) -> None:
     model = make_model(16)
     stream = model.stream()
     for thing, own in (
-        (model, {"seqcore.model._restored", "seqcore.model.Sequential"}),
+        (model, {"seqcore.model._restored", "seqcore.sequential.Sequential"}),
         (stream, {"seqcore.stream._restored", "seqcore.model._restored"}),
     ):
         names = globals_of(pickle.dumps(thing, protocol))
-        assert own <= names <= {*own, "seqcore.model.Sequential", *encoded}
+        assert own <= names <= {*own, "seqcore.sequential.Sequential", *encoded}
 
 
 def test_a_pickle_read_by_a_process_that_has_imported_nothing() -> None:

@@ -128,6 +128,9 @@ def alive(document: Document, outputs: Iterable[str]) -> Document:
             kept.append(node)
             needed.update([*node["inputs"], *_listed_lengths(node)])
     made["nodes"] = kept[::-1]
+    for spec in made["inputs"]:
+        if spec.get("next") not in wanted:  # an input is carried on from an output that there is
+            spec.pop("next", None)
     return _with_layers(made)
 
 
