@@ -245,7 +245,8 @@ SC_API size_t sc_plan_step_inputs(const sc_plan *plan);
 SC_API size_t sc_plan_step_outputs(const sc_plan *plan);
 SC_API size_t sc_plan_step_states(const sc_plan *plan);
 /* Contexts are inputs that the graph marks so: what a whole sequence has once, such as the frames that an attention looks at, with
- * the batch as axis 0. They are given by sc_stream_set_context, or to sc_plan_decode. */
+ * the batch as axis 0. They, and where there are any their lengths and their masks, which are optional, are given by
+ * sc_stream_set_context, or to sc_plan_decode. */
 SC_API size_t sc_plan_step_contexts(const sc_plan *plan);
 SC_API sc_status sc_plan_step_context_info(const sc_plan *plan, size_t context, sc_info *info, sc_error *error);
 SC_API sc_status sc_plan_step_input_info(const sc_plan *plan, size_t input, sc_info *info, sc_error *error);
@@ -270,8 +271,9 @@ SC_API size_t sc_stream_rows(const sc_stream *stream);
 /* Takes the next frame of every row. The arrays have exactly the shapes of the plan's step; outputs may not overlap each other
  * or an input. When it fails, no state has changed. */
 SC_API sc_status sc_stream_step(sc_stream *stream, const sc_array *inputs, const sc_array *outputs, sc_error *error);
-/* Gives the contexts, and their lengths, which are optional: of inputs[sc_plan_inputs()] those entries are read, and copied. Each has
- * the stream's rows. Before, a stream of a plan with contexts cannot be stepped (SC_BAD_STATE); states stay as they are. */
+/* Gives the contexts, their lengths and their masks: of inputs[sc_plan_inputs()] those entries are read, and copied. Each has
+ * the stream's rows. Before, a stream of a plan with contexts cannot be stepped (SC_BAD_STATE); states stay as they are. When it fails,
+ * the stream has the contexts that it had. */
 SC_API sc_status sc_stream_set_context(sc_stream *stream, const sc_array *inputs, sc_error *error);
 /* As sc_plan_step_output_info, with the sizes that follow from the contexts. */
 SC_API sc_status sc_stream_output_info(sc_stream *stream, size_t output, sc_info *info, sc_error *error);
@@ -319,17 +321,18 @@ typedef enum sc_scores { SC_LOGITS = 0, SC_PROBABILITIES, SC_LOG_PROBABILITIES }
  * `start` first. The log-probability of a result is the sum of its tokens', forced ones and `end` included. */
 typedef struct sc_decoding {
     size_t rows;
-    const sc_array *inputs;        /* [sc_plan_inputs()]: the contexts and their lengths are read. NULL: the plan has none */
+    const sc_array *inputs;        /* [sc_plan_inputs()]: the contexts, their lengths and masks are read. NULL: the plan has none */
     const sc_array *states;        /* [sc_plan_step_states()], (rows, ...) each; data NULL, or NULL: as every sequence begins */
     const int64_t *start;          /* (rows) */
     size_t max_length;             /* tokens of a result at most, from 1; forced ones and `end` count */
-    int64_t end;                   /* the token that ends a result; -1: none does */
-    sc_scores scores;
+    int64_t end;                   /* the token that ends a result, also where it is forced; -1: none does */
+    sc_scores scores;              /* probabilities are from 0 to 1, log-probabilities to 0, both but for rounding */
     size_t prefix_size;            /* the first tokens of a result may be forced: */
     const int64_t *prefix;         /* (rows, prefix_size) */
     const int64_t *prefix_lengths; /* (rows), 0 to prefix_size; NULL: all are prefix_size */
     /* Width 1 takes the best token of every step (the first of equal ones). More make a beam search: of all candidates of a step,
-     * the width best that are not `end` go on, and what ends among the width best of all is a result. Results are ranked by
+     * the width best that are not `end` go on, and what ends among the width best of all is a result. Of equal ones the earlier beam's
+     * is better, then the smaller token. Results are ranked by
      * log-probability / length^length_penalty; what has not ended at max_length is one too. The search ends when nothing that
      * goes on could still be among the results. */
     size_t width;
@@ -343,21 +346,22 @@ typedef struct sc_decoding {
     double top_p;           /* above 0, to 1 */
 } sc_decoding;
 
-/* Where the results go; any pointer but ids and lengths may be NULL. */
+/* Where the results go; any pointer but ids and lengths may be NULL. Nothing of it overlaps anything else of the call. */
 typedef struct sc_decoded {
     size_t results;    /* of a row, the best first: 1 to width; of sampling width */
     int64_t *ids;      /* (rows, results, max_length); `end` behind a result's end, or 0 where there is none */
     int64_t *lengths;  /* (rows, results): tokens, `end` included; 0 where a beam search found fewer results */
-    int64_t *ended;    /* (rows, results): 1 where the last token is `end` or the row's results end otherwise before max_length */
+    int64_t *ended;    /* (rows, results): 1 where the last token is `end`, else 0 */
     double *scores;    /* (rows, results): log-probability / length^length_penalty; -infinity where there is no result */
     void *const *extras; /* [sc_plan_step_outputs() - 1]: what the other outputs of the step gave when token t was chosen, (rows,
                             results, max_length, ...) of their dtype, 0 behind the end; NULL: not wanted */
     const sc_array *states; /* [sc_plan_step_states()], (rows, results, ...) each: when the last token was chosen, which then has
-                               not been fed. Of width 1 and of sampling alone */
+                               not been fed; data NULL: not wanted. Of width 1 and of sampling alone */
 } sc_decoded;
 
 /* One call for the whole batch. A row's result depends on no other row, and rows that have ended are not computed any more. The
- * plan may serve other calls at the same time. SC_BAD_SCORES: NaN, or infinite scores among which there is no choice, are found. */
+ * plan may serve other calls at the same time. SC_BAD_SCORES names the row and token whose scores are none to choose by: one is NaN,
+ * +infinity or outside its range, or none is possible. On failure the results' contents are undefined. */
 SC_API sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const sc_decoded *decoded, sc_error *error);
 
 /* The same for vectors: a step takes (rows, F...) floats, and its first output is as large; it is the next input. */
@@ -369,7 +373,8 @@ typedef struct sc_feedback {
     const int64_t *history_lengths;  /* (rows), 1 to history_size; NULL: all are history_size */
     size_t steps;                    /* frames to make, from 1 */
     float *out;                      /* (rows, steps, F...): the first is what the last of the history gives */
-    const sc_array *final_states;    /* [sc_plan_step_states()], (rows, ...) each, or NULL: before the last frame is fed */
+    const sc_array *final_states;    /* [sc_plan_step_states()], (rows, ...) each; data NULL, or NULL: not wanted. The last frame of
+                                      * `out` has been made, and not been fed */
 } sc_feedback;
 SC_API sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc_error *error);
 

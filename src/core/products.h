@@ -6,7 +6,7 @@
 #include "kernels.h"
 
 #define SC_PRODUCT_CHUNK 64 /* rows that one product gets: their pointers lie on the stack */
-#define SC_PACKED_FROM 8    /* rows from which packing is quicker (docs/experiments.md, "Attention in steps") */
+#define SC_PACKED_FROM 8    /* rows from which packing is quicker (docs/experiments.md, "Decoding") */
 
 /* out_i = a_i . w for `rows` rows, which stand so many floats apart, at most SC_PRODUCT_CHUNK. `zeros`: w->units in packed order. */
 static inline void sc_product(const sc_kernels *kernels, const sc_matrix *w, const float *zeros, size_t rows, const float *a,
