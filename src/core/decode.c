@@ -440,18 +440,17 @@ sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const
     if (plan == NULL || decoding == NULL || decoded == NULL) {
         return bad(error, "plan, decoding and decoded must not be NULL");
     }
+    const sc_fp_mode before = sc_enter_fp_mode(); /* choices too depend on nothing but the scores */
     sc_status status = sc_plan_check_step(plan, error);
     if (status == SC_OK) {
         status = check_options(decoding, decoded, error);
     }
-    if (status != SC_OK) {
-        return status;
+    if (status == SC_OK) {
+        sc_decode s = {.q = decoding, .to = decoded, .plan = plan, .slots = decoding->rows * decoding->width,
+                       .live = {.plan = (sc_plan *)plan}, .sums = decoded->scores != NULL};
+        status = decode(&s, error);
+        finish(&s);
     }
-    sc_decode s = {.q = decoding, .to = decoded, .plan = plan, .slots = decoding->rows * decoding->width,
-                   .live = {.plan = (sc_plan *)plan}, .sums = decoded->scores != NULL};
-    const sc_fp_mode before = sc_enter_fp_mode(); /* choices too depend on nothing but the scores */
-    status = decode(&s, error);
     sc_leave_fp_mode(before);
-    finish(&s);
     return status;
 }

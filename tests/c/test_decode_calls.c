@@ -1,6 +1,9 @@
 /* Decoding at its edges: scores that are none, sizes that fit nothing, contexts that are not what the model has, and what a stream with
  * contexts keeps. Every refusal is followed by a look at what it must have left alone. What decoding computes: test_decode.c. */
+#define _GNU_SOURCE /* feenableexcept */
 #include "decoder_model.h"
+
+#include <fenv.h>
 
 #define OPTIONS &(sc_options){.isa = "scalar", .threads = 1}
 
@@ -66,6 +69,62 @@ static void test_ties(void)
     OK(sc_plan_decode(plan, &q, &d, &error));
     check_ids("ends", 0, (int64_t[]){2, 2, 0, 0, 0, 1, 0, 2}, 8);
     CHECK(answer.lengths[0] == 1 && answer.ended[0] == 1 && answer.ended[1] == 0 && answer.ended[3] == 1, "%lld", (long long)answer.lengths[0]);
+    sc_plan_free(plan);
+}
+
+/* Among many that are nearly alike, and come the worst first, none of the best is passed over. */
+static void test_scores_that_are_close(void)
+{
+    enum { MANY = 40, BEST = 3 };
+    for (int kind = SC_LOGITS; kind <= SC_LOG_PROBABILITIES; kind++) {
+        for (size_t way = 0; way < 3; way++) {
+            const float steps[] = {1e-3f, 1e-6f, 1.2e-7f};
+            float table[(MANY + 1) * MANY];
+            for (size_t i = 0; i < (MANY + 1) * MANY; i++) {
+                const float more = (float)(i % MANY) * steps[way];
+                table[i] = kind == SC_PROBABILITIES ? 0.5f + more : kind == SC_LOGITS ? 1.0f + more : more - 1.0f;
+            }
+            sc_plan *plan = table_plan(MANY, table);
+            const int64_t start[] = {MANY};
+            const sc_decoding q = {.rows = 1, .start = start, .max_length = 1, .end = -1, .width = BEST, .scores = (sc_scores)kind};
+            const sc_decoded d = to(BEST);
+            OK(sc_plan_decode(plan, &q, &d, &error));
+            CHECK(answer.scores[0] > answer.scores[1] || way > 0, "kind %d", kind);
+            for (size_t i = 0; i < BEST && way < 2; i++) {
+                CHECK(answer.ids[i] == (int64_t)(MANY - 1 - i), "kind %d, steps of %g: result %zu is %lld", kind, (double)steps[way], i,
+                      (long long)answer.ids[i]);
+            }
+            sc_plan_free(plan);
+        }
+    }
+}
+
+/* A search goes on while something longer may still be better, and no further: behind the other token the scores are none. */
+static void test_when_a_search_ends(void)
+{
+    /* tokens: 0 goes on, 1 ends, 2 is impossible; behind 0 nearly only 0 */
+    const float inf = INFINITY, table[4 * 3] = {-1e-4f, -9.2f, -inf, 0, 0, 0, 0, 0, 0, -1.35f, -0.3f, -inf};
+    sc_plan *plan = table_plan(3, table);
+    const int64_t start[] = {3};
+    sc_decoding q = {.rows = 1, .start = start, .max_length = 10, .end = 1, .width = 2, .scores = SC_LOG_PROBABILITIES, .length_penalty = 1};
+    sc_decoded d = to(1);
+    OK(sc_plan_decode(plan, &q, &d, &error));
+    CHECK(answer.lengths[0] == 10 && fabs(answer.scores[0] + 0.1351) < 1e-3, "ten tokens are better: %g", answer.scores[0]);
+    q.length_penalty = 0;
+    d = to(1);
+    OK(sc_plan_decode(plan, &q, &d, &error));
+    CHECK(answer.lengths[0] == 1 && answer.ids[0] == 1, "one is: %lld", (long long)answer.lengths[0]);
+    sc_plan_free(plan);
+    const float none[4 * 3] = {NAN, 0, 0, 0, 0, 0, 0, 0, 0, -1.35f, -0.3f, -inf};
+    plan = table_plan(3, none);
+    for (int i = 0; i < 2; i++) {
+        q.length_penalty = -i;
+        d = to(1);
+        OK(sc_plan_decode(plan, &q, &d, &error));
+        CHECK(answer.lengths[0] == 1 && answer.ended[0] == 1, "penalty %d", -i);
+    }
+    d = to(2);
+    REFUSED(SC_BAD_SCORES, "row 0, token 1", sc_plan_decode(plan, &q, &d, &error)); /* a second result is wanted */
     sc_plan_free(plan);
 }
 
@@ -275,6 +334,46 @@ static void test_long_results(void)
     CHECK(lengths[0] == LONG && ids[0] == 1 && ids[1] == 0 && ids[LONG - 1] == 0, "%lld", (long long)lengths[0]);
     sc_plan_free(plan);
     free(ids);
+}
+
+/* A host that rounds in another direction, and wants to be told of what is no number, gets the same results, and its mode back. */
+static void test_modes_of_the_host(void)
+{
+    float table[4 * 3];
+    for (size_t i = 0; i < 12; i++) {
+        table[i] = (float)random_below(1000) / 333.0f;
+    }
+    static double uniforms[2 * 3 * 6];
+    for (size_t i = 0; i < 36; i++) {
+        uniforms[i] = (double)(i * 7 % 36) / 36;
+    }
+    sc_plan *plan = table_plan(3, table);
+    const int64_t start[] = {3, 0};
+    for (int way = 0; way < 3; way++) {
+        const sc_decoding q = {.rows = 2, .start = start, .max_length = 6, .end = 2, .width = way == 0 ? 1 : 3, .length_penalty = 0.7,
+                               .uniforms = way == 2 ? uniforms : NULL, .temperature = 0.7, .top_p = 0.8};
+        sc_decoded d = to(q.width);
+        OK(sc_plan_decode(plan, &q, &d, &error));
+        const given expected = answer;
+        static const int directions[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+        for (size_t i = 0; i < 3; i++) {
+            d = to(q.width);
+            fesetround(directions[i]);
+#if defined(__GLIBC__)
+            feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW);
+#endif
+            sc_error error;
+            const sc_status status = sc_plan_decode(plan, &q, &d, &error);
+            const int direction = fegetround();
+#if defined(__GLIBC__)
+            fedisableexcept(FE_ALL_EXCEPT);
+#endif
+            fesetround(FE_TONEAREST);
+            CHECK(status == SC_OK && direction == directions[i], "way %d", way);
+            CHECK(memcmp(&answer, &expected, sizeof answer) == 0, "way %d, direction %zu", way, i);
+        }
+    }
+    sc_plan_free(plan);
 }
 
 /* ---- Models that cannot -------------------------------------------------------------------------------------------------------- */
@@ -628,11 +727,14 @@ static void test_every_allocation_fails(void)
 int main(void)
 {
     test_ties();
+    test_scores_that_are_close();
+    test_when_a_search_ends();
     test_scores_that_are_no_choice();
     test_prefixes();
     test_options();
     test_small_sizes();
     test_long_results();
+    test_modes_of_the_host();
     test_models_that_cannot();
     test_ids_that_stray();
     test_wrong_contexts();
