@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from c_programs import BUILD, build_core, build_program, compiler, run
 
-DECODING = ["test_decode", "test_decode_streams", "test_decode_calls"]
+DECODING = ["test_decode", "test_decode_streams", "test_decode_calls", "test_contexts"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WRAPPED = ["malloc", "calloc", "realloc", "aligned_alloc", "GOMP_parallel"]
 WRAPPED_TOO = ["free", "posix_memalign", "strdup", "pthread_mutex_lock", "pthread_rwlock_rdlock",

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import decoding_truth as truth
 import numpy as np
 import pytest
 from hosts import MODEL, PATIENCE, fork, has_threads, in_child, join, make_input, make_model, script
@@ -128,6 +129,8 @@ def test_forks_while_others_are_in_calls() -> None:
     small, x = make_model(16), make_input()
     stream, pool = served.model.stream(8), served.model.pool(64)
     frame = np.ascontiguousarray(x[:, 0])
+    decoder, source = truth.luong(np.random.default_rng(0)).model, [[1, 2, 3], [4, 5, 6]]
+    decoded = decoder.beam(source, width=3).ids
 
     def step_pool() -> None:
         ids = [pool.open() for _ in range(8)]
@@ -141,8 +144,10 @@ def test_forks_while_others_are_in_calls() -> None:
         assert 0 <= len(pool) <= 8
         ids = [pool.open() for _ in range(8)]  # of a pool that may have been in use
         assert np.array_equal(pool.step(ids, frame), served.y[:, 0])
+        assert np.array_equal(decoder.beam(source, width=3).ids, decoded)
 
     works = [
+        lambda: decoder.beam(source, width=3),
         lambda: served.model(x),
         lambda: make_model(16)(x),
         lambda: small(x[:1]),

@@ -1,5 +1,5 @@
-/* Sequences that a plan makes itself, fed its own last output: sc_plan_decode and sc_plan_feed_back, which say what everything
- * means. seqcore.hpp includes it. */
+/* Sequences that a plan makes itself, fed its own last output: sc_plan_decode and sc_plan_feed_back, which say what
+ * everything means. seqcore.hpp includes it. */
 #ifndef SEQCORE_DECODING_HPP
 #define SEQCORE_DECODING_HPP
 
@@ -10,10 +10,11 @@
 #include <utility>
 #include <vector>
 
-namespace seqcore {
+namespace seqcore
+{
 
-/* What is asked. Inputs stand in the graph's order, of which contexts, their lengths and their masks are read, and states in that
- * of Stream::states(); those that are left out at the end are absent. */
+/* What is asked. Inputs stand in the graph's order, of which contexts, their lengths and their masks are read, and
+ * states in that of Stream::states(); those that are left out at the end are absent. */
 struct Decoding {
     std::vector<std::int64_t> start; /* of every row */
     std::size_t max_length = 1;
@@ -31,8 +32,8 @@ struct Decoding {
     bool extras = false, final_states = false; /* whether they are wanted */
 };
 
-/* An array of float or of std::int64_t: of every row, result and token (extras), row and result (states), or row (of feed_back),
- * so much as `shape` says. */
+/* An array of float or of std::int64_t: of every row, result and token (extras), row and result (states), or row (of
+ * feed_back), so much as `shape` says. */
 struct Values {
     std::string name;
     sc_dtype dtype = SC_F32;
@@ -40,7 +41,10 @@ struct Values {
     std::vector<float> floats;
     std::vector<std::int64_t> ids;
 
-    void *data() noexcept { return dtype == SC_F32 ? static_cast<void *>(floats.data()) : ids.data(); }
+    void *data() noexcept
+    {
+        return dtype == SC_F32 ? static_cast<void *>(floats.data()) : ids.data();
+    }
 };
 
 /* What came of it: (rows, results) each; ids (rows, results, max_length). */
@@ -55,7 +59,8 @@ struct Decoded {
     {
         const std::size_t at = row * results + number;
         if (row >= rows || number >= results) {
-            throw Error(SC_BAD_ARGUMENT, "there is no result " + std::to_string(number) + " of row " + std::to_string(row));
+            throw Error(SC_BAD_ARGUMENT,
+                        "there is no result " + std::to_string(number) + " of row " + std::to_string(row));
         }
         return {ids.data() + at * max_length, static_cast<std::size_t>(lengths[at])};
     }
@@ -75,7 +80,8 @@ struct FedBack {
     std::vector<Values> states;
 };
 
-namespace detail {
+namespace detail
+{
 
 /* The product, which is far from what memory holds where it is refused. */
 inline std::size_t count_of(std::initializer_list<std::size_t> sizes)
@@ -145,7 +151,8 @@ inline std::vector<sc_array> given_states(const sc_plan *plan, const std::vector
 {
     std::vector<sc_array> arrays(sc_plan_step_states(plan));
     if (states.size() > arrays.size()) {
-        throw Error(SC_BAD_SHAPE, "a step has " + std::to_string(arrays.size()) + " states, found " + std::to_string(states.size()));
+        throw Error(SC_BAD_SHAPE,
+                    "a step has " + std::to_string(arrays.size()) + " states, found " + std::to_string(states.size()));
     }
     for (std::size_t i = 0; i < states.size(); i++) {
         check([&](sc_error *error) {
@@ -173,7 +180,8 @@ inline Decoded Plan::decode(const Decoding &asked) const
         detail::check_count("prefix_lengths", made.rows, asked.prefix_lengths.size());
     }
     if (!asked.uniforms.empty()) {
-        detail::check_count("uniforms", detail::count_of({made.rows, asked.width, asked.max_length}), asked.uniforms.size());
+        detail::check_count("uniforms", detail::count_of({made.rows, asked.width, asked.max_length}),
+                            asked.uniforms.size());
     }
     made.ids.resize(tokens);
     made.lengths.resize(results);

@@ -224,7 +224,8 @@ struct Ports {
     }
 };
 
-/* Calls use(arrays, error) with what is given of a graph's inputs, of which info(i) tells; those left out at the end are absent. */
+/* Calls use(arrays, error) with what is given of a graph's inputs, of which info(i) tells; those left out at the end
+ * are absent. */
 template <class Ask, class Use> void with_inputs(std::size_t count, Ask info, Span<const Input> given, Use use)
 {
     Arrays in(count);
@@ -427,7 +428,8 @@ public:
         detail::check([&](sc_error *error) { return sc_stream_reset(get(), error); });
     }
 
-    /* Contexts, their lengths and their masks, at their places among the plan's inputs; outputs() then has the sizes that follow. */
+    /* Contexts, their lengths and their masks, at their places among the plan's inputs; outputs() then has the sizes
+     * that follow. */
     void set_context(Span<const Input> inputs)
     {
         const auto info = [this](std::size_t i) { return plan_inputs_[i]; };

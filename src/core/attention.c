@@ -1,6 +1,7 @@
-/* Attention: each frame of a query takes the mean of the value's frames, weighed by the softmax of its scores with their
- * keys. The keys and values of a row and head are packed once and multiplied by all frames of its query; a query of few frames multiplies
- * them as they lie. Projections, and the layers that are made of them (MultiHeadAttention), are dense nodes around this one. */
+/* Attention: each frame of a query takes the mean of the value's frames, weighed by the softmax of its scores with
+ * their keys. The keys and values of a row and head are packed once and multiplied by all frames of its query; a query
+ * of few frames multiplies them as they lie. Projections, and the layers that are made of them (MultiHeadAttention),
+ * are dense nodes around this one. */
 #include "plan.h"
 #include "products.h"
 
@@ -179,7 +180,8 @@ static places attention_layout(const attention_params *p, size_t Tq, size_t D, s
 {
     const size_t d = D / heads_of(p), dv = Dv / heads_of(p);
     places at = {0};
-    at.keys = sc_reserve(&at.bytes, packs(Tq) && p->score == DOT ? p->kernels->packed_floats(d, Tv, 1) : 0, sizeof(float));
+    at.keys =
+        sc_reserve(&at.bytes, packs(Tq) && p->score == DOT ? p->kernels->packed_floats(d, Tv, 1) : 0, sizeof(float));
     at.values = sc_reserve(&at.bytes, packs(Tq) ? p->kernels->packed_floats(Tv, dv, 1) : 0, sizeof(float));
     at.zeros = sc_reserve(&at.bytes, packs(Tq) ? p->kernels->packed_floats(1, Tv > dv ? Tv : dv, 1) : 0, sizeof(float));
     at.scores = sc_reserve(&at.bytes, CHUNK * Tv, sizeof(float));
@@ -219,17 +221,23 @@ static void score(const attention *a, const queries *q)
     const attention_params *p = a->p;
     if (p->score == ADDITIVE) {
         for (size_t i = 0; i < q->count; i++) {
-            p->kernels->additive(&(sc_additive){.a = q->q[i], .w = p->w, .b = a->k, .ld = a->k_step, .K = a->d, .N = a->values,
-                                                .scale = p->scale, .out = q->scores[i]});
+            p->kernels->additive(&(sc_additive){.a = q->q[i],
+                                                .w = p->w,
+                                                .b = a->k,
+                                                .ld = a->k_step,
+                                                .K = a->d,
+                                                .N = a->values,
+                                                .scale = p->scale,
+                                                .out = q->scores[i]});
         }
         return;
     }
     if (a->zeros != NULL) {
-        p->kernels->matmul(&(sc_matmul){.rows = q->count, .a = q->q, .w = &a->packed_keys, .bias = a->zeros, .out = q->scores,
-                                        .exact = true});
+        p->kernels->matmul(&(sc_matmul){
+            .rows = q->count, .a = q->q, .w = &a->packed_keys, .bias = a->zeros, .out = q->scores, .exact = true});
     } else {
-        p->kernels->times_transposed(&(sc_plain){.rows = q->count, .a = q->q, .b = a->k, .ld = a->k_step, .K = a->d, .N = a->values,
-                                                 .out = q->scores});
+        p->kernels->times_transposed(&(sc_plain){
+            .rows = q->count, .a = q->q, .b = a->k, .ld = a->k_step, .K = a->d, .N = a->values, .out = q->scores});
     }
     for (size_t i = 0; i < q->count && p->scale != 1.0f; i++) {
         float *s = q->scores[i];
@@ -243,7 +251,9 @@ static void score(const attention *a, const queries *q)
 static void weigh(const attention *a, size_t place, bool masked, float *s)
 {
     const int masking = a->p->masking;
-    const size_t end = masking != SUBTRACT && masked ? 0 : a->p->causal && place + 1 < a->values ? place + 1 : a->values;
+    const size_t end = masking != SUBTRACT && masked           ? 0
+                       : a->p->causal && place + 1 < a->values ? place + 1
+                                                               : a->values;
     bool sees = false;
     for (size_t j = 0; j < end && a->value_mask != NULL; j++) {
         const bool seen = a->value_mask[j] != 0.0f;
@@ -269,11 +279,11 @@ static void attend(const attention *a, const queries *q)
     }
     const float *const *weights = (const float *const *)q->scores;
     if (a->zeros != NULL) {
-        a->p->kernels->matmul(&(sc_matmul){.rows = q->count, .a = weights, .w = &a->packed_values, .bias = a->zeros, .out = q->y,
-                                           .exact = true});
+        a->p->kernels->matmul(&(sc_matmul){
+            .rows = q->count, .a = weights, .w = &a->packed_values, .bias = a->zeros, .out = q->y, .exact = true});
     } else {
-        a->p->kernels->times(&(sc_plain){.rows = q->count, .a = weights, .b = a->v, .ld = a->v_step, .K = a->values, .N = a->dv,
-                                         .out = q->y});
+        a->p->kernels->times(&(sc_plain){
+            .rows = q->count, .a = weights, .b = a->v, .ld = a->v_step, .K = a->values, .N = a->dv, .out = q->y});
     }
     for (size_t i = 0; i < q->count && a->p->masking == SUBTRACT; i++) {
         if (q->masked[i]) {
@@ -294,7 +304,8 @@ static attention look_at(const sc_node *node, const sc_frame *frame, size_t m, s
     const sc_kernels *kernels = p->kernels;
     const sc_shape *query = sc_in_shape(node, frame, QUERY), *value = sc_in_shape(node, frame, VALUE);
     const size_t Tv = value->dim[1], D = query->dim[2], Dv = value->dim[2];
-    const float *key = sc_in(node, frame, KEY), *v = sc_in(node, frame, VALUE), *value_mask = sc_in(node, frame, VALUE_MASK);
+    const float *key = sc_in(node, frame, KEY), *v = sc_in(node, frame, VALUE),
+                *value_mask = sc_in(node, frame, VALUE_MASK);
     attention a = {.p = p, .k_step = D, .v_step = Dv, .d = D / heads_of(p), .dv = Dv / heads_of(p)};
     const size_t value_row = sc_context_row(node, frame, VALUE, m), key_row = sc_context_row(node, frame, KEY, m);
     a.k = (key != NULL ? key + key_row * Tv * D : v + value_row * Tv * D) + h * a.d;
@@ -303,7 +314,8 @@ static attention look_at(const sc_node *node, const sc_frame *frame, size_t m, s
     a.values = end_of(sc_lengths_of(node, frame, KEY), m, a.values);
     a.value_mask = value_mask != NULL ? value_mask + sc_context_row(node, frame, VALUE_MASK, m) * Tv : NULL;
     if (packs(query->dim[1])) {
-        float *keys = (float *)(void *)(frame->scratch + at->keys), *values = (float *)(void *)(frame->scratch + at->values);
+        float *keys = (float *)(void *)(frame->scratch + at->keys),
+              *values = (float *)(void *)(frame->scratch + at->values);
         if (p->score == DOT) {
             kernels->pack_transposed(keys, a.k, D, a.d, a.values);
         }
@@ -326,7 +338,8 @@ static bool shares(const sc_node *node, const sc_frame *frame, size_t m)
 }
 
 /* Frame i of row m for head h: what it is, and where its results go. */
-static void add_query(const sc_node *node, const sc_frame *frame, size_t m, size_t h, size_t i, const places *at, queries *q)
+static void add_query(const sc_node *node, const sc_frame *frame, size_t m, size_t h, size_t i, const places *at,
+                      queries *q)
 {
     const size_t Tq = sc_in_shape(node, frame, QUERY)->dim[1], D = sc_in_shape(node, frame, QUERY)->dim[2];
     const size_t Tv = sc_in_shape(node, frame, VALUE)->dim[1], Dv = sc_in_shape(node, frame, VALUE)->dim[2];
@@ -335,12 +348,14 @@ static void add_query(const sc_node *node, const sc_frame *frame, size_t m, size
     float *wanted = sc_out(node, frame, 1);
     q->q[n] = sc_in(node, frame, QUERY) + (m * Tq + i) * D + h * (D / heads);
     q->y[n] = sc_out(node, frame, 0) + (m * Tq + i) * Dv + h * (Dv / heads);
-    q->scores[n] = wanted != NULL ? wanted + ((m * heads + h) * Tq + i) * Tv : (float *)(void *)(frame->scratch + at->scores) + n * Tv;
+    q->scores[n] = wanted != NULL ? wanted + ((m * heads + h) * Tq + i) * Tv
+                                  : (float *)(void *)(frame->scratch + at->scores) + n * Tv;
     q->place[n] = i;
     q->masked[n] = mask != NULL && mask[m * Tq + i] == 0.0f;
 }
 
-/* Head h of rows [m, end), which look at the same. Frames past the end of their sequence, or with nothing to look at, give zeros. */
+/* Head h of rows [m, end), which look at the same. Frames past the end of their sequence, or with nothing to look at,
+ * give zeros. */
 static void attend_rows(const sc_node *node, const sc_frame *frame, size_t m, size_t end, size_t h, const places *at)
 {
     const attention a = look_at(node, frame, m, h, at);

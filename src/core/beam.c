@@ -1,6 +1,6 @@
-/* A search over beams: the slots of a row are its beams. A slot's successors take over its state: the first its memory, any other a copy
- * in the memory of a slot that has none. What was chosen, and by whom, is kept for every step (slot -> token, the slot before), and
- * results are read backwards out of that. */
+/* A search over beams: the slots of a row are its beams. A slot's successors take over its state: the first its memory,
+ * any other a copy in the memory of a slot that has none. What was chosen, and by whom, is kept for every step (slot ->
+ * token, the slot before), and results are read backwards out of that. */
 #include "decode.h"
 
 #include <math.h>
@@ -27,14 +27,14 @@ struct sc_beams {
     size_t *n_results; /* per row */
     sc_best best;      /* candidates of a row and step: W that go on, and before them one that ends from each of W */
     sc_candidate *next;
-    bool *taken;       /* of a row's slots, while their memory is handed on */
+    bool *taken; /* of a row's slots, while their memory is handed on */
     char **moved;
-    size_t steps;      /* that there is room for */
-    choice *history;   /* per step and slot */
-    char **extras;     /* per output: per step and slot; NULL where nobody wants it */
+    size_t steps;    /* that there is room for */
+    choice *history; /* per step and slot */
+    char **extras;   /* per output: per step and slot; NULL where nobody wants it */
 };
 
-/* ---- Memory ------------------------------------------------------------------------------------------------------------ */
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 void sc_beams_take(sc_decode *s, sc_arena *arena)
 {
@@ -102,14 +102,15 @@ static sc_status reserve(sc_decode *s, size_t t, sc_error *error)
     for (size_t i = 1; i < s->n_outputs && made; i++) {
         size_t bytes = 0;
         void *extras = b->extras[i];
-        made = !sc_decode_wants(s, i) || (sc_mul(s->slots, s->ports[i].row_bytes, &bytes) && lengthen(s, &extras, b->steps, steps, bytes));
+        made = !sc_decode_wants(s, i) ||
+               (sc_mul(s->slots, s->ports[i].row_bytes, &bytes) && lengthen(s, &extras, b->steps, steps, bytes));
         b->extras[i] = extras;
     }
     b->steps = made ? steps : b->steps;
     return made ? SC_OK : sc_fail(error, SC_NO_MEMORY, "out of memory for %zu beams of %zu tokens", s->slots, steps);
 }
 
-/* ---- Results ------------------------------------------------------------------------------------------------------------- */
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
 
 /* Puts a result among the best `width` of its row; of equal ones, what was found first stands first. */
 static void note(sc_decode *s, size_t row, const sc_candidate *c, size_t length, bool ended)
@@ -152,7 +153,8 @@ static void write_result(const sc_decode *s, size_t number, const result *found)
         for (size_t i = 1; i < s->n_outputs; i++) {
             const size_t bytes = s->ports[i].row_bytes;
             if (b->extras[i] != NULL && bytes > 0) {
-                memcpy((char *)s->to->extras[i - 1] + (number * T + t) * bytes, b->extras[i] + (t * s->slots + slot) * bytes, bytes);
+                memcpy((char *)s->to->extras[i - 1] + (number * T + t) * bytes,
+                       b->extras[i] + (t * s->slots + slot) * bytes, bytes);
             }
         }
         if (t > 0) {
@@ -177,7 +179,7 @@ void sc_beams_write(const sc_decode *s)
     }
 }
 
-/* ---- A step --------------------------------------------------------------------------------------------------------------- */
+/* ---- A step ----------------------------------------------------------------------------------------------------- */
 
 /* The candidates of a row whose slots are alive[first, last): the best of them, in descending order. */
 static sc_status find_candidates(sc_decode *s, size_t row, size_t t, size_t first, size_t last, sc_error *error)
@@ -222,8 +224,8 @@ static size_t search(sc_decode *s, size_t row, size_t t)
     return going == 0 || t + 1 == q->max_length || decided(s, row, s->beams->next[0].sum, t + 1) ? 0 : going;
 }
 
-/* The slots of a row become those of its `count` successors: the first of a slot takes over the memory of its state, any other gets
- * a copy in memory that nobody goes on in. */
+/* The slots of a row become those of its `count` successors: the first of a slot takes over the memory of its state,
+ * any other gets a copy in memory that nobody goes on in. */
 static void succeed(sc_decode *s, size_t row, size_t t, size_t count)
 {
     sc_beams *b = s->beams;

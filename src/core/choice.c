@@ -54,7 +54,7 @@ void sc_best_sort(sc_best *best)
     }
 }
 
-/* ---- Scores ------------------------------------------------------------------------------------------------------- */
+/* ---- Scores ----------------------------------------------------------------------------------------------------- */
 
 bool sc_scores_fit(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t *first)
 {
@@ -95,11 +95,13 @@ static float limit_of(sc_scores kind, double log)
     if (kind == SC_PROBABILITIES) { /* 0 is the least, and no candidate */
         return log < 0 ? (float)(exp(log) * (1 - 1e-6)) : (float)(1 - 1e-6);
     }
-    const float nearest = log > -3e38 ? (float)log : -INFINITY; /* of NaN too: the difference of two sums of -infinity */
+    const float nearest =
+        log > -3e38 ? (float)log : -INFINITY; /* of NaN too: the difference of two sums of -infinity */
     return nextafterf(nearest, -INFINITY);
 }
 
-void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, double sum, size_t beam)
+void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V,
+                     double sum, size_t beam)
 {
     for (size_t v = 0;; v++) {
         const bool full = best->count == best->most;
@@ -112,13 +114,16 @@ void sc_best_add_all(sc_best *best, const sc_kernels *kernels, sc_scores kind, c
     }
 }
 
-/* ---- A draw --------------------------------------------------------------------------------------------------------- */
+/* ---- A draw ----------------------------------------------------------------------------------------------------- */
 
 /* w_v = p_v^(1/temperature), of the best token 1 */
-static void weigh(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first, const sc_draw *draw)
+static void weigh(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first,
+                  const sc_draw *draw)
 {
     /* a float that 0 can be multiplied by, and with which nothing but 0 becomes 0 before it is an exponent */
-    const float inverse = (float)(1 / (draw->temperature < 1e-30 ? 1e-30 : draw->temperature > 1e30 ? 1e30 : draw->temperature));
+    const float inverse = (float)(1 / (draw->temperature < 1e-30  ? 1e-30
+                                       : draw->temperature > 1e30 ? 1e30
+                                                                  : draw->temperature));
     float *w = draw->weights;
     if (kind == SC_PROBABILITIES) {
         for (size_t v = 0; v < V; v++) {
@@ -132,8 +137,8 @@ static void weigh(const sc_kernels *kernels, sc_scores kind, const float *scores
     kernels->activate((sc_activation_spec){.kind = SC_EXPONENTIAL}, w, V);
 }
 
-/* Leaves the fewest largest weights that make up `wanted` together, of equal ones the first; all others become 0. Which is the least of them is
- * found by halving the floats from 0 to 2, whose bits are ordered as they are. */
+/* Leaves the fewest largest weights that make up `wanted` together, of equal ones the first; all others become 0. Which
+ * is the least of them is found by halving the floats from 0 to 2, whose bits are ordered as they are. */
 static void keep_largest(const sc_kernels *kernels, float *w, size_t V, double wanted, bool counts)
 {
     uint32_t enough = 0, less = 0x40000000;
@@ -158,9 +163,10 @@ static void keep_largest(const sc_kernels *kernels, float *w, size_t V, double w
     }
 }
 
-/* The token is the first, by number, at which the sum of the weights exceeds uniform times the whole: the last that has at most so much
- * before it. */
-int64_t sc_choose_drawn(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first, const sc_draw *draw)
+/* The token is the first, by number, at which the sum of the weights exceeds uniform times the whole: the last that has
+ * at most so much before it. */
+int64_t sc_choose_drawn(const sc_kernels *kernels, sc_scores kind, const float *scores, size_t V, size_t first,
+                        const sc_draw *draw)
 {
     const float *w = draw->weights;
     weigh(kernels, kind, scores, V, first, draw);

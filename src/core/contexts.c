@@ -1,16 +1,18 @@
 /* Contexts: what a whole sequence has once, the frames that an attention looks at. Their lengths and masks go along.
  *
- * Rows may share one: sources[row] is its row. Ops that read a context by sc_context_row find it where it is; for others every row of a
- * step has a copy, which is made when its source changes. */
+ * Rows may share one: sources[row] is its row. Ops that read a context by sc_context_row find it where it is; for
+ * others every row of a step has a copy, which is made when its source changes. */
 #include "live.h"
 
 #include <string.h>
 
-#define MOST_ELEMENTS ((size_t)1 << 44) /* of all copies of a context: keeps sums and products of sizes far from overflow */
+#define MOST_ELEMENTS                                                                                                  \
+    ((size_t)1 << 44) /* of all copies of a context: keeps sums and products of sizes far from overflow */
 
-/* ---- What is given -------------------------------------------------------------------------------------------------- */
+/* ---- What is given ---------------------------------------------------------------------------------------------- */
 
-static sc_status check_context(const sc_live *r, const sc_port *port, const sc_array *found, size_t *batch, sc_error *error)
+static sc_status check_context(const sc_live *r, const sc_port *port, const sc_array *found, size_t *batch,
+                               sc_error *error)
 {
     if (found->data == NULL) {
         return sc_fail(error, SC_BAD_ARGUMENT, "context '%s' is missing", port->info.name);
@@ -22,21 +24,24 @@ static sc_status check_context(const sc_live *r, const sc_port *port, const sc_a
     }
     if (!fits) {
         return sc_fail(error, SC_BAD_SHAPE, "context '%s' must have shape %s, found %s", port->info.name,
-                       sc_shape_text(port->info.rank, port->info.shape).text, sc_shape_text(found->rank, found->shape).text);
+                       sc_shape_text(port->info.rank, port->info.shape).text,
+                       sc_shape_text(found->rank, found->shape).text);
     }
     *batch = *batch == SC_UNKNOWN ? found->shape[0] : *batch;
     if (found->shape[0] != *batch) {
-        return sc_fail(error, SC_BAD_SHAPE, "context '%s' has %zu rows, expected %zu", port->info.name, found->shape[0], *batch);
+        return sc_fail(error, SC_BAD_SHAPE, "context '%s' has %zu rows, expected %zu", port->info.name, found->shape[0],
+                       *batch);
     }
     for (size_t d = 1; fits && d < found->rank; d++) {
         fits = sc_mul(count, found->shape[d] > 0 ? found->shape[d] : 1, &count) && count <= MOST_ELEMENTS;
     }
-    return fits ? SC_OK : sc_fail(error, SC_BAD_SHAPE, "context '%s' is too large for %zu rows", port->info.name, r->count);
+    return fits ? SC_OK
+                : sc_fail(error, SC_BAD_SHAPE, "context '%s' is too large for %zu rows", port->info.name, r->count);
 }
 
 /* What is about a context: its lengths (B,) or its mask (B, T). */
-static sc_status check_about(const sc_port *port, const char *what, const sc_array *context, const sc_array *found, size_t rank,
-                             sc_error *error)
+static sc_status check_about(const sc_port *port, const char *what, const sc_array *context, const sc_array *found,
+                             size_t rank, sc_error *error)
 {
     const size_t *expected = context->shape;
     if (found->data == NULL || (found->rank == rank && memcmp(found->shape, expected, rank * sizeof *expected) == 0)) {
@@ -103,7 +108,7 @@ sc_status sc_live_context(const sc_live *r, sc_workspace *space, const sc_array 
     return status;
 }
 
-/* ---- Whose it is --------------------------------------------------------------------------------------------------- */
+/* ---- Whose it is ------------------------------------------------------------------------------------------------ */
 
 /* Row m gets a copy of its source's row of all that is copied. */
 static void copy_row(const sc_live *r, sc_workspace *space, size_t m, size_t source)
@@ -113,7 +118,8 @@ static void copy_row(const sc_live *r, sc_workspace *space, size_t m, size_t sou
         const sc_given *g = &plan->step->given[i];
         const size_t bytes = sc_shape_size(&space->shapes[g->value], 0) * sc_element_bytes(&plan->values[g->value]);
         if (space->copies[i] != SC_NONE && bytes > 0) {
-            memcpy(space->side + space->copies[i] + m * bytes, (const char *)space->given[g->place].data + source * bytes, bytes);
+            memcpy(space->side + space->copies[i] + m * bytes,
+                   (const char *)space->given[g->place].data + source * bytes, bytes);
         }
     }
     space->held[m] = source;

@@ -1,14 +1,14 @@
 /* Sequences of tokens that a plan makes itself: greedy and sampling; a search over beams is in beam.c.
  *
- * A row of the call has `width` slots, each the memory of one state. A slot that is alive holds a sequence that goes on; a step takes
- * all that are alive, one behind the other, and no others. */
+ * A row of the call has `width` slots, each the memory of one state. A slot that is alive holds a sequence that goes
+ * on; a step takes all that are alive, one behind the other, and no others. */
 #include "decode.h"
 #include "fpmode.h"
 
 #include <math.h>
 #include <string.h>
 
-/* ---- What is asked --------------------------------------------------------------------------------------------------- */
+/* ---- What is asked ---------------------------------------------------------------------------------------------- */
 
 static sc_status bad(sc_error *error, const char *what)
 {
@@ -51,7 +51,8 @@ static sc_status check_options(const sc_decoding *q, const sc_decoded *to, sc_er
         return bad(error, "end, scores or length_penalty is outside its range");
     }
     if (q->prefix_size > q->max_length || (q->prefix_size > 0 && q->prefix == NULL)) {
-        return sc_fail(error, SC_BAD_SHAPE, "the prefix has %zu tokens, a result %zu at most", q->prefix_size, q->max_length);
+        return sc_fail(error, SC_BAD_SHAPE, "the prefix has %zu tokens, a result %zu at most", q->prefix_size,
+                       q->max_length);
     }
     if (to->states != NULL && q->width > 1 && q->uniforms == NULL) {
         return bad(error, "a beam search has no final states");
@@ -64,7 +65,8 @@ static sc_status check_input(const sc_plan *plan, sc_error *error)
 {
     const sc_step_plan *step = plan->step;
     if (step->n_inputs != 1 || step->inputs[0].info.dtype != SC_I64 || step->inputs[0].row_bytes != sizeof(int64_t)) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed tokens: a step takes %zu inputs, and not one token of a row alone",
+        return sc_fail(error, SC_UNSUPPORTED,
+                       "the model cannot be fed tokens: a step takes %zu inputs, and not one token of a row alone",
                        step->n_inputs);
     }
     return SC_OK;
@@ -77,12 +79,15 @@ static sc_status check_scores(sc_decode *s, size_t table_rows, sc_error *error)
     const size_t rank = s->n_outputs > 0 ? port->info.rank : 0;
     s->V = rank >= 2 && port->batch_axis == 0 && port->info.dtype == SC_F32 ? port->info.shape[rank - 1] : 0;
     if (s->V == 0 || port->row_bytes != s->V * sizeof(float)) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model gives no scores: its first output must be float32 (batch, tokens), found %s",
+        return sc_fail(error, SC_UNSUPPORTED,
+                       "the model gives no scores: its first output must be float32 (batch, tokens), found %s",
                        rank > 0 ? sc_shape_text(rank, port->info.shape).text : "none");
     }
     return s->V <= table_rows ? SC_OK
-                              : sc_fail(error, SC_UNSUPPORTED, "the model gives scores of %zu tokens, and takes %zu: what it says it "
-                                        "cannot be fed", s->V, table_rows);
+                              : sc_fail(error, SC_UNSUPPORTED,
+                                        "the model gives scores of %zu tokens, and takes %zu: what it says it "
+                                        "cannot be fed",
+                                        s->V, table_rows);
 }
 
 /* Every token that is fed from outside must be one of the input's. */
@@ -94,13 +99,13 @@ static sc_status check_tokens(const sc_decode *s, size_t table_rows, sc_error *e
     }
     for (size_t m = 0; m < q->rows; m++) {
         if ((uint64_t)q->start[m] >= table_rows) {
-            return sc_fail(error, SC_BAD_INDEX, "start of row %zu is %lld, expected 0 to %zu", m, (long long)q->start[m],
-                           table_rows - 1);
+            return sc_fail(error, SC_BAD_INDEX, "start of row %zu is %lld, expected 0 to %zu", m,
+                           (long long)q->start[m], table_rows - 1);
         }
         const int64_t length = q->prefix_lengths != NULL ? q->prefix_lengths[m] : (int64_t)q->prefix_size;
         if (length < 0 || (uint64_t)length > q->prefix_size) {
-            return sc_fail(error, SC_BAD_SHAPE, "the prefix of row %zu has length %lld, expected 0 to %zu", m, (long long)length,
-                           q->prefix_size);
+            return sc_fail(error, SC_BAD_SHAPE, "the prefix of row %zu has length %lld, expected 0 to %zu", m,
+                           (long long)length, q->prefix_size);
         }
         const int64_t *prefix = q->prefix_size > 0 ? q->prefix + m * q->prefix_size : NULL;
         const size_t bad_at = sc_bad_id(prefix, (size_t)length, s->V);
@@ -129,9 +134,11 @@ static sc_status check_states(const sc_decode *s, sc_error *error)
         if (state->data == NULL) {
             continue;
         }
-        if (state->rank < 2 || state->rank > SC_MAX_RANK || state->shape[0] != s->q->rows || state->shape[1] != s->q->width) {
-            return sc_fail(error, SC_BAD_SHAPE, "final state '%s' must have shape (%zu, %zu, ...), found %s", s->plan->step->states[i].name,
-                           s->q->rows, s->q->width, sc_shape_text(state->rank, state->shape).text);
+        if (state->rank < 2 || state->rank > SC_MAX_RANK || state->shape[0] != s->q->rows ||
+            state->shape[1] != s->q->width) {
+            return sc_fail(error, SC_BAD_SHAPE, "final state '%s' must have shape (%zu, %zu, ...), found %s",
+                           s->plan->step->states[i].name, s->q->rows, s->q->width,
+                           sc_shape_text(state->rank, state->shape).text);
         }
         const sc_array flat = of_slots(s, state);
         const sc_status status = sc_state_check(s->plan, s->slots, i, &flat, error);
@@ -149,7 +156,8 @@ static sc_status check_apart(const sc_decode *s, sc_error *error)
     const sc_decoded *to = s->to;
     const size_t results = q->rows * to->results, tokens = results * q->max_length;
     const sc_step_plan *step = s->plan->step;
-    sc_extent *all = sc_allocate_zeros(&s->plan->allocator, 8 + s->n_outputs + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
+    sc_extent *all = sc_allocate_zeros(&s->plan->allocator,
+                                       8 + s->n_outputs + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
     if (all == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu outputs", s->n_outputs);
     }
@@ -171,7 +179,8 @@ static sc_status check_apart(const sc_decode *s, sc_error *error)
         }
     }
     for (size_t i = 0; to->states != NULL && i < step->n_states; i++) {
-        all[count++] = (sc_extent){step->states[i].name, to->states[i].data, s->slots * sc_state_bytes(s->plan, i), true};
+        all[count++] =
+            (sc_extent){step->states[i].name, to->states[i].data, s->slots * sc_state_bytes(s->plan, i), true};
     }
     count += sc_live_extents(&s->live, q->rows, q->inputs, q->states, all + count);
     const sc_status status = sc_check_apart(all, count, error);
@@ -179,7 +188,7 @@ static sc_status check_apart(const sc_decode *s, sc_error *error)
     return status;
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------------------ */
+/* ---- Memory ----------------------------------------------------------------------------------------------------- */
 
 static void take(sc_decode *s, sc_arena *arena)
 {
@@ -281,7 +290,7 @@ static void finish(sc_decode *s)
     sc_live_free(&s->live);
 }
 
-/* ---- Results ------------------------------------------------------------------------------------------------------------ */
+/* ---- Results ---------------------------------------------------------------------------------------------------- */
 
 double sc_decode_ranked(const sc_decoding *q, double sum, size_t length)
 {
@@ -313,7 +322,8 @@ void sc_decode_end(const sc_decode *s, size_t number, size_t length, bool ended,
 void sc_decode_take_extra(const sc_decode *s, size_t output, size_t i, char *to)
 {
     const sc_port *port = &s->ports[output];
-    const size_t parts = port->batch_axis == 1 ? port->info.shape[0] : 1, part = parts > 0 ? port->row_bytes / parts : 0;
+    const size_t parts = port->batch_axis == 1 ? port->info.shape[0] : 1,
+                 part = parts > 0 ? port->row_bytes / parts : 0;
     for (size_t n = 0; n < parts && part > 0; n++) {
         memcpy(to + n * part, (const char *)s->outputs[output].data + (n * s->n_alive + i) * part, part);
     }
@@ -331,13 +341,15 @@ static sc_status write_states(const sc_decode *s, sc_error *error)
     return status;
 }
 
-/* ---- Steps --------------------------------------------------------------------------------------------------------------- */
+/* ---- Steps ------------------------------------------------------------------------------------------------------ */
 
 sc_status sc_decode_no_choice(const sc_decode *s, size_t slot, size_t t, sc_error *error)
 {
     static const char *const kinds[] = {"logits", "probabilities", "log-probabilities"};
-    return sc_fail(error, SC_BAD_SCORES, "row %zu, token %zu: the scores of '%s' are no %s to choose by (NaN, infinite, outside their "
-                   "range, or none of them possible)", slot / s->q->width, t, s->ports[0].info.name, kinds[s->q->scores]);
+    return sc_fail(error, SC_BAD_SCORES,
+                   "row %zu, token %zu: the scores of '%s' are no %s to choose by (NaN, infinite, outside their "
+                   "range, or none of them possible)",
+                   slot / s->q->width, t, s->ports[0].info.name, kinds[s->q->scores]);
 }
 
 int64_t sc_decode_forced(const sc_decode *s, size_t row, size_t t)
@@ -377,8 +389,11 @@ static sc_status choose(sc_decode *s, size_t t, size_t i, sc_error *error)
     }
     int64_t token = sc_decode_forced(s, slot / q->width, t);
     if (token < 0 && q->uniforms != NULL) {
-        const sc_draw draw = {.uniform = q->uniforms[slot * q->max_length + t], .temperature = q->temperature, .top_k = q->top_k,
-                              .top_p = q->top_p, .weights = s->weights};
+        const sc_draw draw = {.uniform = q->uniforms[slot * q->max_length + t],
+                              .temperature = q->temperature,
+                              .top_k = q->top_k,
+                              .top_p = q->top_p,
+                              .weights = s->weights};
         token = sc_choose_drawn(kernels, q->scores, scores, s->V, first, &draw);
     }
     s->last[slot] = token < 0 ? (int64_t)first : token;
@@ -402,7 +417,8 @@ static sc_status step_alone(sc_decode *s, size_t t, sc_error *error)
         }
         for (size_t k = 1; k < s->n_outputs; k++) {
             if (sc_decode_wants(s, k)) {
-                sc_decode_take_extra(s, k, i, (char *)s->to->extras[k - 1] + (slot * q->max_length + t) * s->ports[k].row_bytes);
+                sc_decode_take_extra(s, k, i,
+                                     (char *)s->to->extras[k - 1] + (slot * q->max_length + t) * s->ports[k].row_bytes);
             }
         }
         s->to->ids[slot * q->max_length + t] = s->last[slot];
@@ -440,18 +456,21 @@ sc_status sc_plan_decode(const sc_plan *plan, const sc_decoding *decoding, const
     if (plan == NULL || decoding == NULL || decoded == NULL) {
         return bad(error, "plan, decoding and decoded must not be NULL");
     }
+    const sc_fp_mode before = sc_enter_fp_mode(); /* choices too depend on nothing but the scores */
     sc_status status = sc_plan_check_step(plan, error);
     if (status == SC_OK) {
         status = check_options(decoding, decoded, error);
     }
-    if (status != SC_OK) {
-        return status;
+    if (status == SC_OK) {
+        sc_decode s = {.q = decoding,
+                       .to = decoded,
+                       .plan = plan,
+                       .slots = decoding->rows * decoding->width,
+                       .live = {.plan = (sc_plan *)plan},
+                       .sums = decoded->scores != NULL};
+        status = decode(&s, error);
+        finish(&s);
     }
-    sc_decode s = {.q = decoding, .to = decoded, .plan = plan, .slots = decoding->rows * decoding->width,
-                   .live = {.plan = (sc_plan *)plan}, .sums = decoded->scores != NULL};
-    const sc_fp_mode before = sc_enter_fp_mode(); /* choices too depend on nothing but the scores */
-    status = decode(&s, error);
     sc_leave_fp_mode(before);
-    finish(&s);
     return status;
 }

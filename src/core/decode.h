@@ -15,19 +15,19 @@ typedef struct sc_decode {
     size_t n_outputs;
     sc_live live;
     sc_workspace *space;
-    void *block;          /* what follows */
+    void *block; /* what follows */
     size_t slots, V;
-    bool sums;            /* log-probabilities are wanted */
-    char **memory;        /* per slot: its state */
-    int64_t *last;        /* ... the token that it is fed next */
-    double *sum;          /* ... its log-probability */
-    size_t *alive;        /* slots that go on, in ascending order */
+    bool sums;     /* log-probabilities are wanted */
+    char **memory; /* per slot: its state */
+    int64_t *last; /* ... the token that it is fed next */
+    double *sum;   /* ... its log-probability */
+    size_t *alive; /* slots that go on, in ascending order */
     size_t n_alive;
-    int64_t *tokens;      /* what the step is fed, */
-    sc_array *outputs;    /* ... and gives: of those that are alive, in their order */
-    size_t *sources;      /* the row of each of them */
-    float *weights;       /* of a draw */
-    sc_beams *beams;      /* a search; NULL: every slot goes its own way */
+    int64_t *tokens;   /* what the step is fed, */
+    sc_array *outputs; /* ... and gives: of those that are alive, in their order */
+    size_t *sources;   /* the row of each of them */
+    float *weights;    /* of a draw */
+    sc_beams *beams;   /* a search; NULL: every slot goes its own way */
 } sc_decode;
 
 /* ---- decode.c ---- */
@@ -47,7 +47,8 @@ static inline bool sc_decode_wants(const sc_decode *s, size_t output)
 }
 /* Copies what an output gave for the i-th of those that are alive. */
 void sc_decode_take_extra(const sc_decode *s, size_t output, size_t i, char *to);
-/* Writes what a result is beside its tokens and extras, and what stands behind their end; length 0 where there is none. */
+/* Writes what a result is beside its tokens and extras, and what stands behind their end; length 0 where there is none.
+ */
 void sc_decode_end(const sc_decode *s, size_t number, size_t length, bool ended, double score);
 
 /* ---- beam.c ---- */

@@ -1,5 +1,5 @@
-/* Sequences of vectors that a plan makes itself: what a step gives is what the next one is fed. Rows whose history is shorter begin
- * earlier; a row that has all its frames is not computed any more. */
+/* Sequences of vectors that a plan makes itself: what a step gives is what the next one is fed. Rows whose history is
+ * shorter begin earlier; a row that has all its frames is not computed any more. */
 #include "live.h"
 
 #include <string.h>
@@ -9,12 +9,12 @@ typedef struct session {
     const sc_plan *plan;
     sc_live live;
     sc_workspace *space;
-    void *block;       /* what follows */
-    char **states;     /* per row */
+    void *block;   /* what follows */
+    char **states; /* per row */
     size_t *alive, n_alive;
-    float *x;          /* what a step is fed: of those that are alive */
+    float *x; /* what a step is fed: of those that are alive */
     sc_array *outputs;
-    size_t size;       /* floats of a frame */
+    size_t size; /* floats of a frame */
 } session;
 
 static size_t history_of(const sc_feedback *q, size_t row)
@@ -24,9 +24,10 @@ static size_t history_of(const sc_feedback *q, size_t row)
 
 static sc_status check(const sc_feedback *q, sc_error *error)
 {
-    if (q->history == NULL || q->out == NULL || q->rows < 1 || q->rows > UINT32_MAX || q->steps < 1 || q->steps > UINT32_MAX ||
-        q->history_size < 1 || q->history_size > UINT32_MAX) {
-        return sc_fail(error, SC_BAD_ARGUMENT, "sc_plan_feed_back: history and out must not be NULL, rows, history_size and steps from 1 "
+    if (q->history == NULL || q->out == NULL || q->rows < 1 || q->rows > UINT32_MAX || q->steps < 1 ||
+        q->steps > UINT32_MAX || q->history_size < 1 || q->history_size > UINT32_MAX) {
+        return sc_fail(error, SC_BAD_ARGUMENT,
+                       "sc_plan_feed_back: history and out must not be NULL, rows, history_size and steps from 1 "
                        "to 2^32 - 1");
     }
     for (size_t m = 0; q->history_lengths != NULL && m < q->rows; m++) {
@@ -44,8 +45,10 @@ static sc_status check_input(const sc_plan *plan, sc_error *error)
     const sc_step_plan *step = plan->step;
     return step->n_inputs == 1 && step->inputs[0].info.dtype == SC_F32 && step->inputs[0].batch_axis == 0
                ? SC_OK
-               : sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed its own output: a step takes %zu inputs, and not one of "
-                         "float32 (batch, ...) alone", step->n_inputs);
+               : sc_fail(error, SC_UNSUPPORTED,
+                         "the model cannot be fed its own output: a step takes %zu inputs, and not one of "
+                         "float32 (batch, ...) alone",
+                         step->n_inputs);
 }
 
 /* ... and gives one as large. */
@@ -54,10 +57,12 @@ static sc_status check_output(session *s, sc_error *error)
     const sc_step_plan *step = s->plan->step;
     const sc_port *input = &step->inputs[0], *output = s->space->ports;
     s->size = input->row_bytes / sizeof(float);
-    if (step->n_outputs > 0 && output->info.dtype == SC_F32 && output->batch_axis == 0 && output->row_bytes == input->row_bytes) {
+    if (step->n_outputs > 0 && output->info.dtype == SC_F32 && output->batch_axis == 0 &&
+        output->row_bytes == input->row_bytes) {
         return SC_OK;
     }
-    return sc_fail(error, SC_UNSUPPORTED, "the model cannot be fed its own output: its input is %s, its first output %s",
+    return sc_fail(error, SC_UNSUPPORTED,
+                   "the model cannot be fed its own output: its input is %s, its first output %s",
                    sc_shape_text(input->info.rank, input->info.shape).text,
                    step->n_outputs > 0 ? sc_shape_text(output->info.rank, output->info.shape).text : "missing");
 }
@@ -77,7 +82,8 @@ static sc_status check_apart(const session *s, sc_error *error)
 {
     const sc_feedback *q = s->q;
     const sc_step_plan *step = s->plan->step;
-    sc_extent *all = sc_allocate_zeros(&s->plan->allocator, 3 + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
+    sc_extent *all =
+        sc_allocate_zeros(&s->plan->allocator, 3 + sc_live_extents_most(s->plan) + step->n_states, sizeof *all);
     if (all == NULL) {
         return sc_fail(error, SC_NO_MEMORY, "out of memory for %zu sequences", q->rows);
     }
@@ -86,7 +92,8 @@ static sc_status check_apart(const session *s, sc_error *error)
     all[count++] = (sc_extent){"history", q->history, q->rows * q->history_size * s->size * sizeof *q->history, false};
     all[count++] = (sc_extent){"history_lengths", q->history_lengths, q->rows * sizeof *q->history_lengths, false};
     for (size_t i = 0; q->final_states != NULL && i < step->n_states; i++) {
-        all[count++] = (sc_extent){step->states[i].name, q->final_states[i].data, q->rows * sc_state_bytes(s->plan, i), true};
+        all[count++] =
+            (sc_extent){step->states[i].name, q->final_states[i].data, q->rows * sc_state_bytes(s->plan, i), true};
     }
     count += sc_live_extents(&s->live, q->rows, q->inputs, q->states, all + count);
     const sc_status status = sc_check_apart(all, count, error);
@@ -153,7 +160,8 @@ static sc_status feed(session *s, size_t t, sc_error *error)
     const size_t n = s->n_alive, size = s->size;
     for (size_t i = 0; i < n; i++) {
         const size_t row = s->alive[i], known = history_of(q, row);
-        const float *from = t < known ? q->history + (row * q->history_size + t) * size : q->out + (row * q->steps + t - known) * size;
+        const float *from =
+            t < known ? q->history + (row * q->history_size + t) * size : q->out + (row * q->steps + t - known) * size;
         memcpy(s->x + i * size, from, size * sizeof *from);
         s->space->states[i] = s->states[row];
     }
@@ -170,9 +178,11 @@ static void keep(session *s, size_t t)
     const sc_feedback *q = s->q;
     size_t kept = 0;
     for (size_t i = 0; i < s->n_alive; i++) {
-        const size_t row = s->alive[i], known = history_of(q, row), made = t + 1 - known; /* a number only from the last of them on */
+        const size_t row = s->alive[i], known = history_of(q, row),
+                     made = t + 1 - known; /* a number only from the last of them on */
         if (t + 1 >= known) {
-            memcpy(q->out + (row * q->steps + made) * s->size, (const float *)s->outputs[0].data + i * s->size, s->size * sizeof(float));
+            memcpy(q->out + (row * q->steps + made) * s->size, (const float *)s->outputs[0].data + i * s->size,
+                   s->size * sizeof(float));
         }
         if (t + 1 < known || made + 1 < q->steps) {
             s->alive[kept++] = row;

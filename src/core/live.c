@@ -1,14 +1,15 @@
 /* Rows of streams, pools and decoded sequences.
  *
- * They are rows of memory (step->row_bytes each) and workspaces that are laid out for single frames. A step points every row at its
- * state; nothing is copied together or apart but what the graph itself carries from an output to an input. */
+ * They are rows of memory (step->row_bytes each) and workspaces that are laid out for single frames. A step points
+ * every row at its state; nothing is copied together or apart but what the graph itself carries from an output to an
+ * input. */
 #include "live.h"
 
 #include <string.h>
 
 #define MOST_ROWS ((size_t)1 << 31)
 
-/* ---- Workspaces ---------------------------------------------------------------------------------------------------- */
+/* ---- Workspaces ------------------------------------------------------------------------------------------------- */
 
 /* The outputs with the sizes that they have with these contexts. */
 static void resolve_outputs(const sc_live *r, sc_workspace *space)
@@ -30,8 +31,9 @@ static void resolve_outputs(const sc_live *r, sc_workspace *space)
     }
 }
 
-/* The places of what a step needs beside a workspace's own memory: what is carried on, before and after it, and copies of contexts. Neither
- * counts nor sizes can overflow: states were allocated for as many rows, and contexts were checked. */
+/* The places of what a step needs beside a workspace's own memory: what is carried on, before and after it, and copies
+ * of contexts. Neither counts nor sizes can overflow: states were allocated for as many rows, and contexts were
+ * checked. */
 static size_t place_side(const sc_live *r, sc_workspace *space)
 {
     const sc_step_plan *step = r->plan->step;
@@ -62,7 +64,8 @@ sc_status sc_live_lay_out(const sc_live *r, sc_workspace *space, sc_error *error
         return status;
     }
     resolve_outputs(r, space);
-    const bool beside = plan->step->n_carried + plan->step->n_given > 0; /* perhaps of no bytes, and somewhere all the same */
+    const bool beside =
+        plan->step->n_carried + plan->step->n_given > 0; /* perhaps of no bytes, and somewhere all the same */
     const size_t bytes = place_side(r, space);
     sc_release(&plan->allocator, space->side);
     space->side = beside ? sc_allocate(&plan->allocator, bytes) : NULL;
@@ -150,7 +153,8 @@ sc_status sc_live_make(sc_live *r, const sc_plan *plan, const char *what, size_t
 }
 
 /* The first states that a caller gives of so many rows. */
-static sc_status set_states(const sc_plan *plan, char *const *rows, size_t count, const sc_array *states, sc_error *error)
+static sc_status set_states(const sc_plan *plan, char *const *rows, size_t count, const sc_array *states,
+                            sc_error *error)
 {
     sc_status status = SC_OK;
     for (size_t i = 0; states != NULL && status == SC_OK && i < plan->step->n_states; i++) {
@@ -159,8 +163,8 @@ static sc_status set_states(const sc_plan *plan, char *const *rows, size_t count
     return status;
 }
 
-sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs, const sc_array *states,
-                        sc_workspace **space, sc_error *error)
+sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs,
+                        const sc_array *states, sc_workspace **space, sc_error *error)
 {
     sc_status status = sc_live_make(r, plan, "rows (times width)", rows * each, error);
     if (status == SC_OK && plan->has_contexts && inputs == NULL) {
@@ -185,7 +189,8 @@ size_t sc_live_extents(const sc_live *r, size_t rows, const sc_array *inputs, co
     size_t count = 0;
     for (size_t i = 0; i < step->n_given; i++) {
         const sc_given *g = &step->given[i];
-        to[count++] = (sc_extent){r->plan->values[g->value].name, inputs[g->place].data, sc_given_bytes(r->plan, inputs, g->place), false};
+        to[count++] = (sc_extent){r->plan->values[g->value].name, inputs[g->place].data,
+                                  sc_given_bytes(r->plan, inputs, g->place), false};
     }
     for (size_t i = 0; states != NULL && i < step->n_states; i++) {
         to[count++] = (sc_extent){step->states[i].name, states[i].data, rows * sc_state_bytes(r->plan, i), false};
@@ -198,7 +203,8 @@ sc_status sc_check_apart(const sc_extent *all, size_t count, sc_error *error)
     for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < count && all[i].written && all[i].at != NULL; k++) {
             if (k != i && all[k].at != NULL && sc_overlap(all[i].at, all[i].bytes, all[k].at, all[k].bytes)) {
-                return sc_fail(error, SC_BAD_SHAPE, "the memory of '%s' overlaps that of '%s'", all[i].name, all[k].name);
+                return sc_fail(error, SC_BAD_SHAPE, "the memory of '%s' overlaps that of '%s'", all[i].name,
+                               all[k].name);
             }
         }
     }

@@ -27,10 +27,11 @@ static inline char *sc_live_row(const sc_live *r, size_t row)
 sc_status sc_live_take(sc_live *r, sc_workspace **space, sc_error *error);
 void sc_live_give(sc_live *r, sc_workspace *space);
 
-/* The same for a call that makes sequences itself: `each` rows for every row of the call, the first of which gets the state that the caller
- * gives, and the contexts, which must live as long. After a failure too, a workspace that is not NULL is the caller's to give back. */
-sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs, const sc_array *states,
-                        sc_workspace **space, sc_error *error);
+/* The same for a call that makes sequences itself: `each` rows for every row of the call, the first of which gets the
+ * state that the caller gives, and the contexts, which must live as long. After a failure too, a workspace that is not
+ * NULL is the caller's to give back. */
+sc_status sc_live_begin(sc_live *r, const sc_plan *plan, size_t rows, size_t each, const sc_array *inputs,
+                        const sc_array *states, sc_workspace **space, sc_error *error);
 /* A part of a caller's memory; NULL where there is none. */
 typedef struct sc_extent {
     const char *name;

@@ -1,8 +1,9 @@
 /* Products with a matrix that lies as it is, row-major, and packing. Included by kernels_body.h.
  *
- * A matrix that a call makes, the frames that an attention looks at, is used by as many rows as look at it: by one in a step. Packing it
- * would take longer than the product. Its columns are vectors as they lie (times), its rows are turned round in registers
- * (times_transposed), and the sums are those of a packed one, bit for bit: one chain from 0 for each element, k ascending. */
+ * A matrix that a call makes, the frames that an attention looks at, is used by as many rows as look at it: by one in a
+ * step. Packing it would take longer than the product. Its columns are vectors as they lie (times), its rows are turned
+ * round in registers (times_transposed), and the sums are those of a packed one, bit for bit: one chain from 0 for each
+ * element, k ascending. */
 #ifndef SC_PLAIN_H
 #define SC_PLAIN_H
 
@@ -15,7 +16,8 @@ SC_INLINE vf load_first(const float *p, size_t n)
     return n == SC_V ? vf_load(p) : vf_loadn(p, n);
 }
 
-/* Of `count` rows, `ld` floats apart, the first `some` values, transposed: lane n of block[k] is value k of row n. Both are at most SC_V. */
+/* Of `count` rows, `ld` floats apart, the first `some` values, transposed: lane n of block[k] is value k of row n. Both
+ * are at most SC_V. */
 SC_INLINE void load_transposed(vf block[SC_V], const float *from, size_t ld, size_t count, size_t some)
 {
     if (count == SC_V && some == SC_V) {

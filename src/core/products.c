@@ -1,5 +1,5 @@
-/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of each row stands
- * for the weights: packed, or as it lies where the first has few vectors. */
+/* Products of two values of a row: batch_matmul, and dot, which names the axes that it sums over. The second value of
+ * each row stands for the weights: packed, or as it lies where the first has few vectors. */
 #include "products.h"
 #include "plan.h"
 
@@ -185,8 +185,8 @@ static float inverse_norm(const float *x, const operand *o)
 }
 
 /* y = a . b for at most CHUNK vectors of a, that follow each other; `packed`: of b, if it is packed. */
-static void multiply(const sc_kernels *kernels, const operand *b, const float *w, const sc_matrix *packed, const float *zeros, size_t count,
-                     const float *x, float *y)
+static void multiply(const sc_kernels *kernels, const operand *b, const float *w, const sc_matrix *packed,
+                     const float *zeros, size_t count, const float *x, float *y)
 {
     if (packed != NULL) {
         sc_product(kernels, packed, zeros, count, x, b->size, y, b->count);
@@ -199,7 +199,8 @@ static void multiply(const sc_kernels *kernels, const operand *b, const float *w
         out[m] = y + m * b->count;
     }
     const bool transposed = b->stride == 1;
-    const sc_plain call = {.rows = count, .a = a, .b = w, .ld = transposed ? b->step : b->stride, .K = b->size, .N = b->count, .out = out};
+    const sc_plain call = {
+        .rows = count, .a = a, .b = w, .ld = transposed ? b->step : b->stride, .K = b->size, .N = b->count, .out = out};
     (transposed ? kernels->times_transposed : kernels->times)(&call);
 }
 
@@ -218,7 +219,8 @@ static void product(const product_params *p, const operand *a, const operand *b,
 {
     float *rows = (float *)(void *)(scratch + at->rows), *norms = (float *)(void *)(scratch + at->norms);
     const float *zeros = (const float *)(const void *)(scratch + at->zeros);
-    const sc_matrix packed = {.data = (float *)(void *)(scratch + at->packed), .rows = b->size, .units = b->count, .gates = 1};
+    const sc_matrix packed = {
+        .data = (float *)(void *)(scratch + at->packed), .rows = b->size, .units = b->count, .gates = 1};
     if (packs(a)) {
         pack_operand(p->kernels, b, w, (float *)(void *)(scratch + at->packed));
     }

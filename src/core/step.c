@@ -250,9 +250,11 @@ static void place_carried(survey *s, size_t place)
 {
     const sc_plan *plan = s->plan;
     sc_step_plan *step = s->step;
-    const size_t value = plan->inputs[place], output = plan->values[value].next_output, made = plan->outputs[output].value;
+    const size_t value = plan->inputs[place], output = plan->values[value].next_output,
+                 made = plan->outputs[output].value;
     const sc_shape *shape = &s->shapes[value];
-    if (s->shapes[made].rank != shape->rank || memcmp(s->shapes[made].dim, shape->dim, shape->rank * sizeof(size_t)) != 0) {
+    if (s->shapes[made].rank != shape->rank ||
+        memcmp(s->shapes[made].dim, shape->dim, shape->rank * sizeof(size_t)) != 0) {
         refuse_input(s, value, "is carried on from an output of another shape");
         return;
     }
@@ -404,8 +406,9 @@ sc_status sc_step_plan_make(sc_plan *plan, sc_error *error)
     s.in = sc_allocate_zeros(allocator, most, sizeof *s.in);
     s.in_shapes = sc_allocate_zeros(allocator, most, sizeof *s.in_shapes);
     const bool made = step->inputs != NULL && step->outputs != NULL && step->states != NULL && step->arrays != NULL &&
-                      step->contexts != NULL && step->given != NULL && step->carried != NULL && step->is_carried != NULL &&
-                      s.motion != NULL && s.shapes != NULL && s.in != NULL && s.in_shapes != NULL && make(&s);
+                      step->contexts != NULL && step->given != NULL && step->carried != NULL &&
+                      step->is_carried != NULL && s.motion != NULL && s.shapes != NULL && s.in != NULL &&
+                      s.in_shapes != NULL && make(&s);
     sc_release(allocator, s.motion);
     sc_release(allocator, s.shapes);
     sc_release(allocator, s.in);

@@ -123,7 +123,8 @@ static sc_array *copy_contexts(const sc_plan *plan, const sc_array *inputs)
     return copies;
 }
 
-/* The new contexts get a workspace of their own, so that the stream has the old ones until nothing can fail any more. */
+/* The new contexts get a workspace of their own, so that the stream has the old ones until nothing can fail any more.
+ */
 static sc_status set_context(sc_stream *stream, const sc_array *inputs, sc_error *error)
 {
     sc_live *r = &stream->rows;
@@ -253,7 +254,8 @@ sc_status sc_pool_create(const sc_plan *plan, size_t capacity, sc_pool **result,
     }
     *result = NULL;
     if (plan->step->n_contexts > 0) {
-        return sc_fail(error, SC_UNSUPPORTED, "the model has contexts, such as '%s', which a pool's streams cannot have",
+        return sc_fail(error, SC_UNSUPPORTED,
+                       "the model has contexts, such as '%s', which a pool's streams cannot have",
                        plan->step->contexts[0].info.name);
     }
     sc_pool *pool = sc_allocate_zeros(&plan->allocator, 1, sizeof *pool);

@@ -3,7 +3,7 @@
  *   MARKOV     scores of the next token are a row of a table: (V + 1, V), the last of them for a start token
  *   PLAIN      embedding -> SimpleRNN -> Dense
  *   ATTENDING  ... which also sees a context (B, frames, H): the attention of the RNN's output stands beside that
- *   FED        the same, and what the attention gave is an input of the next step's RNN. Both are carried on by the graph */
+ *   FED        the same, and what the attention gave is an input of the next step's RNN. The graph carries both on */
 #ifndef SC_TEST_DECODER_MODEL_H
 #define SC_TEST_DECODER_MODEL_H
 
@@ -19,10 +19,10 @@ enum decoder_kind { MARKOV, PLAIN, ATTENDING, FED };
 
 typedef struct decoder {
     enum decoder_kind kind;
-    bool additive; /* scores of the attention; else dot */
+    bool additive;               /* scores of the attention; else dot */
     const char *nodes, *outputs; /* more of them, as text that begins with a comma; NULL: none */
-    size_t V, H;   /* tokens; features of everything else */
-    float *table;  /* (V + 1, H); of MARKOV (V + 1, V) */
+    size_t V, H;                 /* tokens; features of everything else */
+    float *table;                /* (V + 1, H); of MARKOV (V + 1, V) */
     float *W, *U, *b, *w, *D, *d;
 } decoder;
 
@@ -62,7 +62,7 @@ static inline void decoder_free(decoder *d)
 /* ---- As a plan ------------------------------------------------------------------------------------------------- */
 
 /* Inputs: the tokens; of ATTENDING and FED then the context, its lengths and its mask; of FED then h and a.
- * Outputs: the scores; of ATTENDING and FED then the weights of the attention, and the RNN's output; of FED then h and a. */
+ * Outputs: the scores; of ATTENDING and FED then the attention's weights, and the RNN's output; of FED then h and a. */
 enum { TOKENS, CONTEXT, CONTEXT_LENGTHS, CONTEXT_MASK };
 
 static inline size_t decoder_graph(const decoder *d, char *text, size_t size)
@@ -71,45 +71,62 @@ static inline size_t decoder_graph(const decoder *d, char *text, size_t size)
     const bool attends = d->kind >= ATTENDING, fed = d->kind == FED;
     char inputs[1024] = "", attention[1024] = "";
     if (attends) {
-        snprintf(inputs, sizeof inputs,
-                 ",{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, %zu], \"context\": true},"
-                 "{\"name\": \"c:lengths\", \"kind\": \"lengths\", \"of\": \"c\"},{\"name\": \"c:mask\", \"kind\": \"mask\", \"of\": \"c\"}%s",
-                 d->H, fed ? "" : " ");
+        snprintf(
+            inputs, sizeof inputs,
+            ",{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, %zu], \"context\": true},"
+            "{\"name\": \"c:lengths\", \"kind\": \"lengths\", \"of\": \"c\"},{\"name\": \"c:mask\", \"kind\": "
+            "\"mask\", \"of\": \"c\"}",
+            d->H);
         snprintf(attention, sizeof attention,
-                 "{\"op\": \"attention\", \"layer\": \"look\", \"inputs\": [\"y\", \"c\", null, null, \"c:mask\"], \"lengths\": [null, \"c:lengths\", null, null, null],"
-                 " \"outputs\": [\"a\", \"weights\"], \"weights\": {%s}, \"attrs\": {\"score\": \"%s\", \"scale\": 0.5, \"heads\": 0,"
+                 "{\"op\": \"attention\", \"layer\": \"look\", \"inputs\": [\"y\", \"c\", null, null, \"c:mask\"], "
+                 "\"lengths\": [null, \"c:lengths\", null, null, null],"
+                 " \"outputs\": [\"a\", \"weights\"], \"weights\": {%s}, \"attrs\": {\"score\": \"%s\", \"scale\": "
+                 "0.5, \"heads\": 0,"
                  " \"causal\": false, \"masking\": \"zero\", \"shared\": false}},"
-                 "{\"op\": \"concat\", \"layer\": \"both\", \"inputs\": [\"y\", \"a\"], \"outputs\": [\"both\"], \"attrs\": {\"axis\": -1}},",
+                 "{\"op\": \"concat\", \"layer\": \"both\", \"inputs\": [\"y\", \"a\"], \"outputs\": [\"both\"], "
+                 "\"attrs\": {\"axis\": -1}},",
                  d->additive ? "\"W\": \"w\"" : "", d->additive ? "additive" : "dot");
     }
     if (fed) {
         const size_t at = strlen(inputs);
-        snprintf(inputs + at, sizeof inputs - at,
-                 ",{\"name\": \"h\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [%zu], \"next\": \"h_next\"},"
-                 "{\"name\": \"fed\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [1, %zu], \"next\": \"a\"}", d->H, d->H);
+        snprintf(
+            inputs + at, sizeof inputs - at,
+            ",{\"name\": \"h\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [%zu], \"next\": \"h_next\"},"
+            "{\"name\": \"fed\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [1, %zu], \"next\": \"a\"}",
+            d->H, d->H);
     }
-    const char *const outputs = fed       ? ",{\"name\": \"weights\", \"value\": \"weights\"},{\"name\": \"y\", \"value\": \"y\"},"
-                                            "{\"name\": \"h_next\", \"value\": \"h_next\"},{\"name\": \"a\", \"value\": \"a\"}"
-                                : attends ? ",{\"name\": \"weights\", \"value\": \"weights\"},{\"name\": \"y\", \"value\": \"y\"}"
-                                          : "";
-    const char *const more_nodes = d->nodes != NULL ? d->nodes : "", *const more_outputs = d->outputs != NULL ? d->outputs : "";
+    const char *const outputs =
+        fed       ? ",{\"name\": \"weights\", \"value\": \"weights\"},{\"name\": \"y\", \"value\": \"y\"},"
+                    "{\"name\": \"h_next\", \"value\": \"h_next\"},{\"name\": \"a\", \"value\": \"a\"}"
+        : attends ? ",{\"name\": \"weights\", \"value\": \"weights\"},{\"name\": \"y\", \"value\": \"y\"}"
+                  : "";
+    const char *const more_nodes = d->nodes != NULL ? d->nodes : "";
+    const char *const more_outputs = d->outputs != NULL ? d->outputs : "";
     char body[2048] = "";
     if (d->kind != MARKOV) {
         snprintf(body, sizeof body,
                  ",%s{\"op\": \"simple_rnn\", \"layer\": \"rnn\", \"inputs\": [%s], \"outputs\": [\"y\"%s],"
-                 " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": %zu, \"activation\": [\"tanh\", 0, 0],"
+                 " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": %zu, "
+                 "\"activation\": [\"tanh\", 0, 0],"
                  " \"reverse\": false, \"realign\": false, \"return_sequences\": true}},%s"
-                 "{\"op\": \"dense\", \"layer\": \"scores\", \"inputs\": [\"%s\"], \"outputs\": [\"scores\"], \"weights\": {\"W\": \"D\","
+                 "{\"op\": \"dense\", \"layer\": \"scores\", \"inputs\": [\"%s\"], \"outputs\": [\"scores\"], "
+                 "\"weights\": {\"W\": \"D\","
                  " \"b\": \"d\"}, \"attrs\": {\"units\": %zu, \"activation\": [\"linear\", 0, 0]}}",
-                 fed ? "{\"op\": \"concat\", \"layer\": \"in\", \"inputs\": [\"e\", \"fed\"], \"outputs\": [\"in\"], \"attrs\": {\"axis\": -1}}," : "",
-                 fed ? "\"in\", \"h\"" : "\"e\"", fed ? ", \"h_next\"" : "", d->H, attention, attends ? "both" : "y", d->V);
+                 fed ? "{\"op\": \"concat\", \"layer\": \"in\", \"inputs\": [\"e\", \"fed\"], \"outputs\": [\"in\"], "
+                       "\"attrs\": {\"axis\": -1}},"
+                     : "",
+                 fed ? "\"in\", \"h\"" : "\"e\"", fed ? ", \"h_next\"" : "", d->H, attention, attends ? "both" : "y",
+                 d->V);
     }
-    const int length = snprintf(
-        text, size,
-        "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [%s]}%s],"
-        "\"nodes\": [{\"op\": \"embedding\", \"layer\": \"table\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"},"
-        " \"attrs\": {\"rows\": %zu, \"units\": %zu}}%s%s], \"outputs\": [{\"name\": \"scores\", \"value\": \"%s\"}%s%s]}",
-        frames, inputs, d->V + 1, d->kind == MARKOV ? d->V : d->H, body, more_nodes, d->kind == MARKOV ? "e" : "scores", outputs, more_outputs);
+    const int length = snprintf(text, size,
+                                "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"t\", \"kind\": "
+                                "\"data\", \"dtype\": \"int64\", \"shape\": [%s]}%s],"
+                                "\"nodes\": [{\"op\": \"embedding\", \"layer\": \"table\", \"inputs\": [\"t\"], "
+                                "\"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"},"
+                                " \"attrs\": {\"rows\": %zu, \"units\": %zu}}%s%s], \"outputs\": [{\"name\": "
+                                "\"scores\", \"value\": \"%s\"}%s%s]}",
+                                frames, inputs, d->V + 1, d->kind == MARKOV ? d->V : d->H, body, more_nodes,
+                                d->kind == MARKOV ? "e" : "scores", outputs, more_outputs);
     CHECK(length > 0 && (size_t)length < size, "%d", length);
     return (size_t)length;
 }
@@ -138,7 +155,7 @@ static inline sc_plan *decoder_plan(const decoder *d, const sc_options *options)
     return plan;
 }
 
-/* ---- In double precision ------------------------------------------------------------------------------------------ */
+/* ---- In double precision ---------------------------------------------------------------------------------------- */
 
 /* A row's context, and what it carries from step to step. */
 typedef struct memory {
@@ -163,7 +180,8 @@ static inline bool decoder_sees(const memory *m, size_t j)
     return m->mask == NULL || m->mask[j] != 0.0f;
 }
 
-/* a = sum over j of softmax_j(s_j) c_j of the frames that count, with s_j = q . c_j / 2, or sum over i of w_i tanh((q_i + c_ji) / 2); zeros of no frame */
+/* a = sum over j of softmax_j(s_j) c_j of the frames that count, with s_j = q . c_j / 2, or sum over i of w_i tanh((q_i
+ * + c_ji) / 2); zeros of no frame */
 static inline void decoder_attend(const decoder *d, memory *m, double *weights)
 {
     double total = 0, most = -INFINITY;

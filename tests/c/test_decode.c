@@ -1,5 +1,5 @@
-/* What decoding computes, beside the same models in double precision (decoder_model.h), all sequences that there are, and streams
- * that are stepped one by one. What a careless caller gets: test_decode_calls.c. */
+/* What decoding computes, beside the same models in double precision (decoder_model.h), all sequences that there are,
+ * and streams that are stepped one by one. What a careless caller gets: test_decode_calls.c. */
 #include "decoder_model.h"
 
 #define MOST_V 12
@@ -10,7 +10,7 @@
 
 static size_t compared; /* results that were the expected ones, token by token */
 
-/* ---- A call, and what came of it ------------------------------------------------------------------------------------ */
+/* ---- A call, and what came of it -------------------------------------------------------------------------------- */
 
 /* A decoder's plan, and contexts of its rows. */
 typedef struct setting {
@@ -66,7 +66,8 @@ static void setting_free(setting *s)
 /* What a row begins with, in double precision. */
 static memory begin(setting *s, size_t row)
 {
-    memory m = {.context = context_of(s, row), .frames = s->inputs[CONTEXT_LENGTHS].data != NULL ? (size_t)s->lengths[row] : s->frames};
+    memory m = {.context = context_of(s, row),
+                .frames = s->inputs[CONTEXT_LENGTHS].data != NULL ? (size_t)s->lengths[row] : s->frames};
     m.mask = s->inputs[CONTEXT_MASK].data != NULL ? s->mask + row * s->frames : NULL;
     return m;
 }
@@ -82,7 +83,8 @@ static given *decoded(const sc_plan *plan, const sc_decoding *q, size_t results)
     given *g = malloc(sizeof *g);
     CHECK(g != NULL, "memory");
     memset(g, 0xA5, sizeof *g);
-    const sc_decoded to = {.results = results, .ids = g->ids, .lengths = g->lengths, .ended = g->ended, .scores = g->scores};
+    const sc_decoded to = {
+        .results = results, .ids = g->ids, .lengths = g->lengths, .ended = g->ended, .scores = g->scores};
     OK(sc_plan_decode(plan, q, &to, &error));
     return g;
 }
@@ -92,7 +94,7 @@ static const int64_t *ids_of(const given *g, const sc_decoding *q, size_t result
     return g->ids + (row * results + number) * q->max_length;
 }
 
-/* ---- In double precision -------------------------------------------------------------------------------------------- */
+/* ---- In double precision ---------------------------------------------------------------------------------------- */
 
 typedef struct sequence {
     int64_t ids[MOST_T];
@@ -132,23 +134,24 @@ static sequence longer(const sequence *before, int64_t token, double log, const 
     return s;
 }
 
-/* The true score of what was found is the one that is given, and that of the expected sequence; which it is, unless float32 cannot tell
- * the two apart. */
-static void same(setting *s, const sequence *expected, const given *g, const sc_decoding *q, size_t results, size_t row, size_t number)
+/* The true score of what was found is the one that is given, and that of the expected sequence; which it is, unless
+ * float32 cannot tell the two apart. */
+static void same(setting *s, const sequence *expected, const given *g, const sc_decoding *q, size_t results, size_t row,
+                 size_t number)
 {
     const size_t at = row * results + number;
     const int64_t *ids = ids_of(g, q, results, row, number);
-    CHECK(g->lengths[at] >= 1 && (size_t)g->lengths[at] <= q->max_length, "row %zu, result %zu: %lld tokens", row, number,
-          (long long)g->lengths[at]);
+    CHECK(g->lengths[at] >= 1 && (size_t)g->lengths[at] <= q->max_length, "row %zu, result %zu: %lld tokens", row,
+          number, (long long)g->lengths[at]);
     sequence found = {.length = 0};
     bool exact = (size_t)g->lengths[at] == expected->length;
     for (size_t t = 0; t < q->max_length; t++) {
         const bool there = t < (size_t)g->lengths[at];
         double logs[MOST_V];
-        CHECK(there ? ids[t] >= 0 && (size_t)ids[t] < s->model.V : ids[t] == (q->end >= 0 ? q->end : 0), "row %zu, result %zu, token %zu: %lld",
-              row, number, t, (long long)ids[t]);
-        CHECK(!there || (!found.ended && (forced(q, row, t) < 0 || forced(q, row, t) == ids[t])), "row %zu, result %zu, token %zu", row,
-              number, t);
+        CHECK(there ? ids[t] >= 0 && (size_t)ids[t] < s->model.V : ids[t] == (q->end >= 0 ? q->end : 0),
+              "row %zu, result %zu, token %zu: %lld", row, number, t, (long long)ids[t]);
+        CHECK(!there || (!found.ended && (forced(q, row, t) < 0 || forced(q, row, t) == ids[t])),
+              "row %zu, result %zu, token %zu", row, number, t);
         exact = exact && (!there || ids[t] == expected->ids[t]);
         if (there) {
             logs_behind(s, q, row, &found, logs);
@@ -156,11 +159,12 @@ static void same(setting *s, const sequence *expected, const given *g, const sc_
         }
     }
     const double most = TOLERANCE * (1 + fabs(expected->score));
-    CHECK((g->ended[at] != 0) == found.ended && (found.ended || found.length == q->max_length), "row %zu, result %zu: ended %lld", row,
-          number, (long long)g->ended[at]);
-    CHECK(fabs(g->scores[at] - found.score) <= most, "row %zu, result %zu: %.9g, expected %.9g", row, number, g->scores[at], found.score);
-    CHECK(exact || fabs(found.score - expected->score) <= most, "row %zu, result %zu: another sequence, of %.9g, not of %.9g", row, number,
-          found.score, expected->score);
+    CHECK((g->ended[at] != 0) == found.ended && (found.ended || found.length == q->max_length),
+          "row %zu, result %zu: ended %lld", row, number, (long long)g->ended[at]);
+    CHECK(fabs(g->scores[at] - found.score) <= most, "row %zu, result %zu: %.9g, expected %.9g", row, number,
+          g->scores[at], found.score);
+    CHECK(exact || fabs(found.score - expected->score) <= most,
+          "row %zu, result %zu: another sequence, of %.9g, not of %.9g", row, number, found.score, expected->score);
     compared += exact;
 }
 
@@ -171,13 +175,14 @@ static void all_differ(const given *g, const sc_decoding *q, size_t results, siz
         for (size_t k = 0; k < i; k++) {
             const size_t first = row * results + k, second = row * results + i;
             CHECK(g->lengths[first] != g->lengths[second] || g->lengths[second] == 0 ||
-                      memcmp(ids_of(g, q, results, row, k), ids_of(g, q, results, row, i), q->max_length * sizeof(int64_t)) != 0,
+                      memcmp(ids_of(g, q, results, row, k), ids_of(g, q, results, row, i),
+                             q->max_length * sizeof(int64_t)) != 0,
                   "row %zu: results %zu and %zu are the same", row, k, i);
         }
     }
 }
 
-/* ---- Greedy ---------------------------------------------------------------------------------------------------------- */
+/* ---- Greedy ----------------------------------------------------------------------------------------------------- */
 
 static sequence best_chain(setting *s, const sc_decoding *q, size_t row)
 {
@@ -204,8 +209,13 @@ static void ask(question *a, setting *s, size_t max_length, size_t width)
 {
     const size_t V = s->model.V;
     memset(a, 0, sizeof *a);
-    a->q = (sc_decoding){.rows = s->rows, .inputs = s->inputs, .start = a->start, .max_length = max_length, .width = width,
-                         .end = random_below(4) > 0 ? (int64_t)random_below(V) : -1, .prefix = a->prefix,
+    a->q = (sc_decoding){.rows = s->rows,
+                         .inputs = s->inputs,
+                         .start = a->start,
+                         .max_length = max_length,
+                         .width = width,
+                         .end = random_below(4) > 0 ? (int64_t)random_below(V) : -1,
+                         .prefix = a->prefix,
                          .prefix_size = random_below(max_length + 1)};
     for (size_t m = 0; m < s->rows; m++) {
         a->start[m] = (int64_t)(random_below(2) ? V : random_below(V));
@@ -226,8 +236,9 @@ static void test_greedy(const char *isa)
 {
     for (int turn = 0; turn < 60; turn++) {
         const enum decoder_kind kind = (enum decoder_kind)(turn % 4);
-        setting *s = setting_make(kind, 2 + random_below(MOST_V - 1), 1 + random_below(20), turn % 8 > 3, 1 + random_below(MOST_ROWS),
-                                  random_below(9), &(sc_options){.isa = isa, .threads = 1});
+        setting *s =
+            setting_make(kind, 2 + random_below(MOST_V - 1), 1 + random_below(20), turn % 8 > 3,
+                         1 + random_below(MOST_ROWS), random_below(9), &(sc_options){.isa = isa, .threads = 1});
         question a;
         ask(&a, s, 1 + random_below(MOST_T), 1);
         given *g = decoded(s->plan, &a.q, 1);
@@ -240,7 +251,7 @@ static void test_greedy(const char *isa)
     }
 }
 
-/* ---- Beams ------------------------------------------------------------------------------------------------------------- */
+/* ---- Beams ------------------------------------------------------------------------------------------------------ */
 
 static int better(const void *a, const void *b)
 {
@@ -249,7 +260,8 @@ static int better(const void *a, const void *b)
 }
 
 /* Every sequence behind `before`, with its score. */
-static void enumerate(setting *s, const sc_decoding *q, size_t row, const sequence *before, sequence *all, size_t *count)
+static void enumerate(setting *s, const sc_decoding *q, size_t row, const sequence *before, sequence *all,
+                      size_t *count)
 {
     double logs[MOST_V];
     if (before->ended || before->length == q->max_length) {
@@ -269,11 +281,17 @@ static void test_wide_beams_find_the_best(const char *isa)
     for (int turn = 0; turn < 40; turn++) {
         const size_t V = 2 + random_below(2), T = 1 + random_below(V == 2 ? 5 : 4);
         const size_t width = (size_t)pow((double)V, (double)(T - 1)), results = 1 + random_below(width);
-        setting *s = setting_make((enum decoder_kind)(turn % 4), V, 3 + random_below(6), false, 2, 3, &(sc_options){.isa = isa, .threads = 1});
+        setting *s = setting_make((enum decoder_kind)(turn % 4), V, 3 + random_below(6), false, 2, 3,
+                                  &(sc_options){.isa = isa, .threads = 1});
         int64_t start[2] = {(int64_t)V, 0};
         const double penalties[] = {0, 1, 0.6, -0.5};
-        sc_decoding q = {.rows = 2, .inputs = s->inputs, .start = start, .max_length = T, .width = width,
-                         .end = turn % 5 == 0 ? -1 : 0, .length_penalty = penalties[turn % 4]};
+        sc_decoding q = {.rows = 2,
+                         .inputs = s->inputs,
+                         .start = start,
+                         .max_length = T,
+                         .width = width,
+                         .end = turn % 5 == 0 ? -1 : 0,
+                         .length_penalty = penalties[turn % 4]};
         given *g = decoded(s->plan, &q, results);
         for (size_t m = 0; m < 2; m++) {
             sequence all[512], nothing = {.length = 0};
@@ -286,7 +304,8 @@ static void test_wide_beams_find_the_best(const char *isa)
                 if (i < count) {
                     same(s, &all[i], g, &q, results, m, i);
                 } else {
-                    CHECK(g->lengths[m * results + i] == 0 && g->scores[m * results + i] == none.score, "result %zu of %zu", i, count);
+                    CHECK(g->lengths[m * results + i] == 0 && g->scores[m * results + i] == none.score,
+                          "result %zu of %zu", i, count);
                 }
             }
         }
@@ -301,9 +320,9 @@ static int higher(const void *a, const void *b)
     return x->sum > y->sum ? -1 : x->sum < y->sum;
 }
 
-/* A beam search as it is defined, without an early end: all candidates of all beams, the width best that do not end go on, and what
- * ends among the width best is a result. Returns how many results there are;
- * none where float32 may choose another candidate. */
+/* A beam search as it is defined, without an early end: all candidates of all beams, the width best that do not end go
+ * on, and what ends among the width best is a result. Returns how many results there are; none where float32 may choose
+ * another candidate. */
 static size_t search(setting *s, const sc_decoding *q, size_t row, sequence *results)
 {
     static sequence beams[MOST_WIDTH], candidates[MOST_WIDTH * MOST_V];
@@ -346,8 +365,9 @@ static size_t search(setting *s, const sc_decoding *q, size_t row, sequence *res
 static void test_beams(const char *isa)
 {
     for (int turn = 0; turn < 150; turn++) {
-        setting *s = setting_make((enum decoder_kind)(turn % 4), 1 + random_below(MOST_V), 1 + random_below(20), turn % 8 > 3,
-                                  1 + random_below(MOST_ROWS), random_below(9), &(sc_options){.isa = isa, .threads = 1});
+        setting *s =
+            setting_make((enum decoder_kind)(turn % 4), 1 + random_below(MOST_V), 1 + random_below(20), turn % 8 > 3,
+                         1 + random_below(MOST_ROWS), random_below(9), &(sc_options){.isa = isa, .threads = 1});
         question a;
         ask(&a, s, 1 + random_below(MOST_T), 2 + random_below(MOST_WIDTH / 2));
         const double penalties[] = {0, 1, 0.7, -0.4, 2};
@@ -362,7 +382,8 @@ static void test_beams(const char *isa)
                 same(s, &all[i], g, &a.q, results, m, i);
             }
             for (size_t i = found; i < results; i++) {
-                CHECK(g->lengths[m * results + i] == 0 && g->scores[m * results + i] == -INFINITY && g->ended[m * results + i] == 0,
+                CHECK(g->lengths[m * results + i] == 0 && g->scores[m * results + i] == -INFINITY &&
+                          g->ended[m * results + i] == 0,
                       "turn %d: result %zu of %zu", turn, i, found);
             }
         }
@@ -371,7 +392,7 @@ static void test_beams(const char *isa)
     }
 }
 
-/* ---- Sampling ------------------------------------------------------------------------------------------------------------ */
+/* ---- Sampling --------------------------------------------------------------------------------------------------- */
 
 /* The token that a number from 0 to 1 draws, and how far it is from drawing another one. */
 static int64_t drawn(const double *logs, size_t V, const sc_decoding *q, double uniform, double *margin)
@@ -428,8 +449,9 @@ static void test_sampling(const char *isa)
 {
     size_t tokens = 0;
     for (int turn = 0; turn < 80; turn++) {
-        setting *s = setting_make((enum decoder_kind)(turn % 4), 1 + random_below(MOST_V), 1 + random_below(20), turn % 8 > 3,
-                                  1 + random_below(MOST_ROWS), random_below(9), &(sc_options){.isa = isa, .threads = 1});
+        setting *s =
+            setting_make((enum decoder_kind)(turn % 4), 1 + random_below(MOST_V), 1 + random_below(20), turn % 8 > 3,
+                         1 + random_below(MOST_ROWS), random_below(9), &(sc_options){.isa = isa, .threads = 1});
         question a;
         const size_t width = 1 + random_below(6);
         ask(&a, s, 1 + random_below(MOST_T), width);
@@ -451,10 +473,11 @@ static void test_sampling(const char *isa)
                 double logs[MOST_V], margin = 1;
                 logs_behind(s, &a.q, row, &chain, logs);
                 int64_t token = forced(&a.q, row, chain.length);
-                token = token < 0 ? drawn(logs, s->model.V, &a.q, uniforms[at * a.q.max_length + chain.length], &margin) : token;
+                token = token < 0 ? drawn(logs, s->model.V, &a.q, uniforms[at * a.q.max_length + chain.length], &margin)
+                                  : token;
                 if (margin > 1e-5) { /* what float32 cannot change */
-                    CHECK(ids[chain.length] == token, "turn %d, row %zu, token %zu: %lld, expected %lld", turn, row, chain.length,
-                          (long long)ids[chain.length], (long long)token);
+                    CHECK(ids[chain.length] == token, "turn %d, row %zu, token %zu: %lld, expected %lld", turn, row,
+                          chain.length, (long long)ids[chain.length], (long long)token);
                     tokens++;
                 }
                 chain = longer(&chain, ids[chain.length], logs[ids[chain.length]], &a.q);

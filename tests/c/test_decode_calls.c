@@ -1,10 +1,13 @@
-/* Decoding at its edges: scores that are none, sizes that fit nothing, contexts that are not what the model has, and what a stream with
- * contexts keeps. Every refusal is followed by a look at what it must have left alone. What decoding computes: test_decode.c. */
+/* Decoding at its edges: scores that are none, options and sizes that fit nothing, models that cannot. What decoding
+ * computes: test_decode.c; contexts: test_contexts.c. */
+#define _GNU_SOURCE /* feenableexcept */
 #include "decoder_model.h"
+
+#include <fenv.h>
 
 #define OPTIONS &(sc_options){.isa = "scalar", .threads = 1}
 
-/* ---- Tables of scores ------------------------------------------------------------------------------------------------ */
+/* ---- Tables of scores ------------------------------------------------------------------------------------------- */
 
 /* A decoder of V tokens whose scores are `table`, (V + 1, V): behind the start token V comes the last row. */
 static sc_plan *table_plan(size_t V, const float *table)
@@ -28,14 +31,18 @@ static given answer;
 static sc_decoded to(size_t results)
 {
     memset(&answer, 0xA5, sizeof answer);
-    return (sc_decoded){.results = results, .ids = answer.ids, .lengths = answer.lengths, .ended = answer.ended, .scores = answer.scores};
+    return (sc_decoded){.results = results,
+                        .ids = answer.ids,
+                        .lengths = answer.lengths,
+                        .ended = answer.ended,
+                        .scores = answer.scores};
 }
 
 static void check_ids(const char *what, size_t at, const int64_t *expected, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
-        CHECK(answer.ids[at + i] == expected[i], "%s: token %zu is %lld, expected %lld", what, i, (long long)answer.ids[at + i],
-              (long long)expected[i]);
+        CHECK(answer.ids[at + i] == expected[i], "%s: token %zu is %lld, expected %lld", what, i,
+              (long long)answer.ids[at + i], (long long)expected[i]);
     }
 }
 
@@ -65,7 +72,73 @@ static void test_ties(void)
     q.length_penalty = 1; /* scores are all log(1/3): the one that was found first stands first */
     OK(sc_plan_decode(plan, &q, &d, &error));
     check_ids("ends", 0, (int64_t[]){2, 2, 0, 0, 0, 1, 0, 2}, 8);
-    CHECK(answer.lengths[0] == 1 && answer.ended[0] == 1 && answer.ended[1] == 0 && answer.ended[3] == 1, "%lld", (long long)answer.lengths[0]);
+    CHECK(answer.lengths[0] == 1 && answer.ended[0] == 1 && answer.ended[1] == 0 && answer.ended[3] == 1, "%lld",
+          (long long)answer.lengths[0]);
+    sc_plan_free(plan);
+}
+
+/* Among many that are nearly alike, and come the worst first, none of the best is passed over. */
+static void test_scores_that_are_close(void)
+{
+    enum { MANY = 40, BEST = 3 };
+    for (int kind = SC_LOGITS; kind <= SC_LOG_PROBABILITIES; kind++) {
+        for (size_t way = 0; way < 3; way++) {
+            const float steps[] = {1e-3f, 1e-6f, 1.2e-7f};
+            float table[(MANY + 1) * MANY];
+            for (size_t i = 0; i < (MANY + 1) * MANY; i++) {
+                const float more = (float)(i % MANY) * steps[way];
+                table[i] = kind == SC_PROBABILITIES ? 0.5f + more : kind == SC_LOGITS ? 1.0f + more : more - 1.0f;
+            }
+            sc_plan *plan = table_plan(MANY, table);
+            const int64_t start[] = {MANY};
+            const sc_decoding q = {
+                .rows = 1, .start = start, .max_length = 1, .end = -1, .width = BEST, .scores = (sc_scores)kind};
+            const sc_decoded d = to(BEST);
+            OK(sc_plan_decode(plan, &q, &d, &error));
+            CHECK(answer.scores[0] > answer.scores[1] || way > 0, "kind %d", kind);
+            for (size_t i = 0; i < BEST && way < 2; i++) {
+                CHECK(answer.ids[i] == (int64_t)(MANY - 1 - i), "kind %d, steps of %g: result %zu is %lld", kind,
+                      (double)steps[way], i, (long long)answer.ids[i]);
+            }
+            sc_plan_free(plan);
+        }
+    }
+}
+
+/* A search goes on while something longer may still be better, and no further: behind the other token the scores are
+ * none. */
+static void test_when_a_search_ends(void)
+{
+    /* tokens: 0 goes on, 1 ends, 2 is impossible; behind 0 nearly only 0 */
+    const float inf = INFINITY, table[4 * 3] = {-1e-4f, -9.2f, -inf, 0, 0, 0, 0, 0, 0, -1.35f, -0.3f, -inf};
+    sc_plan *plan = table_plan(3, table);
+    const int64_t start[] = {3};
+    sc_decoding q = {.rows = 1,
+                     .start = start,
+                     .max_length = 10,
+                     .end = 1,
+                     .width = 2,
+                     .scores = SC_LOG_PROBABILITIES,
+                     .length_penalty = 1};
+    sc_decoded d = to(1);
+    OK(sc_plan_decode(plan, &q, &d, &error));
+    CHECK(answer.lengths[0] == 10 && fabs(answer.scores[0] + 0.1351) < 1e-3, "ten tokens are better: %g",
+          answer.scores[0]);
+    q.length_penalty = 0;
+    d = to(1);
+    OK(sc_plan_decode(plan, &q, &d, &error));
+    CHECK(answer.lengths[0] == 1 && answer.ids[0] == 1, "one is: %lld", (long long)answer.lengths[0]);
+    sc_plan_free(plan);
+    const float none[4 * 3] = {NAN, 0, 0, 0, 0, 0, 0, 0, 0, -1.35f, -0.3f, -inf};
+    plan = table_plan(3, none);
+    for (int i = 0; i < 2; i++) {
+        q.length_penalty = -i;
+        d = to(1);
+        OK(sc_plan_decode(plan, &q, &d, &error));
+        CHECK(answer.lengths[0] == 1 && answer.ended[0] == 1, "penalty %d", -i);
+    }
+    d = to(2);
+    REFUSED(SC_BAD_SCORES, "row 0, token 1", sc_plan_decode(plan, &q, &d, &error)); /* a second result is wanted */
     sc_plan_free(plan);
 }
 
@@ -80,11 +153,25 @@ static void test_scores_that_are_no_choice(void)
         int legal; /* for which kinds */
         int64_t best;
     } cases[] = {
-        {{NAN, 1, 0}, 0, 0}, {{0.5f, NAN, 0}, 0, 0}, {{0, 0, NAN}, 0, 0}, {{-inf, NAN, -inf}, 0, 0}, {{inf, 0, 0}, 0, 0},
-        {{0, 0.1f, inf}, 0, 0}, {{-inf, -inf, -inf}, 0, 0}, {{-inf, -inf, -700}, LOGITS | LOGS, 2}, {{-inf, -inf, 0}, LOGITS | LOGS, 2},
-        {{-inf, 0.25f, -inf}, LOGITS, 1}, {{0, 0, 0}, LOGITS | LOGS, 0}, {{0, 0, 1}, LOGITS | PROBABILITIES, 2},
-        {{0.25f, 0.5f, 0.25f}, LOGITS | PROBABILITIES, 1}, {{-0.25f, 0.5f, 0.75f}, LOGITS, 2}, {{-0.0f, 0.5f, 0.5f}, LOGITS | PROBABILITIES, 1},
-        {{0, 1.5f, 0}, LOGITS, 1}, {{3e38f, -3e38f, 0}, LOGITS, 0}, {{-1, -2, -0.5f}, LOGITS | LOGS, 2}, {{1e-40f, 0, 0}, LOGITS | LOGS, 0},
+        {{NAN, 1, 0}, 0, 0},
+        {{0.5f, NAN, 0}, 0, 0},
+        {{0, 0, NAN}, 0, 0},
+        {{-inf, NAN, -inf}, 0, 0},
+        {{inf, 0, 0}, 0, 0},
+        {{0, 0.1f, inf}, 0, 0},
+        {{-inf, -inf, -inf}, 0, 0},
+        {{-inf, -inf, -700}, LOGITS | LOGS, 2},
+        {{-inf, -inf, 0}, LOGITS | LOGS, 2},
+        {{-inf, 0.25f, -inf}, LOGITS, 1},
+        {{0, 0, 0}, LOGITS | LOGS, 0},
+        {{0, 0, 1}, LOGITS | PROBABILITIES, 2},
+        {{0.25f, 0.5f, 0.25f}, LOGITS | PROBABILITIES, 1},
+        {{-0.25f, 0.5f, 0.75f}, LOGITS, 2},
+        {{-0.0f, 0.5f, 0.5f}, LOGITS | PROBABILITIES, 1},
+        {{0, 1.5f, 0}, LOGITS, 1},
+        {{3e38f, -3e38f, 0}, LOGITS, 0},
+        {{-1, -2, -0.5f}, LOGITS | LOGS, 2},
+        {{1e-40f, 0, 0}, LOGITS | LOGS, 0},
         {{-3e38f, -3.1e38f, -3.2e38f}, LOGITS | LOGS, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -100,8 +187,15 @@ static void test_scores_that_are_no_choice(void)
         static const double uniforms[3 * 2] = {0};
         for (int kind = SC_LOGITS; kind <= SC_LOG_PROBABILITIES; kind++) {
             for (int way = 0; way < 4; way++) { /* greedy without scores and with them, a search, a draw */
-                sc_decoding q = {.rows = 3, .start = start, .max_length = 1, .end = -1, .width = way >= 2 ? 2 : 1, .scores = (sc_scores)kind,
-                                 .uniforms = way == 3 ? uniforms : NULL, .temperature = 1, .top_p = 1};
+                sc_decoding q = {.rows = 3,
+                                 .start = start,
+                                 .max_length = 1,
+                                 .end = -1,
+                                 .width = way >= 2 ? 2 : 1,
+                                 .scores = (sc_scores)kind,
+                                 .uniforms = way == 3 ? uniforms : NULL,
+                                 .temperature = 1,
+                                 .top_p = 1};
                 q.rows = kind == SC_LOG_PROBABILITIES ? 1 : 3;
                 q.start = kind == SC_LOG_PROBABILITIES ? start + 1 : start;
                 const size_t row = kind == SC_LOG_PROBABILITIES ? 0 : 1;
@@ -109,8 +203,8 @@ static void test_scores_that_are_no_choice(void)
                 d.scores = way == 0 ? NULL : d.scores;
                 sc_error error = {.status = SC_OK};
                 const sc_status status = sc_plan_decode(plan, &q, &d, &error);
-                CHECK((status == SC_OK) == (cases[i].legal >> kind & 1), "case %zu, %s, way %d: %s", i, kinds[kind], way,
-                      status != SC_OK ? error.message : "");
+                CHECK((status == SC_OK) == (cases[i].legal >> kind & 1), "case %zu, %s, way %d: %s", i, kinds[kind],
+                      way, status != SC_OK ? error.message : "");
                 if (status != SC_OK) {
                     CHECK(status == SC_BAD_SCORES, "case %zu: status %d", i, (int)status);
                     check_message(&error, row == 0 ? "row 0, token 0" : "row 1, token 0");
@@ -118,7 +212,8 @@ static void test_scores_that_are_no_choice(void)
                     CHECK(answer.ids[row * q.width] == cases[i].best, "case %zu, %s, way %d: %lld", i, kinds[kind], way,
                           (long long)answer.ids[row * q.width]);
                 }
-                CHECK(status != SC_OK || d.scores == NULL || !isnan(answer.scores[row * q.width]), "case %zu: a score is NaN", i);
+                CHECK(status != SC_OK || d.scores == NULL || !isnan(answer.scores[row * q.width]),
+                      "case %zu: a score is NaN", i);
             }
         }
         sc_plan_free(plan);
@@ -132,27 +227,33 @@ static void test_prefixes(void)
     sc_plan *plan = table_plan(3, table);
     const int64_t start[] = {3, 3, 3}, prefix[] = {1, 2, 1, 1, 1, 1, 2, 0, 0};
     for (size_t width = 1; width <= 3; width += 2) {
-        sc_decoding q = {.rows = 3, .start = start, .max_length = 3, .end = 2, .width = width, .prefix_size = 3, .prefix = prefix};
+        sc_decoding q = {
+            .rows = 3, .start = start, .max_length = 3, .end = 2, .width = width, .prefix_size = 3, .prefix = prefix};
         sc_decoded d = to(1);
         OK(sc_plan_decode(plan, &q, &d, &error));
         check_ids("prefixes", 0, (int64_t[]){1, 2, 2, 1, 1, 1, 2, 2, 2}, 9);
-        CHECK(answer.lengths[0] == 2 && answer.ended[0] == 1, "it ends in its prefix: %lld", (long long)answer.lengths[0]);
+        CHECK(answer.lengths[0] == 2 && answer.ended[0] == 1, "it ends in its prefix: %lld",
+              (long long)answer.lengths[0]);
         CHECK(answer.lengths[1] == 3 && answer.ended[1] == 0, "a prefix is all: %lld", (long long)answer.lengths[1]);
-        CHECK(answer.lengths[2] == 1 && answer.ended[2] == 1 && answer.scores[2] == -inf, "impossible: %g", answer.scores[2]);
-        REFUSED(SC_BAD_SHAPE, "the prefix has 3 tokens, a result 2 at most", (q.max_length = 2, sc_plan_decode(plan, &q, &d, &error)));
+        CHECK(answer.lengths[2] == 1 && answer.ended[2] == 1 && answer.scores[2] == -inf, "impossible: %g",
+              answer.scores[2]);
+        REFUSED(SC_BAD_SHAPE, "the prefix has 3 tokens, a result 2 at most",
+                (q.max_length = 2, sc_plan_decode(plan, &q, &d, &error)));
         q.max_length = 3;
         for (int64_t wrong = -1; wrong <= 4; wrong += 5) {
             const int64_t lengths[] = {0, 3, wrong};
             q.prefix_lengths = lengths;
             REFUSED(SC_BAD_SHAPE, "the prefix of row 2 has length", sc_plan_decode(plan, &q, &d, &error));
         }
-        const int64_t lengths[] = {0, 1, 2}, wrong[] = {-7, 3, 9, 1, 9, 9, 1, 1, 9}; /* what is past a length is not read */
+        const int64_t lengths[] = {0, 1, 2},
+                      wrong[] = {-7, 3, 9, 1, 9, 9, 1, 1, 9}; /* what is past a length is not read */
         q.prefix = wrong;
         q.prefix_lengths = lengths;
         OK(sc_plan_decode(plan, &q, &d, &error));
         check_ids("lengths", 0, (int64_t[]){0, 0, 0, 1, 1, 1, 1, 1, 1}, 9);
         q.prefix_lengths = NULL;
-        REFUSED(SC_BAD_INDEX, "the prefix of row 0 has token -7, expected 0 to 2", sc_plan_decode(plan, &q, &d, &error));
+        REFUSED(SC_BAD_INDEX, "the prefix of row 0 has token -7, expected 0 to 2",
+                sc_plan_decode(plan, &q, &d, &error));
         q.prefix = NULL;
         REFUSED(SC_BAD_SHAPE, "prefix", sc_plan_decode(plan, &q, &d, &error));
     }
@@ -164,14 +265,15 @@ static void test_options(void)
     float table[3 * 2] = {0};
     sc_plan *plan = table_plan(2, table);
     double uniforms[8] = {0};
-    const sc_decoding good = {.rows = 2, .start = starts, .max_length = 2, .end = 1, .width = 2, .temperature = 1, .top_p = 1};
+    const sc_decoding good = {
+        .rows = 2, .start = starts, .max_length = 2, .end = 1, .width = 2, .temperature = 1, .top_p = 1};
     const size_t most = (size_t)UINT32_MAX;
-#define WRONG(status, cause, ...) \
-    do { \
-        sc_decoding q = good; \
-        sc_decoded d = to(2); \
-        __VA_ARGS__; \
-        REFUSED(status, cause, sc_plan_decode(plan, &q, &d, &error)); \
+#define WRONG(status, cause, ...)                                                                                      \
+    do {                                                                                                               \
+        sc_decoding q = good;                                                                                          \
+        sc_decoded d = to(2);                                                                                          \
+        __VA_ARGS__;                                                                                                   \
+        REFUSED(status, cause, sc_plan_decode(plan, &q, &d, &error));                                                  \
     } while (0)
     WRONG(SC_BAD_ARGUMENT, "NULL", q.start = NULL);
     WRONG(SC_BAD_ARGUMENT, "NULL", d.ids = NULL);
@@ -213,7 +315,8 @@ static void test_options(void)
     int64_t shared[16] = {0};
     WRONG(SC_BAD_SHAPE, "overlap", q.start = shared; d.ids = shared);
     WRONG(SC_BAD_SHAPE, "overlap", q.prefix = shared; q.prefix_size = 2; d.ids = shared + 3);
-    WRONG(SC_BAD_SHAPE, "overlap", q.prefix = answer.ids; q.prefix_size = 1; q.prefix_lengths = shared; d.lengths = shared);
+    WRONG(SC_BAD_SHAPE, "overlap", q.prefix = answer.ids; q.prefix_size = 1; q.prefix_lengths = shared;
+          d.lengths = shared);
     WRONG(SC_BAD_SHAPE, "overlap", d.ids = shared; d.lengths = shared + 7);
     WRONG(SC_BAD_SHAPE, "overlap", d.ended = shared; d.lengths = shared + 3);
     WRONG(SC_BAD_SHAPE, "overlap", d.scores = (double *)(void *)answer.ids);
@@ -226,7 +329,7 @@ static void test_options(void)
     sc_plan_free(plan);
 }
 
-/* ---- Sizes ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Sizes ------------------------------------------------------------------------------------------------------ */
 
 /* One token, one step, no end, more beams than there are tokens. */
 static void test_small_sizes(void)
@@ -236,12 +339,13 @@ static void test_small_sizes(void)
     for (size_t width = 1; width <= 3; width += 2) {
         for (int64_t end = -1; end <= 0; end++) {
             sc_plan *plan = table_plan(1, one);
-            sc_decoding q = {.rows = 1, .start = start, .max_length = 3, .end = end, .width = width, .length_penalty = 1};
+            sc_decoding q = {
+                .rows = 1, .start = start, .max_length = 3, .end = end, .width = width, .length_penalty = 1};
             sc_decoded d = to(width);
             OK(sc_plan_decode(plan, &q, &d, &error));
             check_ids("one token", 0, (int64_t[]){0, 0, 0}, 3);
-            CHECK(answer.lengths[0] == (end < 0 ? 3 : 1) && answer.ended[0] == (end == 0) && answer.scores[0] == 0, "width %zu: %lld", width,
-                  (long long)answer.lengths[0]);
+            CHECK(answer.lengths[0] == (end < 0 ? 3 : 1) && answer.ended[0] == (end == 0) && answer.scores[0] == 0,
+                  "width %zu: %lld", width, (long long)answer.lengths[0]);
             for (size_t i = 1; i < width; i++) {
                 CHECK(answer.lengths[i] == 0 && answer.ended[i] == 0 && answer.scores[i] == -INFINITY, "result %zu", i);
             }
@@ -277,14 +381,65 @@ static void test_long_results(void)
     free(ids);
 }
 
-/* ---- Models that cannot -------------------------------------------------------------------------------------------------------- */
+/* A host that rounds in another direction, and wants to be told of what is no number, gets the same results, and its
+ * mode back. */
+static void test_modes_of_the_host(void)
+{
+    float table[4 * 3];
+    for (size_t i = 0; i < 12; i++) {
+        table[i] = (float)random_below(1000) / 333.0f;
+    }
+    static double uniforms[2 * 3 * 6];
+    for (size_t i = 0; i < 36; i++) {
+        uniforms[i] = (double)(i * 7 % 36) / 36;
+    }
+    sc_plan *plan = table_plan(3, table);
+    const int64_t start[] = {3, 0};
+    for (int way = 0; way < 3; way++) {
+        const sc_decoding q = {.rows = 2,
+                               .start = start,
+                               .max_length = 6,
+                               .end = 2,
+                               .width = way == 0 ? 1 : 3,
+                               .length_penalty = 0.7,
+                               .uniforms = way == 2 ? uniforms : NULL,
+                               .temperature = 0.7,
+                               .top_p = 0.8};
+        sc_decoded d = to(q.width);
+        OK(sc_plan_decode(plan, &q, &d, &error));
+        const given expected = answer;
+        static const int directions[] = {FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO};
+        for (size_t i = 0; i < 3; i++) {
+            d = to(q.width);
+            fesetround(directions[i]);
+#if defined(__GLIBC__)
+            feenableexcept(FE_INVALID | FE_DIVBYZERO | FE_OVERFLOW);
+#endif
+            sc_error error;
+            const sc_status status = sc_plan_decode(plan, &q, &d, &error);
+            const int direction = fegetround();
+#if defined(__GLIBC__)
+            fedisableexcept(FE_ALL_EXCEPT);
+#endif
+            fesetround(FE_TONEAREST);
+            CHECK(status == SC_OK && direction == directions[i], "way %d", way);
+            CHECK(memcmp(&answer, &expected, sizeof answer) == 0, "way %d, direction %zu", way, i);
+        }
+    }
+    sc_plan_free(plan);
+}
 
-#define ONE_INPUT(dtype, shape) "\"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"" dtype "\", \"shape\": " shape "}],"
-#define EMBED(rows, units) \
-    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"W\"}," \
+/* ---- Models that cannot ----------------------------------------------------------------------------------------- */
+
+#define ONE_INPUT(dtype, shape)                                                                                        \
+    "\"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"" dtype "\", \"shape\": " shape "}],"
+#define EMBED(rows, units)                                                                                             \
+    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": "       \
+    "\"W\"},"                                                                                                          \
     " \"attrs\": {\"rows\": " rows ", \"units\": " units "}}"
-#define GRAPH(inputs, nodes, value) \
-    "{\"format\": \"seqcore\", \"version\": 1, " inputs "\"nodes\": [" nodes "], \"outputs\": [{\"name\": \"y\", \"value\": \"" value "\"}]}"
+#define GRAPH(inputs, nodes, value)                                                                                    \
+    "{\"format\": \"seqcore\", \"version\": 1, " inputs "\"nodes\": [" nodes                                           \
+    "], \"outputs\": [{\"name\": \"y\", \"value\": \"" value "\"}]}"
 
 static sc_plan *plan_of(const char *graph, size_t rows, size_t units)
 {
@@ -303,17 +458,31 @@ static void test_models_that_cannot(void)
         sc_status status;
         const char *cause;
     } cases[] = {
-        {GRAPH(ONE_INPUT("int64", "[null]"), EMBED("2", "4"), "e"), 2, 4, SC_UNSUPPORTED, "gives scores of 4 tokens, and takes 2"},
+        {GRAPH(ONE_INPUT("int64", "[null]"), EMBED("2", "4"), "e"), 2, 4, SC_UNSUPPORTED,
+         "gives scores of 4 tokens, and takes 2"},
         {GRAPH(ONE_INPUT("int64", "[null, 2]"), EMBED("4", "4"), "e"), 4, 4, SC_UNSUPPORTED, "cannot be fed tokens"},
-        {GRAPH(ONE_INPUT("float32", "[null, 3]"), "{\"op\": \"activation\", \"layer\": \"a\", \"inputs\": [\"t\"], \"outputs\": [\"a\"],"
-                         " \"attrs\": {\"activation\": [\"tanh\", 0, 0]}}", "a"), 1, 1, SC_UNSUPPORTED, "cannot be fed tokens"},
-        {GRAPH(ONE_INPUT("int64", "[null]"), "{\"op\": \"repeat\", \"layer\": \"r\", \"inputs\": [\"t\"], \"outputs\": [\"r\"],"
-                         " \"attrs\": {\"axis\": 1, \"repeats\": 2}}", "r"), 1, 1, SC_UNSUPPORTED, "cannot be stepped"},
-        {GRAPH(ONE_INPUT("int64", "[null]"), EMBED("4", "4") ",{\"op\": \"argmax\", \"layer\": \"a\", \"inputs\": [\"e\"], \"outputs\": [\"a\"],"
-                         " \"attrs\": {\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}}", "a"), 4, 4, SC_UNSUPPORTED, "gives no scores"},
-        {GRAPH(ONE_INPUT("int64", "[null]"), EMBED("4", "4") ",{\"op\": \"expand\", \"layer\": \"x\", \"inputs\": [\"e\"], \"outputs\": [\"x\"],"
-                         " \"attrs\": {\"axis\": 2}},{\"op\": \"repeat\", \"layer\": \"r\", \"inputs\": [\"x\"], \"outputs\": [\"r\"],"
-                         " \"attrs\": {\"axis\": 2, \"repeats\": 2}}", "r"), 4, 4, SC_UNSUPPORTED, "gives no scores"},
+        {GRAPH(ONE_INPUT("float32", "[null, 3]"),
+               "{\"op\": \"activation\", \"layer\": \"a\", \"inputs\": [\"t\"], \"outputs\": [\"a\"],"
+               " \"attrs\": {\"activation\": [\"tanh\", 0, 0]}}",
+               "a"),
+         1, 1, SC_UNSUPPORTED, "cannot be fed tokens"},
+        {GRAPH(ONE_INPUT("int64", "[null]"),
+               "{\"op\": \"repeat\", \"layer\": \"r\", \"inputs\": [\"t\"], \"outputs\": [\"r\"],"
+               " \"attrs\": {\"axis\": 1, \"repeats\": 2}}",
+               "r"),
+         1, 1, SC_UNSUPPORTED, "cannot be stepped"},
+        {GRAPH(ONE_INPUT("int64", "[null]"),
+               EMBED("4", "4") ",{\"op\": \"argmax\", \"layer\": \"a\", \"inputs\": [\"e\"], \"outputs\": [\"a\"],"
+                               " \"attrs\": {\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}}",
+               "a"),
+         4, 4, SC_UNSUPPORTED, "gives no scores"},
+        {GRAPH(ONE_INPUT("int64", "[null]"),
+               EMBED("4", "4") ",{\"op\": \"expand\", \"layer\": \"x\", \"inputs\": [\"e\"], \"outputs\": [\"x\"],"
+                               " \"attrs\": {\"axis\": 2}},{\"op\": \"repeat\", \"layer\": \"r\", \"inputs\": [\"x\"], "
+                               "\"outputs\": [\"r\"],"
+                               " \"attrs\": {\"axis\": 2, \"repeats\": 2}}",
+               "r"),
+         4, 4, SC_UNSUPPORTED, "gives no scores"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         sc_plan *plan = plan_of(cases[i].graph, cases[i].rows, cases[i].units);
@@ -331,313 +500,18 @@ static void test_models_that_cannot(void)
     }
 }
 
-/* Ids that a node moves are checked where they are read: the call fails as a whole, and a stream has its states again, those that the graph
- * carries on too. */
-static void test_ids_that_stray(void)
-{
-    static const char graph[] =
-        "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [1]},"
-        "{\"name\": \"s\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [1, 3], \"next\": \"s_next\"}],"
-        "\"nodes\": [{\"op\": \"repeat\", \"layer\": \"r\", \"inputs\": [\"t\"], \"outputs\": [\"r\"], \"attrs\": {\"axis\": 1, \"repeats\": 1}},"
-        "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"r\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"W\"}, \"attrs\": {\"rows\": 2, \"units\": 3}},"
-        "{\"op\": \"add\", \"layer\": \"a\", \"inputs\": [\"e\", \"s\"], \"outputs\": [\"a\"]}],"
-        "\"outputs\": [{\"name\": \"y\", \"value\": \"a\"}, {\"name\": \"s_next\", \"value\": \"a\"}]}";
-    const float table[] = {0, 0, 1, 0, 1, 0}; /* behind token 0 comes 2, which is no row */
-    const sc_tensor tensors[] = {{.name = "W", .rank = 2, .shape = {2, 3}, .data = table}};
-    sc_plan *plan = NULL;
-    OK(sc_plan_create(graph, sizeof graph - 1, tensors, 1, OPTIONS, &plan, &error));
-    const int64_t start[] = {1, 0};
-    sc_decoding q = {.rows = 2, .start = start, .max_length = 3, .end = -1, .width = 1};
-    sc_decoded d = to(1);
-    REFUSED(SC_BAD_INDEX, "id 2 in row 1, expected 0 to 1", sc_plan_decode(plan, &q, &d, &error));
-    q.rows = 1;
-    OK(sc_plan_decode(plan, &q, &d, &error));
-    check_ids("ones", 0, (int64_t[]){1, 1, 1}, 3);
-    sc_stream *stream = NULL;
-    OK(sc_stream_create(plan, 2, &stream, &error));
-    int64_t ids[2] = {0, 1};
-    float y[2][1][3], state[2][1][3];
-    const sc_array in = {ids, 2, {2, 1}}, out = {y, 3, {2, 1, 3}}, s = {state, 3, {2, 1, 3}};
-    OK(sc_stream_step(stream, &in, &out, &error));
-    OK(sc_stream_step(stream, &in, &out, &error));
-    CHECK(y[0][0][2] == 2 && y[1][0][1] == 2, "sums are carried on: %g, %g", (double)y[0][0][2], (double)y[1][0][1]);
-    ids[1] = 7;
-    REFUSED(SC_BAD_INDEX, "id 7 in row 1", sc_stream_step(stream, &in, &out, &error));
-    OK(sc_stream_get_state(stream, 0, &s, &error));
-    CHECK(state[0][0][2] == 2 && state[1][0][1] == 2, "nothing has changed: %g, %g", (double)state[0][0][2], (double)state[1][0][1]);
-    sc_stream_free(stream);
-    sc_plan_free(plan);
-}
-
-/* ---- Contexts ------------------------------------------------------------------------------------------------------------------ */
-
-#define H 3
-#define FRAMES 4
-
-static float context[2][FRAMES][H], mask[2][FRAMES];
-static int64_t ends[] = {4, 2};
-
-static sc_plan *attending(enum decoder_kind kind)
-{
-    random_state = 77;
-    decoder d = decoder_make(kind, 3, H, false);
-    sc_plan *plan = decoder_plan(&d, OPTIONS);
-    decoder_free(&d);
-    for (size_t i = 0; i < 2 * FRAMES * H; i++) {
-        context[i / H / FRAMES][i / H % FRAMES][i % H] = (float)random_below(2001) / 1000.0f - 1.0f;
-        mask[i / H / FRAMES][i / H % FRAMES] = 1;
-    }
-    return plan;
-}
-
-/* A step of two rows; returns its first score. */
-static float step(sc_stream *stream, size_t frames)
-{
-    static float scores[2][3], weights[2 * 64], y[2][H];
-    const int64_t ids[] = {3, 1};
-    const sc_array in = {(void *)(uintptr_t)ids, 1, {2}};
-    const sc_array out[] = {{scores, 2, {2, 3}}, {weights, 2, {2, frames}}, {y, 2, {2, H}}};
-    OK(sc_stream_step(stream, &in, out, &error));
-    return scores[0][0];
-}
-
-/* Every wrong context is refused, by a stream that has none yet and stays so, by one that has one and keeps it, and by decoding. */
-static void test_wrong_contexts(void)
-{
-    sc_plan *plan = attending(ATTENDING);
-    const sc_array good[4] = {{0}, {context, 3, {2, FRAMES, H}}, {ends, 1, {2}}, {mask, 2, {2, FRAMES}}};
-    static int64_t wrong_ends[][2] = {{5, 1}, {1, 5}, {-1, 1}, {INT64_MAX, 0}, {0, INT64_MIN}};
-    const struct {
-        size_t place;
-        sc_array given;
-        sc_status status;
-        const char *cause;
-    } cases[] = {
-        {CONTEXT, {NULL, 3, {2, FRAMES, H}}, SC_BAD_ARGUMENT, "context 'c' is missing"},
-        {CONTEXT, {context, 2, {2, FRAMES * H}}, SC_BAD_SHAPE, "context 'c' must have shape (?, ?, 3), found (2, 12)"},
-        {CONTEXT, {context, 4, {2, FRAMES, H, 1}}, SC_BAD_SHAPE, "found (2, 4, 3, 1)"},
-        {CONTEXT, {context, 0, {2}}, SC_BAD_SHAPE, "context 'c' must have shape"},
-        {CONTEXT, {context, SIZE_MAX, {2, FRAMES, H}}, SC_BAD_SHAPE, "found rank"},
-        {CONTEXT, {context, 3, {2, FRAMES, H - 1}}, SC_BAD_SHAPE, "found (2, 4, 2)"},
-        {CONTEXT, {context, 3, {1, FRAMES, H}}, SC_BAD_SHAPE, "context 'c' has 1 rows, expected 2"},
-        {CONTEXT, {context, 3, {3, 2, H}}, SC_BAD_SHAPE, "has 3 rows, expected 2"},
-        {CONTEXT, {context, 3, {0, FRAMES, H}}, SC_BAD_SHAPE, "has 0 rows, expected 2"},
-        {CONTEXT, {context, 3, {2, SIZE_MAX / 2, H}}, SC_BAD_SHAPE, "too large"},
-        {CONTEXT, {context, 3, {2, (size_t)1 << 43, H}}, SC_BAD_SHAPE, "too large"},
-        {CONTEXT_LENGTHS, {ends, 2, {2, 1}}, SC_BAD_SHAPE, "lengths of context 'c' must have shape (2,), found (2, 1)"},
-        {CONTEXT_LENGTHS, {ends, 1, {1}}, SC_BAD_SHAPE, "found (1,)"},
-        {CONTEXT_LENGTHS, {ends, 0, {0}}, SC_BAD_SHAPE, "lengths of context 'c'"},
-        {CONTEXT_LENGTHS, {wrong_ends[0], 1, {2}}, SC_BAD_SHAPE, "row 0 has length 5, expected 0 to 4"},
-        {CONTEXT_LENGTHS, {wrong_ends[1], 1, {2}}, SC_BAD_SHAPE, "row 1 has length 5"},
-        {CONTEXT_LENGTHS, {wrong_ends[2], 1, {2}}, SC_BAD_SHAPE, "row 0 has length -1"},
-        {CONTEXT_LENGTHS, {wrong_ends[3], 1, {2}}, SC_BAD_SHAPE, "row 0 has length"},
-        {CONTEXT_LENGTHS, {wrong_ends[4], 1, {2}}, SC_BAD_SHAPE, "row 1 has length"},
-        {CONTEXT_MASK, {mask, 2, {2, FRAMES + 1}}, SC_BAD_SHAPE, "the mask of context 'c' must have shape (2, 4), found (2, 5)"},
-        {CONTEXT_MASK, {mask, 1, {8}}, SC_BAD_SHAPE, "found (8,)"},
-    };
-    sc_stream *without = NULL, *with = NULL;
-    OK(sc_stream_create(plan, 2, &without, &error));
-    OK(sc_stream_create(plan, 2, &with, &error));
-    OK(sc_stream_set_context(with, good, &error));
-    const float expected = step(with, FRAMES);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        sc_array given[4];
-        memcpy(given, good, sizeof given);
-        given[cases[i].place] = cases[i].given;
-        REFUSED(cases[i].status, cases[i].cause, sc_stream_set_context(with, given, &error));
-        REFUSED(cases[i].status, cases[i].cause, sc_stream_set_context(without, given, &error));
-        OK(sc_stream_reset(with, &error));
-        CHECK(step(with, FRAMES) == expected, "case %zu: another context", i);
-        float y[2][3];
-        const int64_t ids[] = {3, 1};
-        const sc_array in = {(void *)(uintptr_t)ids, 1, {2}}, out[3] = {{y, 2, {2, 3}}};
-        REFUSED(SC_BAD_STATE, "the stream has no context yet: 'c'", sc_stream_step(without, &in, out, &error));
-        const sc_decoding q = {.rows = 2, .inputs = given, .start = starts, .max_length = 2, .end = -1, .width = 2};
-        const sc_decoded d = to(1);
-        REFUSED(cases[i].status, cases[i].cause, sc_plan_decode(plan, &q, &d, &error));
-    }
-    const sc_decoding q = {.rows = 2, .start = starts, .max_length = 2, .end = -1, .width = 2};
-    const sc_decoded d = to(1);
-    REFUSED(SC_BAD_ARGUMENT, "context 'c' is missing", sc_plan_decode(plan, &q, &d, &error));
-    REFUSED(SC_BAD_ARGUMENT, "NULL", sc_stream_set_context(with, NULL, &error));
-    REFUSED(SC_BAD_ARGUMENT, "NULL", sc_stream_set_context(NULL, good, &error));
-    sc_pool *pool = NULL;
-    REFUSED(SC_UNSUPPORTED, "has contexts, such as 'c'", sc_pool_create(plan, 2, &pool, &error));
-    sc_stream_free(without);
-    sc_stream_free(with);
-    sc_plan_free(plan);
-}
-
-/* A stream gets one context after another, of any size; its states stay, its saved state is that alone, and outputs are as large as the context
- * makes them. */
-static void test_contexts_change(void)
-{
-    for (int kind = ATTENDING; kind <= FED; kind++) {
-        sc_plan *plan = attending((enum decoder_kind)kind);
-        static const size_t sizes[] = {3, 60, 0, 1, 60, 2};
-        static float large[2][64][H];
-        for (size_t i = 0; i < 2 * 64 * H; i++) {
-            large[i / H / 64][i / H % 64][i % H] = (float)random_below(2001) / 1000.0f - 1.0f;
-        }
-        sc_stream *stream = NULL, *other = NULL;
-        OK(sc_stream_create(plan, 2, &stream, &error));
-        OK(sc_stream_create(plan, 2, &other, &error));
-        sc_info info;
-        OK(sc_stream_output_info(stream, 1, &info, &error));
-        CHECK(info.shape[info.rank - 1] == SC_UNKNOWN, "before there is a context");
-        const size_t bytes = sc_plan_saved_bytes(plan, 2);
-        char *saved = malloc(bytes), *again = malloc(bytes);
-        CHECK(saved != NULL && again != NULL, "memory");
-        for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-            sc_array given[4] = {{0}, {large, 3, {2, sizes[i], H}}};
-            char *copy = exact_copy(large, 2 * sizes[i] * H * sizeof(float));
-            given[CONTEXT].data = copy;
-            OK(sc_stream_save(stream, saved, bytes, &error));
-            OK(sc_stream_set_context(stream, given, &error));
-            OK(sc_stream_save(stream, again, bytes, &error));
-            CHECK(memcmp(saved, again, bytes) == 0, "a context is no state");
-            OK(sc_stream_set_context(other, given, &error));
-            OK(sc_stream_load(other, saved, bytes, &error));
-            free(copy); /* the streams have copies of their own */
-            OK(sc_stream_output_info(stream, 1, &info, &error));
-            CHECK(info.shape[info.rank - 1] == sizes[i] && info.shape[0] == SC_UNKNOWN, "%zu frames: %zu", sizes[i], info.shape[info.rank - 1]);
-            for (int t = 0; t < 3; t++) {
-                float a = 0, b = 0;
-                if (kind == ATTENDING) {
-                    a = step(stream, sizes[i]);
-                    b = step(other, sizes[i]);
-                } else {
-                    float scores[2][1][3], weights[2][64], y[2][H], *first = scores[0][0];
-                    const int64_t ids[] = {3, 1};
-                    const sc_array in = {(void *)(uintptr_t)ids, 2, {2, 1}};
-                    const sc_array out[] = {{scores, 3, {2, 1, 3}}, {weights, 3, {2, 1, sizes[i]}}, {y, 3, {2, 1, H}}};
-                    OK(sc_stream_step(stream, &in, out, &error));
-                    a = first[0];
-                    OK(sc_stream_step(other, &in, out, &error));
-                    b = first[0];
-                }
-                CHECK(a == b && isfinite(a), "%zu frames, step %d: %g and %g", sizes[i], t, (double)a, (double)b);
-            }
-        }
-        free(saved);
-        free(again);
-        sc_stream_free(other);
-        sc_stream_free(stream);
-        sc_plan_free(plan);
-    }
-}
-
-/* ---- No memory -------------------------------------------------------------------------------------------------------------------- */
-
-typedef struct ledger {
-    size_t calls, live, fail_at;
-} ledger;
-
-static void *ledger_allocate(void *of, size_t alignment, size_t bytes)
-{
-    ledger *l = of;
-    if (++l->calls == l->fail_at) {
-        return NULL;
-    }
-    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    CHECK(memory != NULL, "%zu", bytes);
-    memset(memory, 0xA5, bytes); /* nobody relies on zeros */
-    l->live++;
-    return memory;
-}
-
-static void ledger_release(void *of, void *memory)
-{
-    ledger *l = of;
-    CHECK(memory != NULL && l->live > 0, "release of nothing");
-    l->live--;
-    free(memory);
-}
-
-/* Once more when the first time there was no memory; nothing else may fail. */
-#define TWICE(call) \
-    do { \
-        sc_error error; \
-        sc_status status_ = (call); \
-        if (status_ == SC_NO_MEMORY) { \
-            check_message(&error, "memory"); \
-            failures++; \
-            status_ = (call); \
-        } \
-        CHECK(status_ == SC_OK, "allocation %zu: %s", l->fail_at, error.message); \
-    } while (0)
-
-/* Streams with contexts, and decoding in all its ways; what it gives is in `answer` and `found`. Returns how many calls had no memory. */
-static size_t use_everything(ledger *l, float found[2])
-{
-    static float weights[2 * 3 * 20 * FRAMES], y[2 * 3 * 20 * H];
-    static const double uniforms[2 * 3 * 20] = {0.5, 0.7, 0.1};
-    const sc_options options = {.isa = "scalar", .threads = 1, .allocator = {ledger_allocate, ledger_release, l}};
-    size_t failures = 0;
-    random_state = 77;
-    decoder model = decoder_make(FED, 3, H, true);
-    sc_plan *plan = NULL;
-    TWICE(decoder_try_plan(&model, &options, &plan, &error));
-    decoder_free(&model);
-    const sc_array given[4] = {{0}, {context, 3, {2, FRAMES, H}}, {ends, 1, {2}}, {mask, 2, {2, FRAMES}}};
-    const sc_array shorter[4] = {{0}, {context, 3, {2, 2, H}}};
-    sc_stream *stream = NULL;
-    TWICE(sc_stream_create(plan, 2, &stream, &error));
-    const int64_t ids[] = {3, 1};
-    const sc_array in = {(void *)(uintptr_t)ids, 2, {2, 1}};
-    float scores[2][1][3];
-    for (int turn = 0; turn < 2; turn++) {
-        const size_t frames = turn == 0 ? FRAMES : 2;
-        TWICE(sc_stream_set_context(stream, turn == 0 ? given : shorter, &error));
-        const sc_array out[] = {{scores, 3, {2, 1, 3}}, {weights, 3, {2, 1, frames}}, {y, 3, {2, 1, H}}};
-        TWICE(sc_stream_step(stream, &in, out, &error));
-        found[turn] = scores[1][0][2];
-    }
-    void *const extras[] = {weights, y};
-    static int64_t tokens[2 * 3 * 20], lengths[2 * 3];
-    for (int way = 0; way < 3; way++) { /* greedy, a search that outgrows its first history, a draw that leaves out some */
-        const sc_decoding q = {.rows = 2, .inputs = given, .start = starts, .max_length = 20, .end = -1, .width = way == 0 ? 1 : 3,
-                               .uniforms = way == 2 ? uniforms : NULL, .temperature = 1, .top_p = 0.9};
-        const sc_decoded d = {.results = way == 0 ? 1 : 3, .ids = tokens, .lengths = lengths, .extras = extras};
-        TWICE(sc_plan_decode(plan, &q, &d, &error));
-        answer.ids[way] = 0;
-        for (size_t i = 0; i < 2 * 20; i++) {
-            answer.ids[way] = answer.ids[way] * 3 % 1000003 + tokens[i];
-        }
-    }
-    sc_plan_free(plan); /* before its stream */
-    sc_stream_free(stream);
-    CHECK(l->live == 0, "allocation %zu: %zu were not released", l->fail_at, l->live);
-    return failures;
-}
-
-static void test_every_allocation_fails(void)
-{
-    ledger all = {0};
-    float expected[2];
-    CHECK(use_everything(&all, expected) == 0 && all.calls > 50, "%zu", all.calls);
-    const given first = answer;
-    for (size_t n = 1; n <= all.calls; n++) {
-        ledger one = {.fail_at = n};
-        float found[2];
-        CHECK(use_everything(&one, found) == 1, "allocation %zu of %zu", n, all.calls);
-        CHECK(memcmp(found, expected, sizeof found) == 0 && memcmp(answer.ids, first.ids, 3 * sizeof(int64_t)) == 0, "allocation %zu", n);
-    }
-}
-
 int main(void)
 {
     test_ties();
+    test_scores_that_are_close();
+    test_when_a_search_ends();
     test_scores_that_are_no_choice();
     test_prefixes();
     test_options();
     test_small_sizes();
     test_long_results();
+    test_modes_of_the_host();
     test_models_that_cannot();
-    test_ids_that_stray();
-    test_wrong_contexts();
-    test_contexts_change();
-    test_every_allocation_fails();
     printf("test_decode_calls: all passed\n");
     return 0;
 }

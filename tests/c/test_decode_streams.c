@@ -1,5 +1,6 @@
-/* Decoding beside streams that are stepped one by one, bit for bit: extras, final states and scores of whatever was decoded, alone and
- * in a batch, on any number of threads. And contexts of streams, beside runs. What decoding computes: test_decode.c. */
+/* Decoding beside streams that are stepped one by one, bit for bit: extras, final states and scores of whatever was
+ * decoded, alone and in a batch, on any number of threads. And contexts of streams, beside runs. What decoding
+ * computes: test_decode.c. */
 #include "decoder_model.h"
 
 #define V 9
@@ -9,16 +10,20 @@
 #define T 8
 #define WIDTH 4
 
-/* More outputs: the context itself, which so has other readers than the attention; the greatest score, of int64; and two states whose batch is
- * axis 1 */
-#define BEST ",{\"op\": \"argmax\", \"layer\": \"best\", \"inputs\": [\"scores\"], \"outputs\": [\"best\"], \"attrs\": {\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}}"
-#define STACKED ",{\"op\": \"stack\", \"layer\": \"states\", \"inputs\": [\"h\", \"h_next\"], \"outputs\": [\"states\"]}"
+/* More outputs: the context itself, which so has other readers than the attention; the greatest score, of int64; and
+ * two states whose batch is axis 1 */
+#define BEST                                                                                                           \
+    ",{\"op\": \"argmax\", \"layer\": \"best\", \"inputs\": [\"scores\"], \"outputs\": [\"best\"], \"attrs\": "        \
+    "{\"axis\": 2, \"keepdims\": false, \"function\": \"max\"}}"
+#define STACKED                                                                                                        \
+    ",{\"op\": \"stack\", \"layer\": \"states\", \"inputs\": [\"h\", \"h_next\"], \"outputs\": [\"states\"]}"
 #define OUTPUT(name) ",{\"name\": \"" name "_out\", \"value\": \"" name "\"}"
 
 static float context[ROWS][FRAMES][H], mask[ROWS][FRAMES];
 static int64_t ends[ROWS] = {6, 0, 3, 1, 6};
 static const int64_t start[ROWS] = {V, V, 0, 3, V};
-static const sc_array inputs[8] = {[CONTEXT] = {context, 3, {ROWS, FRAMES, H}}, [CONTEXT_LENGTHS] = {ends, 1, {ROWS}},
+static const sc_array inputs[8] = {[CONTEXT] = {context, 3, {ROWS, FRAMES, H}},
+                                   [CONTEXT_LENGTHS] = {ends, 1, {ROWS}},
                                    [CONTEXT_MASK] = {mask, 2, {ROWS, FRAMES}}};
 
 #define MOST_OUTPUTS 8
@@ -30,13 +35,16 @@ static sc_plan *make_plan(enum decoder_kind kind, bool echoes, const sc_options 
     random_state = 12345; /* the same weights for every plan */
     decoder d = decoder_make(kind, V, H, kind == ATTENDING);
     d.nodes = !echoes ? NULL : kind == FED ? BEST STACKED : BEST;
-    d.outputs = !echoes ? NULL : kind == FED ? OUTPUT("best") OUTPUT("states") OUTPUT("c") : kind == ATTENDING ? OUTPUT("best") OUTPUT("c") : OUTPUT("best");
+    d.outputs = !echoes             ? NULL
+                : kind == FED       ? OUTPUT("best") OUTPUT("states") OUTPUT("c")
+                : kind == ATTENDING ? OUTPUT("best") OUTPUT("c")
+                                    : OUTPUT("best");
     sc_plan *plan = decoder_plan(&d, options);
     decoder_free(&d);
     return plan;
 }
 
-/* ---- Everything that a call gives ---------------------------------------------------------------------------------------- */
+/* ---- Everything that a call gives ------------------------------------------------------------------------------- */
 
 typedef struct given {
     int64_t ids[ROWS * WIDTH * T], lengths[ROWS * WIDTH], ended[ROWS * WIDTH];
@@ -85,16 +93,22 @@ static given *decoded(const sc_plan *plan, const sc_decoding *base, size_t first
         memcpy(states[i].shape + 2, info.shape + 1, (info.rank - 1) * sizeof(size_t));
     }
     const bool search = q.width > 1 && q.uniforms == NULL;
-    const sc_decoded to = {.results = results, .ids = g->ids, .lengths = g->lengths, .ended = g->ended, .scores = g->scores, .extras = extras,
+    const sc_decoded to = {.results = results,
+                           .ids = g->ids,
+                           .lengths = g->lengths,
+                           .ended = g->ended,
+                           .scores = g->scores,
+                           .extras = extras,
                            .states = search ? NULL : states};
     OK(sc_plan_decode(plan, &q, &to, &error));
     return g;
 }
 
-/* ---- A stream that is fed what was decoded --------------------------------------------------------------------------------- */
+/* ---- A stream that is fed what was decoded ---------------------------------------------------------------------- */
 
 /* Result `number` of a row, token by token, through a stream: what came beside each, and what is left. */
-static void check_result(const sc_plan *plan, const given *g, const sc_decoding *q, size_t results, size_t row, size_t number)
+static void check_result(const sc_plan *plan, const given *g, const sc_decoding *q, size_t results, size_t row,
+                         size_t number)
 {
     const size_t at = row * results + number, outputs = sc_plan_step_outputs(plan), length = (size_t)g->lengths[at];
     sc_stream *stream = NULL;
@@ -149,7 +163,8 @@ static void check_result(const sc_plan *plan, const given *g, const sc_decoding 
         float state[H];
         sc_array to = {state, info.rank, {1, info.shape[1], info.shape[2]}};
         OK(sc_stream_get_state(stream, i, &to, &error));
-        CHECK(memcmp(g->states[i] + at * H, state, sizeof state) == 0, "row %zu, result %zu: state '%s'", row, number, info.name);
+        CHECK(memcmp(g->states[i] + at * H, state, sizeof state) == 0, "row %zu, result %zu: state '%s'", row, number,
+              info.name);
     }
     sc_stream_free(stream);
 }
@@ -168,7 +183,12 @@ static sc_decoding ask(const way *w)
     for (size_t i = 0; i < ROWS * WIDTH * T; i++) {
         uniforms[i] = (double)(i * 7919 % 1009) / 1009;
     }
-    return (sc_decoding){.max_length = T, .end = 1, .width = w->width, .uniforms = w->draws ? uniforms : NULL, .temperature = 1.5, .top_p = 1};
+    return (sc_decoding){.max_length = T,
+                         .end = 1,
+                         .width = w->width,
+                         .uniforms = w->draws ? uniforms : NULL,
+                         .temperature = 1.5,
+                         .top_p = 1};
 }
 
 static void test_extras_and_states(const char *isa)
@@ -208,7 +228,8 @@ static void check_alone(const sc_plan *plan, const given *g, const sc_decoding *
         sc_info info;
         OK(sc_plan_step_output_info(plan, k, &info, &error));
         const size_t bytes = tokens * row_bytes(&info);
-        CHECK(memcmp(alone->extras[k - 1], g->extras[k - 1] + row * bytes, bytes) == 0, "row %zu, extra '%s'", row, info.name);
+        CHECK(memcmp(alone->extras[k - 1], g->extras[k - 1] + row * bytes, bytes) == 0, "row %zu, extra '%s'", row,
+              info.name);
     }
     free(alone);
 }
@@ -230,7 +251,8 @@ static void test_rows_are_independent(const char *isa)
                 for (size_t row = 0; row < ROWS && o == 0; row++) {
                     check_alone(plan, g, &q, results, row);
                 }
-                CHECK(o == 0 || memcmp(all, g, sizeof *g) == 0, "%s, kind %d: threads %d, team %d", ways[i].name, kind, own.threads, own.team);
+                CHECK(o == 0 || memcmp(all, g, sizeof *g) == 0, "%s, kind %d: threads %d, team %d", ways[i].name, kind,
+                      own.threads, own.team);
                 free(o == 0 ? NULL : g);
                 all = o == 0 ? g : all;
                 sc_plan_free(plan);
@@ -240,7 +262,8 @@ static void test_rows_are_independent(const char *isa)
     }
 }
 
-/* A plan with a context runs over whole sequences as any other: the context is an input, and each frame what a step gives. */
+/* A plan with a context runs over whole sequences as any other: the context is an input, and each frame what a step
+ * gives. */
 static void test_runs(const char *isa)
 {
     sc_plan *plan = make_plan(ATTENDING, true, &(sc_options){.isa = isa, .threads = 1});
@@ -252,7 +275,10 @@ static void test_runs(const char *isa)
     sc_array in[4];
     memcpy(in, inputs, sizeof in);
     in[TOKENS] = (sc_array){tokens, 2, {ROWS, T}};
-    const sc_array out[] = {{scores, 3, {ROWS, T, V}}, {weights, 3, {ROWS, T, FRAMES}}, {y, 3, {ROWS, T, H}}, {best, 2, {ROWS, T}},
+    const sc_array out[] = {{scores, 3, {ROWS, T, V}},
+                            {weights, 3, {ROWS, T, FRAMES}},
+                            {y, 3, {ROWS, T, H}},
+                            {best, 2, {ROWS, T}},
                             {echo, 3, {ROWS, FRAMES, H}}};
     OK(sc_plan_run(plan, in, out, &error));
     CHECK(memcmp(echo, context, sizeof echo) == 0, "the context comes out as it went in");
@@ -266,7 +292,8 @@ static void test_runs(const char *isa)
             x[m] = tokens[m][t];
         }
         const sc_array frame = {x, 1, {ROWS}};
-        const sc_array step[] = {{s, 2, {ROWS, V}}, {w, 2, {ROWS, FRAMES}}, {h, 2, {ROWS, H}}, {b, 1, {ROWS}}, {echo, 3, {ROWS, FRAMES, H}}};
+        const sc_array step[] = {
+            {s, 2, {ROWS, V}}, {w, 2, {ROWS, FRAMES}}, {h, 2, {ROWS, H}}, {b, 1, {ROWS}}, {echo, 3, {ROWS, FRAMES, H}}};
         OK(sc_stream_step(stream, &frame, step, &error));
         for (size_t m = 0; m < ROWS; m++) {
             CHECK(memcmp(s[m], scores[m][t], sizeof s[m]) == 0 && memcmp(w[m], weights[m][t], sizeof w[m]) == 0 &&
@@ -278,17 +305,21 @@ static void test_runs(const char *isa)
     sc_plan_free(plan);
 }
 
-/* ---- Vectors ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Vectors ---------------------------------------------------------------------------------------------------- */
 
 /* x (B, T, H) -> SimpleRNN -> attention over the context: as large as x. */
 static const char vectors[] =
-    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 13]},"
+    "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": "
+    "\"float32\", \"shape\": [null, 13]},"
     "{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 13], \"context\": true},"
-    "{\"name\": \"c:lengths\", \"kind\": \"lengths\", \"of\": \"c\"},{\"name\": \"c:mask\", \"kind\": \"mask\", \"of\": \"c\"}],"
+    "{\"name\": \"c:lengths\", \"kind\": \"lengths\", \"of\": \"c\"},{\"name\": \"c:mask\", \"kind\": \"mask\", "
+    "\"of\": \"c\"}],"
     "\"nodes\": [{\"op\": \"simple_rnn\", \"layer\": \"rnn\", \"inputs\": [\"x\"], \"outputs\": [\"h\"],"
-    " \"weights\": {\"W\": \"U\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 13, \"activation\": [\"tanh\", 0, 0],"
+    " \"weights\": {\"W\": \"U\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 13, \"activation\": [\"tanh\", "
+    "0, 0],"
     " \"reverse\": false, \"realign\": false, \"return_sequences\": true}},"
-    "{\"op\": \"attention\", \"layer\": \"look\", \"inputs\": [\"h\", \"c\", null, null, \"c:mask\"], \"lengths\": [null, \"c:lengths\", null, null, null],"
+    "{\"op\": \"attention\", \"layer\": \"look\", \"inputs\": [\"h\", \"c\", null, null, \"c:mask\"], \"lengths\": "
+    "[null, \"c:lengths\", null, null, null],"
     " \"outputs\": [\"a\", \"w\"], \"weights\": {}, \"attrs\": {\"score\": \"dot\", \"scale\": 1, \"heads\": 0,"
     " \"causal\": false, \"masking\": \"zero\", \"shared\": false}},"
     "{\"op\": \"add\", \"layer\": \"sum\", \"inputs\": [\"a\", \"h\"], \"outputs\": [\"sum\"]}],"
@@ -298,7 +329,8 @@ static sc_plan *make_vectors(const sc_options *options)
 {
     random_state = 999;
     float *U = decoder_weights(H * H, 0.9f), *b = decoder_weights(H, 0.5f);
-    const sc_tensor tensors[] = {{.name = "U", .rank = 2, .shape = {H, H}, .data = U}, {.name = "b", .rank = 1, .shape = {H}, .data = b}};
+    const sc_tensor tensors[] = {{.name = "U", .rank = 2, .shape = {H, H}, .data = U},
+                                 {.name = "b", .rank = 1, .shape = {H}, .data = b}};
     sc_plan *plan = NULL;
     OK(sc_plan_create(vectors, sizeof vectors - 1, tensors, 2, options, &plan, &error));
     free(U);
@@ -306,7 +338,8 @@ static sc_plan *make_vectors(const sc_options *options)
     return plan;
 }
 
-/* Frames that are fed back are those that a stream gives which is fed its own output, rows with histories of their own. */
+/* Frames that are fed back are those that a stream gives which is fed its own output, rows with histories of their own.
+ */
 static void test_feed_back(const char *isa)
 {
     enum { KNOWN = 5 };
@@ -319,14 +352,22 @@ static void test_feed_back(const char *isa)
     sc_plan *plan = make_vectors(&(sc_options){.isa = isa, .threads = 1});
     const sc_array states = {first, 2, {ROWS, H}}, final_states = {state, 2, {ROWS, H}};
     for (int with = 0; with < 2; with++) {
-        const sc_feedback q = {.rows = ROWS, .inputs = inputs, .states = with ? &states : NULL, .history_size = KNOWN, .history = &history[0][0][0],
-                               .history_lengths = with ? known : NULL, .steps = T, .out = &out[0][0][0], .final_states = &final_states};
+        const sc_feedback q = {.rows = ROWS,
+                               .inputs = inputs,
+                               .states = with ? &states : NULL,
+                               .history_size = KNOWN,
+                               .history = &history[0][0][0],
+                               .history_lengths = with ? known : NULL,
+                               .steps = T,
+                               .out = &out[0][0][0],
+                               .final_states = &final_states};
         memset(out, 0xA5, sizeof out);
         OK(sc_plan_feed_back(plan, &q, &error));
         for (size_t m = 0; m < ROWS; m++) {
             sc_stream *stream = NULL;
             OK(sc_stream_create(plan, 1, &stream, &error));
-            const sc_array mine[] = {{0}, {context[m], 3, {1, FRAMES, H}}, {ends + m, 1, {1}}, {mask[m], 2, {1, FRAMES}}};
+            const sc_array mine[] = {
+                {0}, {context[m], 3, {1, FRAMES, H}}, {ends + m, 1, {1}}, {mask[m], 2, {1, FRAMES}}};
             const sc_array one = {first[m], 2, {1, H}};
             OK(sc_stream_set_context(stream, mine, &error));
             if (with) {

@@ -1,6 +1,8 @@
-/* One plan run and decoded with, one stream stepped and one pool used by several threads at once, each call with a team of its own: meant for a
- * race detector, which knows no OpenMP. So the core is built without it, and sc_parallel is replaced by plain threads
- * (-Wl,--wrap=sc_parallel); everything else is what a user runs. Results are compared with those of one thread, bit for bit. */
+/* One plan run and decoded with, one stream stepped and one pool used by several threads at once, each call with a team
+ * of its own: meant for a race detector, which knows no OpenMP. So the core is built without it, and sc_parallel is
+ * replaced by plain threads
+ * (-Wl,--wrap=sc_parallel); everything else is what a user runs. Results are compared with those of one thread, bit for
+ * bit. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 #include "fpmode.h"
@@ -118,7 +120,9 @@ static sc_plan *make(const char *graph, int threads, int team)
     const sc_options options = {.threads = threads, .team = team, .isa = "scalar"}; /* narrow panels: every layer has several */
     sc_plan *plan = NULL;
     sc_error error;
-    CHECK(sc_plan_create(graph, strlen(graph), tensors, sizeof tensors / sizeof *tensors, &options, &plan, &error) == SC_OK, "%s", error.message);
+    CHECK(sc_plan_create(graph, strlen(graph), tensors, sizeof tensors / sizeof *tensors, &options, &plan, &error) ==
+              SC_OK,
+          "%s", error.message);
     return plan;
 }
 
@@ -319,28 +323,36 @@ static void test_full_pool(const sc_plan *one)
     sc_pool_free(pool);
 }
 
-/* ---- Decoding: all callers decode with one plan, each with results of its own ------------------------------------------------- */
+/* ---- Decoding: all callers decode with one plan, each with results of its own ----------------------------------- */
 
 #define V 7
 #define TOKENS 6
 #define WIDTH 3
 
-/* Tokens -> embedding -> LSTM -> attention over a context -> scores, and what was attended as an input of the next step */
+/* Tokens -> embedding -> LSTM -> attention over a context -> scores, and what was attended as an input of the next step
+ */
 static const char decoder[] =
     "{\"format\": \"seqcore\", \"version\": 1, \"inputs\": ["
     "{\"name\": \"t\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [1]},"
     "{\"name\": \"c\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [null, 16], \"context\": true},"
     "{\"name\": \"n\", \"kind\": \"lengths\", \"of\": \"c\"},"
     "{\"name\": \"h\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"h_next\"},"
-    "{\"name\": \"s\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"s_next\"}], \"nodes\": ["
-    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"}, \"attrs\": {\"rows\": 7, \"units\": 8}},"
-    "{\"op\": \"lstm\", \"layer\": \"l\", \"inputs\": [\"e\", \"h\", \"s\"], \"outputs\": [\"y\", \"h_next\", \"s_next\"],"
-    " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 16, \"activation\": [\"tanh\", 0, 0],"
+    "{\"name\": \"s\", \"kind\": \"data\", \"dtype\": \"float32\", \"shape\": [16], \"next\": \"s_next\"}], \"nodes\": "
+    "["
+    "{\"op\": \"embedding\", \"layer\": \"e\", \"inputs\": [\"t\"], \"outputs\": [\"e\"], \"weights\": {\"W\": \"E\"}, "
+    "\"attrs\": {\"rows\": 7, \"units\": 8}},"
+    "{\"op\": \"lstm\", \"layer\": \"l\", \"inputs\": [\"e\", \"h\", \"s\"], \"outputs\": [\"y\", \"h_next\", "
+    "\"s_next\"],"
+    " \"weights\": {\"W\": \"W\", \"U\": \"U\", \"b\": \"b\"}, \"attrs\": {\"units\": 16, \"activation\": [\"tanh\", "
+    "0, 0],"
     " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"return_sequences\": true, " FORWARD "}},"
-    "{\"op\": \"attention\", \"layer\": \"a\", \"inputs\": [\"y\", \"c\"], \"lengths\": [null, \"n\"], \"outputs\": [\"a\", null], \"weights\": {},"
+    "{\"op\": \"attention\", \"layer\": \"a\", \"inputs\": [\"y\", \"c\"], \"lengths\": [null, \"n\"], \"outputs\": "
+    "[\"a\", null], \"weights\": {},"
     " \"attrs\": {\"score\": \"dot\", \"scale\": 1, \"heads\": 2, \"causal\": false, \"masking\": \"zero\"}},"
-    "{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"a\"], \"outputs\": [\"d\"], \"weights\": {\"W\": \"D\", \"b\": \"f\"},"
-    " \"attrs\": {\"units\": 7, \"activation\": [\"linear\", 0, 0]}}], \"outputs\": [{\"name\": \"d\", \"value\": \"d\"},"
+    "{\"op\": \"dense\", \"layer\": \"d\", \"inputs\": [\"a\"], \"outputs\": [\"d\"], \"weights\": {\"W\": \"D\", "
+    "\"b\": \"f\"},"
+    " \"attrs\": {\"units\": 7, \"activation\": [\"linear\", 0, 0]}}], \"outputs\": [{\"name\": \"d\", \"value\": "
+    "\"d\"},"
     "{\"name\": \"h_next\", \"value\": \"h_next\"}, {\"name\": \"s_next\", \"value\": \"s_next\"}]}";
 
 typedef struct decoding {
@@ -366,7 +378,8 @@ static void *decode_often(void *argument)
     for (size_t i = 0; i < 6; i++) {
         decoding found;
         decode(expected->plan, &found);
-        CHECK(memcmp(found.ids, expected->ids, sizeof found.ids) == 0 && memcmp(found.scores, expected->scores, sizeof found.scores) == 0,
+        CHECK(memcmp(found.ids, expected->ids, sizeof found.ids) == 0 &&
+                  memcmp(found.scores, expected->scores, sizeof found.scores) == 0,
               "turn %zu", i);
     }
     return NULL;

@@ -315,6 +315,42 @@ def test_a_row_has_the_same_bits_in_any_batch_and_on_any_thread(rng, isa, op, op
         )
 
 
+def check_alone(plan, query, value, axis, *, of_scores=1):
+    """Few frames of a query multiply the value as it lies, many a packed copy: to the same bits."""
+    whole = plan.run([query, value])
+    for some in (1, 3, 7, 8, 9):
+        parts = np.split(query, range(some, query.shape[axis], some), axis=axis)
+        made = [plan.run([np.ascontiguousarray(part), value]) for part in parts]
+        for y, *frames, along in zip(whole, *made, (1, of_scores), strict=False):
+            np.testing.assert_array_equal(np.concatenate(frames, axis=along), y)
+
+
+@pytest.mark.parametrize("features", [1, 7, 16, 17, 33])
+@pytest.mark.parametrize("attrs", [
+    {}, {"scale": 0.3}, {"heads": 3, "masking": "zero"}, {"score": "additive", "shared": False},
+])  # fmt: skip
+def test_frames_of_a_query_have_the_bits_that_they_have_among_others(rng, isa, attrs, features):
+    heads = attrs.get("heads", 0)
+    features *= max(heads, 1)
+    shapes, weights = ((None, features),) * 2, {"W": floats(rng, features)}
+    graph = graph_of("attention", shapes, ATTENTION | attrs, outputs=2, weights={"W": "W"})
+    plan = Plan(json.dumps(graph).encode(), weights, isa=isa)
+    query, value = floats(rng, 2, 20, features), floats(rng, 2, 37, features)
+    check_alone(plan, query, value, 1, of_scores=2 if heads else 1)
+
+
+@pytest.mark.parametrize("features", [1, 7, 16, 17, 33])
+@pytest.mark.parametrize("axes", [None, (2, 1), (1, -1), (2, 2), (1, 1)])
+def test_vectors_of_a_product_have_the_bits_that_they_have_among_others(rng, isa, axes, features):
+    shapes, attrs = ((None, None), (None, None)), {"axes": axes, "normalize": True}
+    graph = graph_of("dot" if axes else "batch_matmul", shapes, attrs if axes else {})
+    a, b = axes or (2, 1)
+    query = floats(rng, 2, 20, features) if a == 2 else floats(rng, 2, features, 20)
+    value = floats(rng, 2, features, 37) if b == 1 else floats(rng, 2, 37, features)
+    plan = Plan(json.dumps(graph).encode(), {}, isa=isa)
+    check_alone(plan, query, value, 1 if a == 2 else 2)
+
+
 @pytest.mark.parametrize("frames", [(0, 5), (5, 0), (0, 0)])
 def test_nothing_to_look_at_gives_zeros(rng, isa, frames):
     shapes = [(None, 4), (None, 4)]
