@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-typedef struct session {
+typedef struct sc_feeding {
     const sc_feedback *q;
     const sc_plan *plan;
     sc_live live;
@@ -15,7 +15,7 @@ typedef struct session {
     float *x; /* what a step is fed: of those that are alive */
     sc_array *outputs;
     size_t size; /* floats of a frame */
-} session;
+} sc_feeding;
 
 static size_t history_of(const sc_feedback *q, size_t row)
 {
@@ -52,7 +52,7 @@ static sc_status check_input(const sc_plan *plan, sc_error *error)
 }
 
 /* ... and gives one as large. */
-static sc_status check_output(session *s, sc_error *error)
+static sc_status check_output(sc_feeding *s, sc_error *error)
 {
     const sc_step_plan *step = s->plan->step;
     const sc_port *input = &step->inputs[0], *output = s->space->ports;
@@ -67,7 +67,7 @@ static sc_status check_output(session *s, sc_error *error)
                    step->n_outputs > 0 ? sc_shape_text(output->info.rank, output->info.shape).text : "missing");
 }
 
-static sc_status check_states(const session *s, sc_error *error)
+static sc_status check_states(const sc_feeding *s, sc_error *error)
 {
     sc_status status = SC_OK;
     for (size_t i = 0; s->q->final_states != NULL && status == SC_OK && i < s->plan->step->n_states; i++) {
@@ -78,7 +78,7 @@ static sc_status check_states(const session *s, sc_error *error)
 }
 
 /* That nothing that is written overlaps anything else. */
-static sc_status check_apart(const session *s, sc_error *error)
+static sc_status check_apart(const sc_feeding *s, sc_error *error)
 {
     const sc_feedback *q = s->q;
     const sc_step_plan *step = s->plan->step;
@@ -101,7 +101,7 @@ static sc_status check_apart(const session *s, sc_error *error)
     return status;
 }
 
-static void take(session *s, sc_arena *arena)
+static void take(sc_feeding *s, sc_arena *arena)
 {
     const size_t rows = s->q->rows, n_outputs = s->plan->step->n_outputs;
     s->states = sc_arena_take(arena, rows, sizeof *s->states);
@@ -116,7 +116,7 @@ static void take(session *s, sc_arena *arena)
     }
 }
 
-static sc_status allocate(session *s, sc_error *error)
+static sc_status allocate(sc_feeding *s, sc_error *error)
 {
     sc_arena arena = {.block = NULL};
     take(s, &arena);
@@ -128,7 +128,7 @@ static sc_status allocate(session *s, sc_error *error)
     return SC_OK;
 }
 
-static sc_status begin(session *s, sc_error *error)
+static sc_status begin(sc_feeding *s, sc_error *error)
 {
     sc_status status = check_input(s->plan, error);
     if (status == SC_OK) {
@@ -154,7 +154,7 @@ static sc_status begin(session *s, sc_error *error)
 }
 
 /* Step t: a row is fed frame t of its history, or what it gave before. */
-static sc_status feed(session *s, size_t t, sc_error *error)
+static sc_status feed(sc_feeding *s, size_t t, sc_error *error)
 {
     const sc_feedback *q = s->q;
     const size_t n = s->n_alive, size = s->size;
@@ -173,7 +173,7 @@ static sc_status feed(session *s, size_t t, sc_error *error)
 }
 
 /* Keeps what the rows gave that are past their history. */
-static void keep(session *s, size_t t)
+static void keep(sc_feeding *s, size_t t)
 {
     const sc_feedback *q = s->q;
     size_t kept = 0;
@@ -191,7 +191,7 @@ static void keep(session *s, size_t t)
     s->n_alive = kept;
 }
 
-static sc_status feed_back(session *s, sc_error *error)
+static sc_status feed_back(sc_feeding *s, sc_error *error)
 {
     sc_status status = begin(s, error);
     for (size_t t = 0; status == SC_OK && s->n_alive > 0; t++) {
@@ -208,7 +208,7 @@ static sc_status feed_back(session *s, sc_error *error)
     return status;
 }
 
-static void finish(session *s)
+static void finish(sc_feeding *s)
 {
     sc_release(&s->plan->allocator, s->block);
     if (s->space != NULL) {
@@ -229,7 +229,7 @@ sc_status sc_plan_feed_back(const sc_plan *plan, const sc_feedback *feedback, sc
     if (status != SC_OK) {
         return status;
     }
-    session s = {.q = feedback, .plan = plan, .live = {.plan = (sc_plan *)plan}};
+    sc_feeding s = {.q = feedback, .plan = plan, .live = {.plan = (sc_plan *)plan}};
     status = feed_back(&s, error);
     finish(&s);
     return status;
