@@ -251,25 +251,28 @@ def stepped(
                     f"context {spec['name']!r} has its batch in axis 1: a context has it in axis 0"
                 )
             spec["context"] = True
-    _begin_anew(made, contexts, shape_of if carry else None)
+    _begin_anew(made, contexts, shape_of, bool(carry))
     return _carrying_states(made) if carry else made
 
 
 def _begin_anew(
-    document: Document, contexts: Sequence[str], shape_of: Callable[[str], Shape] | None
+    document: Document,
+    contexts: Sequence[str],
+    shape_of: Callable[[str], Shape],
+    carries: bool,
 ) -> None:
     """Let recurrent layers that go over a context's frames begin with zeros, in place.
 
     What they end with belongs to the step, or to the sequence; as a state it would be where the
-    next step begins. With `shape_of` these are also those that see something of the step there: in
-    a graph that is run on single frames, what has other frames has a context's.
+    next step begins. If the graph `carries` something these are also those that see something of
+    the step there: in a graph that is run on single frames, what has other frames has a context's.
     """
     specs = {spec["name"]: spec for spec in document["inputs"]}
     states = {name for name, spec in specs.items() if spec["kind"] == "state"}
     early, late = _parted(document, contexts)
     counts = {name for name, spec in specs.items() if spec.get("of") in contexts}
     nodes = [node for node in early if node["op"] in _RECURRENT]
-    for node in late if shape_of is not None else ():
+    for node in late if carries else ():
         counted = counts.intersection(_listed_lengths(node))
         if counted and "lengths_out" in node:
             counts.add(node["lengths_out"])
