@@ -13,6 +13,7 @@ from gates_by_hand import row_by_hand
 from random_graphs import ACTIVATIONS, random_graph
 from tolerances import FLOAT32, close
 
+import seqcore as sc
 from seqcore import reference as ref
 from seqcore._binding import Plan
 from seqcore.graph import Graph
@@ -22,9 +23,13 @@ SEEDS = range(1200)
 LAST = FLOAT32[3]  # the deepest of these graphs
 
 
-def calls():
-    """Yield seed, graph, name and node of a recurrent layer, and arguments of a call."""
-    for seed in SEEDS:
+def calls(isa):
+    """Yield seed, graph, name and node of a recurrent layer, and arguments of a call.
+
+    All for the best instruction set, a third for any other.
+    """
+    best = isa == sc.cpu_info()["isas"][0]
+    for seed in SEEDS if best else SEEDS[::3]:
         graph, rng = random_graph(seed), np.random.default_rng(seed)
         for name, node in recurrent_nodes(graph.document).items():
             batch, time = int(rng.choice([1, 2, 5, 9])), int(rng.choice(graph.times))
@@ -56,7 +61,7 @@ def read_by(graph, node, call):
 
 def test_gates_and_states_are_those_by_hand(isa):
     seen, options = 0, set()
-    for seed, graph, name, node, call in calls():
+    for seed, graph, name, node, call in calls(isa):
         x, initial, mask, lengths = read_by(graph, node, call)
         trace = traced(graph, name, call, isa)
         weights = {key: graph.tensors[tensor] for key, tensor in node["weights"].items()}
@@ -83,7 +88,9 @@ def test_gates_and_states_are_those_by_hand(isa):
             options.add(("after", node["attrs"].get("reset_after")))
             options.add(("projected", bool(node["attrs"].get("projection"))))
             options.add(("ids", bool(node["attrs"].get("one_hot"))))
-    assert seen > 3000
+    assert seen > 1000
+    if isa != sc.cpu_info()["isas"][0]:
+        return
     for op in ("lstm", "gru", "simple_rnn"):
         for flags in np.ndindex(2, 2, 2):
             assert (op, *map(bool, flags)) in options
@@ -95,7 +102,7 @@ def test_gates_and_states_are_those_by_hand(isa):
 def test_states_have_the_bits_of_the_layer_in_the_graph(isa):
     """Where its sequence or its last state is a value of the graph."""
     compared = set()
-    for seed, graph, name, node, call in calls():
+    for seed, graph, name, node, call in calls(isa):
         y, *_ = node["outputs"]
         if y is None:
             continue
