@@ -27,11 +27,11 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import seqcore as sc
 from seqcore.formats.torch_programs import Program
-from seqcore.importers.torch import folding, graph, operators, tensors
+from seqcore.importers.aten import arguments, folding, operators, reader, tensors
+from seqcore.importers.aten.operators import OPERATORS
+from seqcore.importers.torch import graph
 from seqcore.importers.torch.live import export_program
 from seqcore.importers.torch.modules import MODULES, _Chain
-from seqcore.importers.torch.operators import OPERATORS
-from seqcore.importers.torch.operators import table as operator_table
 from seqcore.importers.torch.refused import REFUSED
 from seqcore.importers.torch.trees import module_tree
 
@@ -379,7 +379,8 @@ def _words(node: ast.expr) -> str:
 def anywhere() -> str:
     """Return what may be said of any operator: by what they share."""
     told = {
-        "arguments": operator_table, "axes": tensors, "constants": folding, "the graph": graph,
+        "arguments": arguments, "axes": tensors, "constants": folding, "the program": reader,
+        "the graph": graph,
     }  # fmt: skip
     rows = []
     for what, module in told.items():

@@ -23,11 +23,11 @@ import torch
 from tolerances import FLOAT32, close
 
 import seqcore as sc
+from seqcore.importers.aten.operators import OPERATORS
 from seqcore.importers.keras.classes import CLASSES
 from seqcore.importers.keras.refused import REFUSED
 from seqcore.importers.torch.graph import model_of
 from seqcore.importers.torch.modules import MODULES
-from seqcore.importers.torch.operators import OPERATORS
 from seqcore.importers.torch.refused import REFUSED as REFUSED_MODULES
 
 ROOT = Path(__file__).resolve().parents[1]

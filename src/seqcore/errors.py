@@ -51,13 +51,17 @@ class UnsupportedLayerError(SeqcoreError, NotImplementedError):
     ----------
     layers : list of (str, str)
         The pairs given; empty for a message alone.
+    inputs : list of str
+        Inputs of an ONNX graph whose numbers would have to be known, ``load(constants=...)``.
     """
 
     layers: list[tuple[str, str]]
+    inputs: list[str]
 
     def __init__(self, layers: Iterable[tuple[str, str]] | str, source: str | None = None) -> None:
         # A lone message is also the form in which the exception comes back out of a pickle:
         # BaseException hands over args, then restores .layers from __dict__.
+        self.inputs = []
         self.layers = [] if isinstance(layers, str) else [(name, reason) for name, reason in layers]
         if isinstance(layers, str):
             message = layers

@@ -19,9 +19,9 @@ from torch import nn
 
 import seqcore as sc
 from seqcore.formats.pt2 import read_pt2
+from seqcore.importers.aten.operators import OPERATORS
 from seqcore.importers.torch.graph import model_of
 from seqcore.importers.torch.live import export_program
-from seqcore.importers.torch.operators import OPERATORS
 
 INF, NAN = float("inf"), float("nan")
 SEEN: set[str] = set()  # the operators of all modules here

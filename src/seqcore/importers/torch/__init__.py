@@ -2,11 +2,8 @@
 
 live.py       a live module -> a program of operators, by torch.export: all that imports torch
 packed.py     packed sequences while it is exported
-graph.py      a program -> Model; which axis is the batch; index.py who makes and reads what
+graph.py      a program -> Model, in the words of aten/; index.py who makes and reads what
 guards.py     what torch took for granted of sizes; unpadded.py what it cuts off
-tensors.py    torch's dims as axes of values; sizes.py sizes that vary
-operators/    what each operator means
-folding.py    operators on constants
 trees.py      a live module as a tree of modules
 modules.py    a tree of torch's own modules -> a program; refused.py those that never will be one
 described.py  what a state_dict seems to hold

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...formats.torch_programs import Program, ProgramInput
 from ...graph import SizeRule
-from .tensors import RefusedError
+from ..aten.tensors import RefusedError
 
 __all__ = ["size_rules"]
 

@@ -18,7 +18,8 @@ from ...errors import SeqcoreError, UnsupportedLayerError
 from ...formats.torch_programs import ModuleTree, Node, Program, ProgramInput, Ref
 from ...layers import GRU, LSTM, Input, Recurrent, RecurrentStack, SimpleRNN
 from ...model import Model
-from .graph import MALFORMED, model_of
+from ..aten.reader import MALFORMED
+from .graph import model_of
 from .refused import REFUSED
 
 __all__ = ["MODULES", "from_tree", "short_kind", "without_wrappers"]

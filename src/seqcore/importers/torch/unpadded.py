@@ -11,8 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...formats.torch_programs import Node, Program, Ref
+from ..aten.tensors import RefusedError
 from .index import Index, made, refs
-from .tensors import RefusedError
 
 __all__ = ["frames_meet", "lengths_input"]
 

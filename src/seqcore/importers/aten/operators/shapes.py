@@ -8,9 +8,10 @@ from typing import Any
 
 from ....layers import Cast, Compare, Concatenate, Rearrange
 from ....layers.shapes import expand
+from ..arguments import Context, as_float, as_traced, dim_of, few, known, size_or, traced
 from ..sizes import AnySize, product, quotient
 from ..tensors import Axis, Constant, RefusedError, Traced, matched, viewed
-from .table import Context, as_float, as_traced, dim_of, few, known, operator, size_or, traced
+from .table import operator
 
 _ENDLESS = (1 << 63) - 1
 

@@ -1,8 +1,7 @@
-"""The table of operators, and what they have in common.
+"""What operators have in common: what they may ask of their program, and of their arguments.
 
-An operator is a function of a `Context` and of the arguments of torch's schema by their names,
-which returns what torch returns: `Traced`, `Constant`, a size, or a tuple of these. Arguments that
-it does not name are refused, for nobody knows that they do not matter.
+An operator is a function of a `Context` and of its arguments, tensors and options, which returns
+what the framework returns: `Traced`, `Constant`, a size, or a tuple of these.
 """
 
 from __future__ import annotations
@@ -12,14 +11,14 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ....layers import Activation, Add, Cast, Layer, Reduce, Rescaling, Symbol
-from ....layers import Constant as Fixed
-from ..sizes import AnySize, Size, product
-from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched
+from ...layers import Activation, Add, Cast, Layer, Reduce, Rescaling, Symbol
+from ...layers import Constant as Fixed
+from .sizes import AnySize, Size, product
+from .tensors import Axis, Constant, Dims, RefusedError, Traced, matched
 
 __all__ = [
-    "OPERATORS", "Context", "activated", "affine", "as_float", "as_traced", "dim_of", "few",
-    "floats", "is_bool", "joined_size", "known", "mapped", "named", "operator", "rejoined",
+    "Context", "activated", "affine", "as_float", "as_traced", "dim_of", "few",
+    "floats", "is_bool", "joined_size", "known", "mapped", "named", "rejoined",
     "scalar", "size_or", "together", "traced",
 ]  # fmt: skip
 
@@ -62,21 +61,7 @@ class Context(Protocol):
         """Tell whether anybody uses the output of that number of the node at hand."""
 
 
-OPERATORS: dict[str, Callable[..., Any]] = {}
-
 _MOST_PARTS = 1 << 12
-
-
-def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into the table, under names without their overload: "aten.view"."""
-
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in names:
-            assert name not in OPERATORS, name
-            OPERATORS[name] = function
-        return function
-
-    return enter
 
 
 # ---- Arguments -----------------------------------------------------------------------------------
@@ -151,6 +136,8 @@ def as_traced(context: Context, value: Any) -> Traced:
     if not isinstance(value, Constant):
         raise RefusedError(f"of {type(value).__name__}, which is no tensor")
     array = value.array
+    if array.dtype == object:
+        return _count_of(context, value)
     axes: list[Axis] = []
     dims: list[tuple[Axis, ...]] = []
     for size, own in zip(value.sizes, array.shape, strict=True):
@@ -162,6 +149,14 @@ def as_traced(context: Context, value: Any) -> Traced:
     layer = context.once(("constant", value.key), lambda _: Fixed(numbers))
     own_axes = axes or [Axis(1)]
     return Traced(layer(context.like), (context.batch, *own_axes), tuple(dims))
+
+
+def _count_of(context: Context, value: Constant) -> Traced:
+    """Return one size that varies, in a constant of whatever rank, as a tensor."""
+    if value.array.size != 1:
+        raise RefusedError("computes with several sizes that vary")
+    counted = _counted(context, value.array.reshape(()).item())
+    return counted.seen_as(() for _ in value.sizes)
 
 
 def _counted(context: Context, size: Size) -> Traced:

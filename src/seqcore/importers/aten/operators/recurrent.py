@@ -29,10 +29,11 @@ from ....layers import (
     TimeDistributed,
 )
 from ....layers.shapes import expand
+from ..arguments import Context, as_traced, floats, joined_size, named, traced
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import compare
 from .shapes import select, unsqueeze
-from .table import Context, as_traced, floats, joined_size, named, operator, traced
+from .table import operator
 
 _KINDS: dict[str, Any] = {"SimpleRNN": SimpleRNN, "LSTM": LSTM, "GRU": GRU}
 _NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")

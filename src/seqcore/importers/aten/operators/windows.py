@@ -20,10 +20,7 @@ from ....layers import (
     Padding1D,
     UpSampling1D,
 )
-from ..sizes import AnySize, quotient
-from ..tensors import Axis, Constant, RefusedError, Traced
-from .shapes import cat, part, parts
-from .table import (
+from ..arguments import (
     Context,
     as_float,
     dim_of,
@@ -31,9 +28,12 @@ from .table import (
     joined_size,
     known,
     named,
-    operator,
     traced,
 )
+from ..sizes import AnySize, quotient
+from ..tensors import Axis, Constant, RefusedError, Traced
+from .shapes import cat, part, parts
+from .table import operator
 
 
 def one(value: Any, what: str, default: int | None = None) -> int:

@@ -8,11 +8,21 @@ from typing import Any
 import numpy as np
 
 from ....layers import Cast, Dense, Embedding, MatMul
+from ..arguments import (
+    Context,
+    as_traced,
+    floats,
+    joined_size,
+    known,
+    named,
+    rejoined,
+    traced,
+)
 from ..tensors import Axis, Constant, Dims, RefusedError, Traced, matched, told_sizes
 from .elementwise import add, chosen, compare, divide, maximum, multiply, softmax, subtract
 from .reductions import norm, reduced
 from .shapes import permute, repeat_interleave, transpose, unsqueeze
-from .table import Context, as_traced, floats, joined_size, known, named, operator, rejoined, traced
+from .table import operator
 
 
 @operator("aten.linear")

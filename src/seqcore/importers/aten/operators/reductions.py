@@ -21,8 +21,7 @@ from ....layers import (
     TopK,
     Unary,
 )
-from ..tensors import Axis, Constant, RefusedError, Traced, told_sizes
-from .table import (
+from ..arguments import (
     Context,
     as_float,
     dim_of,
@@ -31,10 +30,11 @@ from .table import (
     known,
     mapped,
     named,
-    operator,
     rejoined,
     traced,
 )
+from ..tensors import Axis, Constant, RefusedError, Traced, told_sizes
+from .table import operator
 
 
 def _dims(tensor: Traced, dim: Any) -> list[int]:

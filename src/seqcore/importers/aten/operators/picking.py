@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from ....layers import OneHot
+from ..arguments import Context, as_traced, dim_of, known, traced
 from ..tensors import Axis, Constant, RefusedError, Traced
 from .elementwise import add, chosen, compare, subtract
 from .reductions import reduced
 from .shapes import cat, part, unsqueeze
-from .table import Context, as_traced, dim_of, known, operator, traced
+from .table import operator
 
 _MOST_PIECES = 256
 _MOST_PLACES = 1 << 24  # beyond, floats are not exact

@@ -27,9 +27,7 @@ from ....layers import (
     Unary,
     Where,
 )
-from ..tensors import Constant, RefusedError, Traced
-from .shapes import parts
-from .table import (
+from ..arguments import (
     Context,
     activated,
     affine,
@@ -39,12 +37,14 @@ from .table import (
     floats,
     is_bool,
     mapped,
-    operator,
     rejoined,
     scalar,
     together,
     traced,
 )
+from ..tensors import Constant, RefusedError, Traced
+from .shapes import parts
+from .table import operator
 
 # ---- Arithmetic ----------------------------------------------------------------------------------
 

@@ -1,0 +1,8 @@
+"""What each operator of ONNX means, in files by kind; the table in which they are entered."""
+
+from . import elementwise, shapes
+from .table import OPERATORS
+
+__all__ = ["OPERATORS"]
+
+del elementwise, shapes
