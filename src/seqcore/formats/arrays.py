@@ -43,6 +43,11 @@ class Budget:
             )
         self.left -= count
 
+    def allow(self, count: int) -> None:
+        """Adds `count` bytes, those of another file that was found to be part of this one."""
+        self.total += count
+        self.left += count
+
 
 def shorten(value: object, length: int = 80) -> str:
     """A value out of a file, for a message. Only flat values are shown, so that it always ends."""
