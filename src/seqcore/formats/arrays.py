@@ -28,11 +28,14 @@ class Budget:
     ----------
     total : int
         Bytes, for everything together: members, strings and arrays.
+    fixed : bool
+        Whether it is the caller's word, which other files that belong to this one do not raise.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, fixed: bool = False) -> None:
         self.total = total
         self.left = total
+        self.fixed = fixed
 
     def charge(self, count: int, what: str) -> None:
         """Takes `count` bytes for `what`, or raises ModelFileError before they are allocated."""
@@ -44,9 +47,10 @@ class Budget:
         self.left -= count
 
     def allow(self, count: int) -> None:
-        """Adds `count` bytes, those of another file that was found to be part of this one."""
-        self.total += count
-        self.left += count
+        """Adds `count` bytes, for another file that belongs to this one."""
+        if not self.fixed:
+            self.total += count
+            self.left += count
 
 
 def shorten(value: object, length: int = 80) -> str:

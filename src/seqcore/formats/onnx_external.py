@@ -22,7 +22,7 @@ __all__ = ["ExternalFiles"]
 MAX_FILES = 4096
 _NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 _CHUNK = 1 << 20
-# 2 bytes of bfloat16 are read, copied and become 4; 1 of int4 becomes 2 twice; shared files are rare.
+# 2 bytes of bfloat16 are read, copied and become 4; 1 of int4 becomes 2, and 2 again.
 _RATIO = 8
 _PARTS = ("location", "offset", "length", "checksum")  # others are notes of whoever wrote it
 
@@ -37,13 +37,11 @@ class ExternalFiles:
     allowed : bool
         Whether other files are read at all.
     budget : Budget
-        Charged with each tensor.
-    grows : bool
-        Whether the budget grows with the size of each file that is read.
+        Charged with each tensor; a file that is read adds to it.
     """
 
-    def __init__(self, folder: str | None, allowed: bool, budget: Budget, grows: bool) -> None:
-        self.folder, self.allowed, self.budget, self.grows = folder, allowed, budget, grows
+    def __init__(self, folder: str | None, allowed: bool, budget: Budget) -> None:
+        self.folder, self.allowed, self.budget = folder, allowed, budget
         self.checked: dict[str, str | None] = {}  # by location: the SHA-1, once it was asked for
 
     def __call__(self, tensor: Any, size: int, what: str) -> bytes:
@@ -121,8 +119,7 @@ class ExternalFiles:
             if len(self.checked) >= MAX_FILES:
                 raise ModelFileError(f"more than {MAX_FILES} files beside the model")
             self.checked[location] = None
-            if self.grows:
-                self.budget.allow(_RATIO * size)
+            self.budget.allow(_RATIO * size)
         if checksum is None:
             return
         found = self.checked[location]

@@ -8,14 +8,14 @@ names, order and functions in onnx_linking.py. Nothing in a file is executed.
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Callable
-from typing import Any, BinaryIO, TypeVar
+from typing import Any
 
 from numpy.typing import NDArray
 
 from ..errors import MissingExtraError, ModelFileError
-from .arrays import shorten
+from .arrays import Budget
 from .onnx_external import ExternalFiles
 from .onnx_linking import link
 from .onnx_messages import Reader, read_opsets
@@ -29,14 +29,13 @@ __all__ = [
     "OnnxNode",
     "OnnxProgram",
     "OnnxValue",
+    "check_size",
     "is_onnx",
     "read_initializers",
     "read_onnx",
 ]
 
 OLDEST_IR = 3  # of October 2017, which first said which operators are meant; onnx 1.0 wrote it
-
-_T = TypeVar("_T")
 
 
 def is_onnx(head: bytes) -> bool:
@@ -51,22 +50,40 @@ def is_onnx(head: bytes) -> bool:
         The first 64 bytes or so.
     """
     fields = leading_fields(head)
-    if not fields or fields[0][:2] != (1, _VARINT):
+    if len(fields) < 2 or fields[0][:2] != (1, _VARINT):
         return False
     version = fields[0][2]
-    if not (isinstance(version, int) and OLDEST_IR <= version < 128) or len(fields) < 2:
+    if not (isinstance(version, int) and OLDEST_IR <= version < _NO_IR):
         return False
-    if any(_HEAD_FIELDS.get(number) != wire for number, wire, _ in fields):
-        return False
-    texts = [content for number, _, content in fields if number in _TEXTS]
-    return all(isinstance(text, bytes) and not _CONTROLS & set(text) for text in texts)
+    numbers = [number for number, _, _ in fields if number not in _REPEATED]
+    return len(set(numbers)) == len(numbers) and all(
+        _MODEL.get(number) == wire and (wire == _VARINT or _is_plausible(number, content))
+        for number, wire, content in fields
+    )
 
 
+_NO_IR = 128
 _VARINT, _BYTES = 0, 2
-# Of a model: those that are letters, and all, by number, with their wire type.
+# Fields of a model, of a graph, and of what says which operators are meant, with their wire types.
 _TEXTS = {2, 3, 4, 6}
-_HEAD_FIELDS = {1: _VARINT, 5: _VARINT, **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), _BYTES)}
+_REPEATED = {8, 14, 20, 25, 26}
+_MODEL = {1: _VARINT, 5: _VARINT, 7: _BYTES, **dict.fromkeys(_TEXTS | _REPEATED, _BYTES)}
+_GRAPH = dict.fromkeys((1, 2, 5, 10, 11, 12, 13, 14, 15, 16), _BYTES)
+_INNER = {7: _GRAPH, 8: {1: _BYTES, 2: _VARINT}, 14: {1: _BYTES, 2: _BYTES}}
 _CONTROLS = set(range(32)) - set(b"\t\r\n") | {127}
+
+
+def _is_plausible(number: int, content: Any) -> bool:
+    """Whether the beginning of a field of a model can be what its number says."""
+    if number in _INNER:
+        return all(_INNER[number].get(n) == wire for n, wire, _ in leading_fields(content))
+    if number not in _TEXTS:
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(content)
+    except UnicodeDecodeError:
+        return False
+    return not _CONTROLS & set(content)
 
 
 def read_onnx(
@@ -101,38 +118,53 @@ def read_onnx(
         The file is missing or cannot be read.
     """
     onnx = _package()
-    if isinstance(source, onnx.ModelProto):
-        data = _serialized(source)
-        return _named("ONNX model", lambda: _read(onnx, data, None, external_data, max_bytes))
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        data = bytes(source)
-        return _named("ONNX model", lambda: _read(onnx, data, None, external_data, max_bytes))
-    if hasattr(source, "read"):
-        data = source.read(MAX_FILE + 1)
-        name = getattr(source, "name", None)
-        name = name if isinstance(name, str) else "ONNX model"
-        return _named(name, lambda: _read(onnx, data, None, external_data, max_bytes))
-    with reading(source) as (file, size):
-        data = _whole(file, size)
-        folder = os.path.dirname(os.path.abspath(os.fsdecode(source)))
-        return _read(onnx, data, folder, external_data, max_bytes)
+    if not isinstance(source, (bytes, bytearray, memoryview, onnx.ModelProto)) and not hasattr(
+        source, "read"
+    ):
+        with reading(source) as (file, size):
+            check_size(size)
+            data = file.read(size)
+            folder = os.path.dirname(os.path.abspath(os.fsdecode(source)))
+            return _read(onnx, data, folder, external_data, budget_of(size, max_bytes))
+    name = getattr(source, "name", None)
+    try:
+        data = _bytes_of(source, onnx)
+        return _read(onnx, data, None, external_data, budget_of(len(data), max_bytes))
+    except ModelFileError as error:
+        raise ModelFileError(
+            f"{name if isinstance(name, str) else 'ONNX model'}: {error}"
+        ) from error
 
 
 def read_initializers(
-    file: BinaryIO, size: int, folder: str, max_bytes: int | None, *, external_data: bool
+    data: bytes, folder: str, budget: Budget, *, external_data: bool
 ) -> dict[str, NDArray[Any]]:
-    """The initialisers of an open model's graph, by name; strings are left out.
+    """The initialisers of a model's graph, by name; strings are left out.
+
+    Parameters
+    ----------
+    data : bytes
+        The file.
+    folder : str
+        Where it lies.
+    budget : Budget
+    external_data : bool
+        As of `read_onnx`.
 
     Raises
     ------
-    ModelFileError, MissingExtraError, OptionError
-        As of `read_onnx`. Of nodes nothing is read.
+    ModelFileError, MissingExtraError
+        As of `read_onnx`. Nodes are not looked at; errors do not name the file.
     """
-    onnx = _package()
-    data = _whole(file, size)
-    model, reader = _parsed(onnx, data, folder, external_data, max_bytes)
+    model, reader = _parsed(_package(), data, folder, external_data, budget)
     found = reader.constants(model.graph)
     return {name: array for name, array in found.items() if array.dtype != object}
+
+
+def check_size(size: int) -> None:
+    """Raise ModelFileError for what is too large to be read at all."""
+    if size > MAX_FILE:
+        raise ModelFileError(f"{size} bytes; a protocol buffer has at most {MAX_FILE}")
 
 
 def _package() -> Any:
@@ -152,31 +184,24 @@ def _protobuf_error() -> Any:
     return Error
 
 
-def _named(name: str, read: Callable[[], _T]) -> _T:
-    try:
-        return read()
-    except ModelFileError as error:
-        raise ModelFileError(f"{name}: {error}") from error
-
-
-def _serialized(model: Any) -> bytes:
-    try:
-        return bytes(model.SerializeToString())
-    except _protobuf_error() as error:
-        raise ModelFileError(f"ONNX model: cannot be serialised: {error}") from error
-
-
-def _whole(file: BinaryIO, size: int) -> bytes:
-    if size > MAX_FILE:
-        raise ModelFileError(f"{size} bytes; a protocol buffer has at most {MAX_FILE}")
-    file.seek(0)
-    return file.read(size)
+def _bytes_of(source: Any, onnx: Any) -> bytes:
+    """The serialised model that is in memory, or that a file object gives."""
+    if isinstance(source, onnx.ModelProto):
+        try:
+            return bytes(source.SerializeToString())
+        except _protobuf_error() as error:
+            raise ModelFileError(f"cannot be serialised: {error}") from error
+    data = source.read(MAX_FILE + 1) if hasattr(source, "read") else source
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise ModelFileError(f"expected bytes, found a {type(data).__name__}")
+    check_size(memoryview(data).nbytes)
+    return bytes(data)
 
 
 def _read(
-    onnx: Any, data: bytes, folder: str | None, external_data: bool, max_bytes: int | None
+    onnx: Any, data: bytes, folder: str | None, external_data: bool, budget: Budget
 ) -> OnnxProgram:
-    model, reader = _parsed(onnx, data, folder, external_data, max_bytes)
+    model, reader = _parsed(onnx, data, folder, external_data, budget)
     opsets = read_opsets(model.opset_import)
     reader.add_functions(model.functions)
     graph = link(reader.graph(model.graph), reader, opsets, onnx.defs)
@@ -186,11 +211,14 @@ def _read(
 
 
 def _parsed(
-    onnx: Any, data: bytes, folder: str | None, external_data: bool, max_bytes: int | None
+    onnx: Any, data: bytes, folder: str | None, external_data: bool, budget: Budget
 ) -> tuple[Any, Reader]:
     """The model that a file's bytes are, and what reads the parts of it."""
-    budget = budget_of(len(data), max_bytes)
-    _check_kind(data)
+    if not data:
+        raise ModelFileError("the file is empty")
+    for magic, kind in WRAPPED:
+        if data.startswith(magic):
+            raise ModelFileError(f"this seems to be {kind}")
     budget.charge(2 * len(data), "the file")  # and what the parser copies
     check_wire(data, onnx.ModelProto.DESCRIPTOR, budget)
     try:
@@ -199,22 +227,11 @@ def _parsed(
         raise ModelFileError(f"no protocol buffer of ONNX: {error}") from error
     newest = int(onnx.IR_VERSION)
     if not OLDEST_IR <= model.ir_version <= newest:
-        hint = "; a newer package may" if model.ir_version > newest else ""
+        hint = "; a newer package may know it" if model.ir_version > newest else ""
         raise ModelFileError(
-            f"version {model.ir_version} of ONNX's format; versions {OLDEST_IR} to {newest} are "
-            f"read with onnx {shorten(onnx.__version__)}{hint}"
+            f"version {model.ir_version} of ONNX's format; with onnx {onnx.__version__} versions "
+            f"{OLDEST_IR} to {newest} are read{hint}"
         )
     if not model.HasField("graph"):
         raise ModelFileError("a model without a graph")
-    files = ExternalFiles(folder, external_data, budget, grows=max_bytes is None)
-    return model, Reader(budget, files)
-
-
-def _check_kind(data: bytes) -> None:
-    if not isinstance(data, bytes):
-        raise ModelFileError(f"expected bytes, found a {type(data).__name__}")
-    if not data:
-        raise ModelFileError("the file is empty")
-    for magic, kind in WRAPPED:
-        if data.startswith(magic):
-            raise ModelFileError(f"this seems to be {kind}")
+    return model, Reader(budget, ExternalFiles(folder, external_data, budget))

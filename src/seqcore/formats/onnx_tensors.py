@@ -207,10 +207,16 @@ def _finish(kind: _Kind, stored: Array, shape: tuple[int, ...]) -> Array:
         stored = widen_bfloat16(stored)
     elif kind.table is not None:
         patterns = stored.reshape(-1)
-        stored = np.empty(patterns.size, kind.table.dtype)
+        array = np.empty(shape, kind.table.dtype)
+        numbers = array.reshape(-1)
         for at in range(0, patterns.size, _CHUNK):  # indices take 8 bytes each
-            stored[at : at + _CHUNK] = kind.table[patterns[at : at + _CHUNK]]
-    return stored.reshape(shape)
+            numbers[at : at + _CHUNK] = kind.table[patterns[at : at + _CHUNK]]
+        return array
+    if stored.shape == shape and stored.flags.owndata:
+        return stored
+    array = np.empty(shape, stored.dtype)
+    array.reshape(-1)[...] = stored.reshape(-1)
+    return array
 
 
 def _unpacked(raw: bytes, kind: _Kind, shape: tuple[int, ...], what: str, budget: Budget) -> Array:
@@ -332,6 +338,6 @@ def read_sparse(sparse: Any, what: str, budget: Budget, external: External) -> A
     if (np.diff(indices) <= 0).any():
         raise ModelFileError(f"{what}: indices that do not ascend")
     budget.charge(count * values.itemsize, what)
-    dense = np.zeros(count, values.dtype)
-    dense[indices] = values
-    return dense.reshape(shape)
+    dense = np.zeros(shape, values.dtype)
+    dense.reshape(-1)[indices.reshape(-1)] = values
+    return dense

@@ -38,7 +38,7 @@ def budget_of(size: int, max_bytes: int | None, floor: int = _FLOOR_BYTES) -> Bu
         return Budget(floor + _RATIO * size)
     if type(max_bytes) is not int or max_bytes < 1:
         raise OptionError(f"max_bytes: expected a positive integer, found {max_bytes!r}")
-    return Budget(max_bytes)
+    return Budget(max_bytes, fixed=True)
 
 
 @contextmanager

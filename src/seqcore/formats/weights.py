@@ -16,6 +16,7 @@ from ..errors import ModelFileError, OptionError
 from .arrays import Budget
 from .numpy_files import NPY_MAGIC, parse_npy, read_npz
 from .numpy_pickles import load_pickle
+from .onnx_files import check_size, is_onnx, read_initializers
 from .opening import WRAPPED, budget_of, reading, whole
 from .safetensors_files import looks_like_safetensors, read_safetensors
 from .sharded import ShardIndex, looks_like_index, parse_index, shard_path
@@ -40,12 +41,16 @@ _FOREIGN = (
     (b"\x7fELF", "a program or a shared library"),
     (b"<", "HTML or XML, perhaps a web page saved in place of the file"),
     (b"{", "JSON, which holds no arrays (of weights in shards, read each .h5 that it names)"),
-    (b"\x08", "a protocol buffer, perhaps ONNX or a TensorFlow graph, which is not supported"),
+    (b"\x08", "a protocol buffer, perhaps a TensorFlow graph, which is not supported"),
 )
 
 
 def read_weights(
-    path: str | os.PathLike[str], *, prefix: str = "", max_bytes: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    prefix: str = "",
+    max_bytes: int | None = None,
+    external_data: bool = False,
 ) -> dict[str, np.ndarray]:
     """Reads the weights of a file that another framework wrote. Nothing in it is executed.
 
@@ -55,8 +60,8 @@ def read_weights(
         A torch ``.pt``, ``.pth`` or ``.ckpt`` of any version since 0.4 (a state_dict, nested dicts,
         whole modules or TorchScript), ``.safetensors``, an index of files in shards
         (``model.safetensors.index.json``, ``pytorch_model.bin.index.json``) beside them, ``.npz``,
-        ``.npy``, a pickle of NumPy arrays, HDF5, or a ``.keras`` archive. The kind is found by
-        content, not by extension.
+        ``.npy``, a pickle of NumPy arrays, HDF5, a ``.keras`` archive, or ``.onnx``. The kind is
+        found by content, not by extension.
     prefix : str
         Only what lies below it is returned, and it is taken off the names: "module." of
         DataParallel, "_orig_mod." of torch.compile, "state_dict.model." of a Lightning checkpoint
@@ -64,6 +69,8 @@ def read_weights(
     max_bytes : int, optional
         The most bytes that the file, or all shards together, may unpack to, what is read on the way
         included. Default: 256 MiB and 16 times the size. HDF5 has bounds of its own.
+    external_data : bool
+        Whether weights of ONNX that lie in other files are read, from the folder of this one.
 
     Returns
     -------
@@ -71,9 +78,10 @@ def read_weights(
         Nested dicts are flattened with ``'.'``, and what is no tensor is left out. A whole module
         and TorchScript give their parameters and buffers as their state_dict names them. HDF5 names
         are the file's own paths, in a ``.keras`` archive those of its weights
-        ("layers/dense/vars/0"); a lone array is named by the file's stem. The arrays are
-        C-contiguous, in native byte order, writable, and own their memory. bfloat16 becomes
-        float32; every other dtype stays as it was.
+        ("layers/dense/vars/0"), ONNX's those of the graph's initialisers; a lone array is named by
+        the file's stem. The arrays are C-contiguous, in native byte order, writable, and own their
+        memory. bfloat16 becomes float32, as do smaller floats of ONNX, whose integers of 2 and 4
+        bits become 8; every other dtype stays as it was.
 
     Raises
     ------
@@ -83,7 +91,7 @@ def read_weights(
     OptionError
         The prefix is no string, or max_bytes no positive integer.
     MissingExtraError
-        The kind needs a package that is not installed (safetensors, or h5py for HDF5).
+        The kind needs a package that is not installed (safetensors, onnx, or h5py for HDF5).
     OSError
         The file is missing or cannot be read.
 
@@ -95,16 +103,24 @@ def read_weights(
     """
     if not isinstance(prefix, str):
         raise OptionError(f"prefix: expected a string, found {prefix!r}")
-    return _below(_read_file(path, max_bytes), prefix, os.fsdecode(path))
+    return _below(_read_file(path, max_bytes, external_data), prefix, os.fsdecode(path))
 
 
-def _read_file(path: str | os.PathLike[str], max_bytes: int | None) -> dict[str, np.ndarray]:
+def _read_file(
+    path: str | os.PathLike[str], max_bytes: int | None, external_data: bool
+) -> dict[str, np.ndarray]:
     with reading(path) as (file, size):
         head = file.read(64)
         if looks_like_index(head):
             index = parse_index(file, size)
             if index is not None:
                 return _read_shards(Path(os.fsdecode(path)).parent, index, size, max_bytes)
+        if is_onnx(head):
+            check_size(size)
+            budget = budget_of(size, max_bytes)
+            folder = os.path.dirname(os.path.abspath(os.fsdecode(path)))
+            data = whole(file, size, budget)
+            return read_initializers(data, folder, budget, external_data=external_data)
         if not head.startswith(_HDF5_MAGIC):
             return _read(Path(os.fsdecode(path)), file, head, size, budget_of(size, max_bytes))
     # Opened again by h5py, and errors name the file already. Imported late: h5py is an extra.
@@ -243,5 +259,5 @@ def _describe(head: bytes, size: int) -> str:
         return "this seems to be a TensorFlow Lite model, which is not supported"
     return (
         f"not a file of weights that is known (it begins with {head[:8].hex(' ')}): expected "
-        "torch, safetensors, NumPy (.npz, .npy), a pickle of protocol 2 to 5, HDF5, or .keras"
+        "torch, safetensors, NumPy (.npz, .npy), a pickle of protocol 2 to 5, HDF5, .keras or .onnx"
     )
