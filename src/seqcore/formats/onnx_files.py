@@ -177,6 +177,14 @@ def _package() -> Any:
     return onnx
 
 
+def parse(onnx: Any, data: bytes) -> Any:
+    """The message that bytes are, which check_wire has found to be bounded."""
+    try:
+        return onnx.ModelProto.FromString(data)
+    except _protobuf_error() as error:
+        raise ModelFileError(f"no protocol buffer of ONNX: {error}") from error
+
+
 def _protobuf_error() -> Any:
     """What protobuf raises, which `onnx` brings along."""
     from google.protobuf.message import Error
@@ -221,10 +229,7 @@ def _parsed(
             raise ModelFileError(f"this seems to be {kind}")
     budget.charge(2 * len(data), "the file")  # and what the parser copies
     check_wire(data, onnx.ModelProto.DESCRIPTOR, budget)
-    try:
-        model = onnx.ModelProto.FromString(data)
-    except _protobuf_error() as error:
-        raise ModelFileError(f"no protocol buffer of ONNX: {error}") from error
+    model = parse(onnx, data)
     newest = int(onnx.IR_VERSION)
     if not OLDEST_IR <= model.ir_version <= newest:
         hint = "; a newer package may know it" if model.ir_version > newest else ""

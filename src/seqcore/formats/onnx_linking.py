@@ -27,6 +27,7 @@ __all__ = ["MAX_DEPTH", "MAX_PARTS", "link"]
 # and attributes, constants ... of the whole program. A node has 6, a model of 2000 nodes 12,000.
 MAX_PARTS = 1 << 20
 _PART_BYTES = 128
+_CALL_PARTS = 16  # what a call takes besides: time, if its function is empty
 # Calls in graphs in calls; exporters that make functions of modules have a dozen.
 MAX_DEPTH = 64
 _MAX_PATH = 200  # characters of a node's name with those of the calls around it
@@ -284,7 +285,8 @@ class _Linker:
         if key in place.calls:
             raise ModelFileError("a function that calls itself")
         function = self.reader.function(key)
-        self.count(len(function.inputs) + len(function.outputs) + len(function.dtypes))
+        formal = len(function.inputs) + len(function.outputs) + len(function.dtypes)
+        self.count(_CALL_PARTS + formal)
         _check_call(function, node, attributes)
         inside = _Scope(None)
         inside.names = dict.fromkeys(function.inputs, "")

@@ -22,6 +22,7 @@ __all__ = ["Function", "FunctionKey", "Reader", "Reference", "label", "read_opse
 
 MAX_OPSET = 1 << 31  # ONNX's own is at 28, others count as they like
 MAX_DOMAINS = 1024
+_MAX_MESSAGE = 600  # characters: functions in functions could make it thousands
 _NUMBER_BYTES = 48  # a Python number and its place in a list
 
 FunctionKey = tuple[str, str]  # domain and name, with ":overload" where there is one
@@ -62,10 +63,12 @@ def label(node: OnnxNode) -> str:
 
 @contextmanager
 def within(what: str) -> Iterator[None]:
-    """Puts a part of the file before what is wrong with it."""
+    """Puts a part of the file before what is wrong with it, as long as that stays readable."""
     try:
         yield
     except ModelFileError as error:
+        if len(str(error)) > _MAX_MESSAGE:
+            raise
         raise ModelFileError(f"{what}: {error}") from error
 
 
