@@ -113,7 +113,7 @@ def scalar(value: Any) -> float | None:
     """Return the number that an argument is, be it a constant tensor of one; else None."""
     if isinstance(value, (bool, int, float)):
         return float(value)
-    if isinstance(value, Constant) and value.array.size == 1:
+    if isinstance(value, Constant) and value.array.size == 1 and value.array.dtype != object:
         return float(value.array.reshape(()))
     return None
 

@@ -33,8 +33,8 @@ _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
     "Abs", "Add", "Clip", "Concat", "CumSum", "Div", "Dropout", "Expand", "Flatten", "Gather",
-    "Identity", "Max", "Min", "Mod", "Mul", "Neg", "Pad", "Pow", "ReduceL1", "ReduceMax",
-    "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Sign", "Slice",
+    "Identity", "Max", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL1",
+    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "Sign", "Slice",
     "Split", "Squeeze", "Sub", "Sum", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 ])  # fmt: skip
 
@@ -229,12 +229,14 @@ class _Reader(Reader):
                 self.hold(part)
 
     def _is_whole(self, node: OnnxNode, made: Any) -> bool:
-        if isinstance(made, Constant):
-            return made.array.dtype.kind in "iO"
+        if isinstance(made, Constant) and made.array.dtype != object:
+            return made.array.dtype.kind == "i"
         if isinstance(made, Traced) and made.dtype == "int64":
             return True
         if node.op == "Cast":
             return node.attributes.get("to") in _WHOLE_TYPES
+        if isinstance(made, Constant) and node.op not in _KEEPING_DTYPE:
+            return True  # sizes that vary
         return node.op in _KEEPING_DTYPE and self._first_is_whole(node)
 
     def _first_is_whole(self, node: OnnxNode) -> bool:
@@ -267,6 +269,11 @@ class _Reader(Reader):
         """Tell whether what the node at hand takes first, and makes, is whole numbers."""
         assert self.node is not None
         return self._first_is_whole(self.node)
+
+    def declared(self, index: int) -> str | None:
+        """Return the dtype that the file says an input of the node at hand has."""
+        assert self.node is not None
+        return self.program.graph.dtypes.get(self.node.inputs[index])
 
     def read_branch(self, graph: OnnxGraph) -> tuple[Any, ...]:
         """Read a graph that an attribute holds, and return what it makes."""

@@ -64,8 +64,11 @@ def _steady(value: Any) -> float | None:
 
 def _spread(tensor: Any, value: Any) -> bool:
     """Tell whether a number leaves the tensor's shape and dtype as they are."""
-    return isinstance(tensor, Traced) and (
-        not isinstance(value, Constant) or len(value.sizes) <= len(tensor.dims)
+    if not isinstance(tensor, Traced) or not isinstance(value, Constant):
+        return isinstance(tensor, Traced)
+    own = tensor.sizes
+    return len(value.sizes) <= len(own) and all(
+        size in (1, other) for size, other in zip(value.sizes[::-1], own[::-1], strict=False)
     )
 
 
@@ -314,7 +317,11 @@ for _function in ("and", "or", "xor"):
 
 def chosen(context: Context, condition: Any, a: Any, b: Any) -> Traced:
     """Return a where the condition holds, else b; each a tensor, a constant or a number."""
-    numbers = [scalar(value) for value in (a, b)]
+    tensors = [value for value in (condition, a, b) if isinstance(value, Traced)]
+    numbers = [
+        scalar(value) if any(_spread(tensor, value) for tensor in tensors) else None
+        for value in (a, b)
+    ]
     layer = Where(*numbers)
     values = [value for value, number in zip((a, b), numbers, strict=True) if number is None]
     return merged(context, layer, condition, *values)

@@ -17,6 +17,7 @@ from ....layers import (
     LayerNormalization,
     Power,
     Reduce,
+    Rescaling,
     RMSNormalization,
     TopK,
     Unary,
@@ -56,10 +57,8 @@ def reduced(
     group = tuple(axis for d in over for axis in tensor.dims[d] if axis.size != 1)
     dims = [() if d in over else each for d, each in enumerate(tensor.dims)
             if keepdim or d not in over]  # fmt: skip
-    if not group:  # of single elements
-        if function not in ("mean", "sum", "max", "min", "prod"):
-            raise RefusedError("of single elements")
-        return Traced(tensor.symbol, tensor.axes, tuple(dims))
+    if not group:
+        return _of_single(tensor, function, **options).seen_as(dims)
     axes = [tensor.axes.index(axis) for axis in group if axis in tensor.axes]
     virtual = len(axes) < len(group)
     keeps = [axis for axis in tensor.axes if axis not in group]
@@ -76,6 +75,17 @@ def reduced(
     if alone:  # values have two axes at least
         keeps = [*keeps, *(Axis(1) for _ in axes)]
     return Traced(result, tuple(keeps), tuple(dims))
+
+
+def _of_single(tensor: Traced, function: str, correction: int = 0) -> Traced:
+    """Return what a reduction makes of every element alone."""
+    if function in ("norm1", "norm2"):
+        return mapped(tensor, Unary("abs"))
+    if function in ("var", "std"):
+        if correction:
+            raise RefusedError("of single elements")
+        return mapped(tensor, Rescaling(0.0))
+    return mapped(tensor)
 
 
 def _reduction(function: str) -> Callable[..., Any]:

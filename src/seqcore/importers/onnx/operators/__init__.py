@@ -1,8 +1,8 @@
 """What each operator of ONNX means, in files by kind; the table in which they are entered."""
 
-from . import elementwise, shapes
+from . import activations, elementwise, reductions, shapes
 from .table import OPERATORS
 
 __all__ = ["OPERATORS"]
 
-del elementwise, shapes
+del activations, elementwise, reductions, shapes

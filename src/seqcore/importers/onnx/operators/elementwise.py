@@ -1,17 +1,336 @@
-"""What treats every element alone."""
+"""What treats every element alone: arithmetic, comparisons, choices, conversions.
+
+Broadcasting is NumPy's, whatever the ranks. Activations are in activations.py.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
-from .table import Context, aten, operator
+import numpy as np
+
+from ....formats.onnx_tensors import dtype_name
+from ...aten.arguments import as_traced, is_bool, mapped, scalar
+from ...aten.reader import WHOLE
+from ...aten.tensors import Constant, RefusedError, Traced
+from ....layers import Cast
+from .table import Context, NotKnownError, aten, number, operator, shape
+
+__all__ = ["computed"]
+
+_MOST_EXPONENTS = 16  # different ones of one tensor
+_FLOATS = frozenset(["float32", "float64", "float16", "bfloat16"])
+_NARROW = {"uint8": np.uint8, "int8": np.int8, "uint16": np.uint16, "int16": np.int16}
 
 
-@operator("Add")
-def add(context: Context, A: Any, B: Any) -> Any:
-    return aten(context, "add", self=A, other=B)
+def computed(context: Context, name: str, **given: Any) -> Any:
+    """Return what ATen's operator makes of numbers; a size that varies is one of them."""
+    for key, value in given.items():
+        if isinstance(value, Constant) and value.array.dtype == object:
+            given[key] = as_traced(context, value)
+    return aten(context, name, **given)
 
 
-@operator("Relu")
-def relu(context: Context, X: Any) -> Any:
-    return aten(context, "relu", self=X)
+# ---- Arithmetic ----------------------------------------------------------------------------------
+
+
+def _unary(name: str) -> Callable[..., Any]:
+    def apply(context: Context, X: Any) -> Any:
+        return computed(context, name, self=X)
+
+    return apply
+
+
+for _name, _function in {
+    "Abs": "abs", "Neg": "neg", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Erf": "erf",
+    "Reciprocal": "reciprocal", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sin": "sin",
+    "Cos": "cos", "Tan": "tan", "Sinh": "sinh", "Cosh": "cosh", "IsNaN": "isnan",
+    "Not": "logical_not",
+}.items():  # fmt: skip
+    operator(_name)(_unary(_function))
+
+
+def _binary(name: str) -> Callable[..., Any]:
+    def apply(context: Context, A: Any, B: Any) -> Any:
+        return computed(context, name, self=A, other=B)
+
+    return apply
+
+
+for _name, _function in {
+    "Add": "add", "Sub": "sub", "Mul": "mul", "Equal": "eq", "Greater": "gt", "Less": "lt",
+    "GreaterOrEqual": "ge", "LessOrEqual": "le", "And": "logical_and", "Or": "logical_or",
+    "Xor": "logical_xor",
+}.items():  # fmt: skip
+    operator(_name)(_binary(_function))
+
+
+def _many(name: str) -> Callable[..., Any]:
+    def apply(context: Context, *values: Any) -> Any:
+        return functools.reduce(lambda a, b: computed(context, name, self=a, other=b), values)
+
+    return apply
+
+
+for _name, _function in {"Max": "maximum", "Min": "minimum", "Sum": "add"}.items():
+    operator(_name)(_many(_function))
+
+
+@operator("Mean")
+def mean(context: Context, *values: Any) -> Any:
+    return computed(context, "div", self=_many("add")(context, *values), other=len(values))
+
+
+@operator("Sign")
+def sign(context: Context, input: Any) -> Any:
+    """Return -1, 0 or 1; NaN of NaN."""
+    made = computed(context, "sign", self=input)
+    if context.whole() or isinstance(input, Constant):
+        return made
+    return _where(context, computed(context, "isnan", self=input), input, made)
+
+
+def _divisor(value: Any) -> None:
+    if isinstance(value, Constant) and not np.all(value.array):
+        raise RefusedError("divides whole numbers by zero")
+
+
+@operator("Div")
+def divide(context: Context, A: Any, B: Any) -> Any:
+    if not context.whole():
+        return computed(context, "div", self=A, other=B)
+    _divisor(B)
+    return computed(context, "div", self=A, other=B, rounding_mode="trunc")
+
+
+@operator("Mod")
+def modulo(context: Context, A: Any, B: Any, *, fmod: int = 0) -> Any:
+    """A - q*B, q the quotient rounded down, or, `fmod`, towards zero."""
+    if context.whole():
+        _divisor(B)
+    elif isinstance(A, Traced) or isinstance(B, Traced):
+        return _float_remainder(context, A, B, fmod)
+    return computed(context, "fmod" if fmod else "remainder", self=A, other=B)
+
+
+def _float_remainder(context: Context, A: Any, B: Any, fmod: int) -> Any:
+    """Of a power of two the quotient is exact; of others the last bit decides what is left."""
+    by = scalar(B)
+    if by is None or not by or math.frexp(abs(by))[0] != 0.5:
+        raise RefusedError("of numbers that are not whole, by others than a power of two")
+    rounding = "trunc" if fmod else "floor"
+    times = computed(context, "div", self=A, other=B, rounding_mode=rounding)
+    return computed(context, "sub", self=A, other=computed(context, "mul", self=times, other=B))
+
+
+# ---- Powers --------------------------------------------------------------------------------------
+
+
+@operator("Pow")
+def power(context: Context, X: Any, Y: Any) -> Any:
+    """Return X**Y, of the kind of X: whole numbers are cut towards zero."""
+    whole = context.whole()
+    if isinstance(X, Constant) and isinstance(Y, Constant):
+        return _constant_power(X, Y)
+    if whole and not isinstance(Y, Constant):
+        raise NotKnownError("exponent", Y)
+    if isinstance(Y, Constant) and isinstance(X, Traced):
+        values = np.unique(Y.array)
+        if values.dtype != object and len(values) <= _MOST_EXPONENTS:
+            return _known_power(context, X, Y, values.tolist(), whole)
+    base = scalar(X)
+    if base is not None and base > 0 and math.isfinite(base) and len(shape(X)) <= len(shape(Y)):
+        return computed(context, "pow", self=base, exponent=Y)
+    if whole:
+        raise RefusedError(f"of whole numbers, of more than {_MOST_EXPONENTS} exponents")
+    return _any_power(context, X, Y)
+
+
+def _constant_power(X: Constant, Y: Constant) -> Constant:
+    base, exponent = X.full(), Y.full()
+    kind = base.dtype.type
+    with np.errstate(all="ignore"):
+        if kind == np.int64 and (exponent.dtype.kind != "i" or np.any(exponent < 0)):
+            made = np.trunc(np.power(base.astype(np.float64), exponent))
+            if not np.all(np.abs(made) < 1 << 62):
+                raise RefusedError("whole numbers outside of int64")
+        else:
+            made = np.power(base, exponent)
+        return Constant.of(made.astype(kind))
+
+
+def _known_power(
+    context: Context, X: Traced, Y: Constant, values: list[Any], whole: bool
+) -> Any:  # fmt: skip
+    """Return X to the power of each of a few numbers, where that is the exponent."""
+
+    def raised(exponent: Any) -> Any:
+        made = computed(context, "pow", self=X, exponent=exponent)
+        if whole and (exponent < 0 or exponent != int(exponent)):
+            return computed(context, "trunc", self=made)
+        return made
+
+    total = raised(values[0])
+    for value in values[1:]:
+        here = Constant(Y.array == value, Y.sizes)
+        total = _where(context, here, raised(value), total)
+    return _of_rank(total, X, Y)
+
+
+def _any_power(context: Context, X: Any, Y: Any) -> Any:
+    """exp(Y log|X|) with the sign of what is below 0: off by 6e-6 at most, next to overflow.
+
+    1 to any power is 1, and so is any number to the power of 0, NaN too; of what is below 0 there
+    are whole powers only.
+    """
+
+    def of(name: str, self: Any, other: Any = None) -> Any:
+        given = {"self": self} if other is None else {"self": self, "other": other}
+        return computed(context, name, **given)
+
+    size = of("abs", X)
+    made = of("exp", of("mul", Y, of("log", size)))
+    made = _where(context, of("logical_or", of("eq", size, 1.0), of("eq", Y, 0.0)), 1.0, made)
+    half = of("mul", Y, 0.5)
+    odd = of("ne", half, of("trunc", half))
+    signed = _where(context, odd, of("neg", made), made)
+    signed = _where(context, of("eq", Y, of("trunc", Y)), signed, math.nan)
+    return _where(context, of("lt", X, 0.0), signed, made)
+
+
+def _of_rank(value: Any, *operands: Any) -> Any:
+    """Return a tensor with as many dims as the operands that it was made of."""
+    more = max(len(shape(each)) for each in operands) - len(value.dims)
+    return value.seen_as([*[()] * more, *value.dims]) if more > 0 else value
+
+
+# ---- Choices -------------------------------------------------------------------------------------
+
+
+def _where(context: Context, condition: Any, a: Any, b: Any) -> Any:
+    made = computed(context, "where", condition=condition, self=a, other=b)
+    if isinstance(made, Traced) and is_bool(a) and is_bool(b):
+        return Traced(made.symbol, made.axes, made.dims, "bool")
+    return made
+
+
+@operator("Where")
+def where(context: Context, condition: Any, X: Any, Y: Any) -> Any:
+    return _where(context, condition, X, Y)
+
+
+@operator("IsInf")
+def is_infinite(
+    context: Context, X: Any, *, detect_negative: int = 1, detect_positive: int = 1
+) -> Any:
+    if detect_negative and detect_positive:
+        return computed(context, "isinf", self=X)
+    if not detect_negative and not detect_positive:
+        return computed(context, "lt", self=computed(context, "abs", self=X), other=0.0)
+    return computed(context, "eq", self=X, other=math.inf if detect_positive else -math.inf)
+
+
+@operator("Clip")
+def clip(context: Context, input: Any, min: Any = None, max: Any = None) -> Any:
+    """Min(max, Max(input, min)); a bound that is NaN bounds nothing."""
+    low, high = (_bound(value, what) for value, what in ((min, "min"), (max, "max")))
+    if low is None and high is None:
+        return input
+    if isinstance(input, Traced) and low == 0 and high is None and not context.whole():
+        return computed(context, "relu", self=input)
+    if isinstance(input, Traced) and all(isinstance(bound, float) for bound in (low, high)):
+        return computed(context, "hardtanh", self=input, min_val=low, max_val=high)
+    return computed(context, "clamp", self=input, min=low, max=high)
+
+
+def _bound(value: Any, what: str) -> Any:
+    if value is None or isinstance(value, Traced):
+        return value
+    made = number(value, what)
+    return None if isinstance(made, float) and math.isnan(made) else made
+
+
+@operator("Dropout")
+def dropout(
+    context: Context, data: Any, ratio: Any = 0.5, training_mode: Any = None, *,
+    seed: int | None = None,
+) -> Any:  # fmt: skip
+    """Return the data and, of each element, that it is kept."""
+    del seed
+    training = training_mode is not None and bool(number(training_mode, "training_mode"))
+    if training and (ratio is None or number(ratio, "ratio")):
+        raise RefusedError("in training mode")
+    if not context.wanted(1):
+        return (data,)
+    if isinstance(data, Constant):
+        ones = np.ones((1,) * len(data.sizes), np.bool_)
+        return data, Constant(ones, data.sizes)
+    kept = computed(context, "where", condition=data, self=1.0, other=1.0)
+    return data, Traced(kept.symbol, kept.axes, kept.dims, "bool")
+
+
+# ---- Conversions ---------------------------------------------------------------------------------
+
+
+@operator("Cast")
+def cast(
+    context: Context, input: Any, *, to: int, saturate: int = 1, round_mode: str = "up"
+) -> Any:
+    """Return the input as another kind of numbers. How floats of 8 bits are rounded is refused."""
+    del saturate, round_mode
+    return _converted(context, input, dtype_name(to, "to"))
+
+
+@operator("CastLike")
+def cast_like(
+    context: Context, input: Any, target_type: Any, *, saturate: int = 1, round_mode: str = "up"
+) -> Any:
+    del saturate, round_mode
+    wanted = context.declared(1) or target_type.dtype
+    return _converted(context, input, wanted)
+
+
+def _converted(context: Context, value: Any, wanted: str | None) -> Any:
+    if wanted not in WHOLE | _FLOATS | {"bool"}:
+        raise RefusedError(f"to {wanted}")
+    if isinstance(value, Constant):
+        return value if value.array.dtype == object else _constant_as(value, wanted)
+    if wanted == "bool":
+        return value if is_bool(value) else computed(context, "ne", self=value, other=0)
+    if wanted in _FLOATS:
+        return mapped(value)
+    whole = context.whole()
+    if whole and wanted in ("uint32", "uint64"):
+        raise RefusedError(f"whole numbers, some of which may be below 0, to {wanted}")
+    if wanted in _NARROW and whole:
+        value = _wrapped(context, value, wanted)
+    if value.dtype == "int64":
+        return value
+    return Traced(Cast("int64")(value.symbol), value.axes, value.dims, "int64")
+
+
+def _wrapped(context: Context, value: Any, wanted: str) -> Any:
+    """Return whole numbers as their lowest bits, of which the first is a sign or not."""
+    limits = np.iinfo(_NARROW[wanted])
+    count, least = int(limits.max) - int(limits.min) + 1, int(limits.min)
+    places = computed(context, "sub", self=value, other=least)
+    left = computed(context, "remainder", self=places, other=count)
+    return computed(context, "add", self=left, other=least)
+
+
+def _constant_as(value: Constant, wanted: str) -> Constant:
+    array = value.array
+    if wanted == "bool":
+        return Constant(array != 0, value.sizes)
+    if wanted in _FLOATS:
+        return Constant(array.astype(np.float32, copy=False), value.sizes, value.name)
+    if array.dtype.kind == "f":  # as the op `cast`: what int64 does not hold is 0
+        with np.errstate(invalid="ignore"):
+            array = np.where(np.abs(array) < 2.0**63, array, 0).astype(np.int64)
+    array = array.astype(_NARROW.get(wanted, np.int64)).astype(np.int64)
+    if wanted in ("uint32", "uint64") and np.any(array < 0):
+        raise RefusedError(f"whole numbers below 0 to {wanted}")
+    return Constant(array, value.sizes)

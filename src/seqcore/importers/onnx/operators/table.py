@@ -32,6 +32,9 @@ class Context(arguments.Context, Protocol):
 
     opset: int  # of ai.onnx
 
+    def declared(self, index: int) -> str | None:
+        """Return the dtype that the file says an input of the node at hand has."""
+
     def called(self, target: str, given: dict[str, Any]) -> Any:
         """Return what an operator of ATen makes of its arguments by name."""
 
