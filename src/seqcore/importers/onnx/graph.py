@@ -87,6 +87,11 @@ def _given(value: OnnxValue, number: int) -> _Given:
     if value.shape is None:
         why = "its rank is not said; name its numbers, constants={...}, or export it with a shape"
         raise UnsupportedLayerError([(f"input {value.name!r}", why)])
+    if 0 in value.shape:
+        why = "it has no elements; fix it, constants={...}"
+        error = UnsupportedLayerError([(f"input {value.name!r}", why)])
+        error.inputs = [value.name]
+        raise error
     names = (f"{number}.{k}" if size is None else size for k, size in enumerate(value.shape))
     return _Given(value.name, value.dtype, tuple(names))
 
@@ -247,7 +252,8 @@ class _Reader(Reader):
 
     def label(self) -> str:
         """Return what the exporter called it, "lstm" of "/lstm/LSTM_1"."""
-        assert self.node is not None
+        if self.node is None:  # a constant that is given back
+            return ""
         path = self.node.name.strip("/").split("/")
         if len(path) > 1 and path[-1].startswith(self.node.op):
             path.pop()
