@@ -183,8 +183,8 @@ def _known_power(
 def _any_power(context: Context, X: Any, Y: Any) -> Any:
     """exp(Y log|X|) with the sign of what is below 0: off by 6e-6 at most, next to overflow.
 
-    1 to any power is 1, and so is any number to the power of 0, NaN too; of what is below 0 there
-    are whole powers only.
+    1 to any power is 1, and so is any number to the power of 0, NaN too; of finite numbers below 0
+    there are whole powers only.
     """
 
     def of(name: str, self: Any, other: Any = None) -> Any:
@@ -194,10 +194,11 @@ def _any_power(context: Context, X: Any, Y: Any) -> Any:
     size = of("abs", X)
     made = of("exp", of("mul", Y, of("log", size)))
     made = _where(context, of("logical_or", of("eq", size, 1.0), of("eq", Y, 0.0)), 1.0, made)
-    half = of("mul", Y, 0.5)
-    odd = of("ne", half, of("trunc", half))
+    half, is_whole = of("mul", Y, 0.5), of("eq", Y, of("trunc", Y))
+    odd = of("logical_and", is_whole, of("ne", half, of("trunc", half)))
+    exists = of("logical_or", is_whole, of("eq", size, math.inf))
     signed = _where(context, odd, of("neg", made), made)
-    signed = _where(context, of("eq", Y, of("trunc", Y)), signed, math.nan)
+    signed = _where(context, exists, signed, math.nan)
     return _where(context, of("lt", X, 0.0), signed, made)
 
 
@@ -265,6 +266,8 @@ def dropout(
         raise RefusedError("in training mode")
     if not context.wanted(1):
         return (data,)
+    if context.opset < 12:
+        raise RefusedError("with its mask, of which nobody says what it holds before opset 12")
     if isinstance(data, Constant):
         ones = np.ones((1,) * len(data.sizes), np.bool_)
         return data, Constant(ones, data.sizes)
