@@ -131,7 +131,10 @@ def _float_remainder(context: Context, A: Any, B: Any, fmod: int) -> Any:
 
 @operator("Pow")
 def power(context: Context, X: Any, Y: Any) -> Any:
-    """Return X**Y, of the kind of X: whole numbers are cut towards zero."""
+    """Return X**Y, of the kind of X: whole numbers are cut towards zero.
+
+    To the power of 0.5 is the root, which minus infinity has not.
+    """
     whole = context.whole()
     if isinstance(X, Constant) and isinstance(Y, Constant):
         return _constant_power(X, Y)
