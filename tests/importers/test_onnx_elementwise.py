@@ -93,7 +93,7 @@ def test_powers() -> None:
 def test_powers_next_to_what_is_no_number() -> None:
     n = Nodes()
     n("Pow", "x", "y")
-    for exponent in (-1.0, 0.0, -0.5, 1.5, 2.0, 3.0, NAN):
+    for exponent in (-1.0, 0.0, 1.5, 2.0, 3.0, NAN):
         n("Pow", "x", np.float32(exponent))
     some = np.array([0, 1, -1, 2, -2, 0.5, INF, -INF, NAN], np.float32)
     x, y = (part.reshape(3, 27) for part in np.meshgrid(some, some))

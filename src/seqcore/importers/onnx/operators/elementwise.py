@@ -133,7 +133,7 @@ def _float_remainder(context: Context, A: Any, B: Any, fmod: int) -> Any:
 def power(context: Context, X: Any, Y: Any) -> Any:
     """Return X**Y, of the kind of X: whole numbers are cut towards zero.
 
-    To the power of 0.5 is the root, which minus infinity has not.
+    To the powers of 0.5 and -0.5 go the root and one over it, which minus infinity has not.
     """
     whole = context.whole()
     if isinstance(X, Constant) and isinstance(Y, Constant):
