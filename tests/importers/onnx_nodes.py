@@ -10,8 +10,9 @@ import onnx
 from numpy.typing import ArrayLike
 from onnx import helper
 from onnx_models import model, run_onnxruntime
-from seqcore.importers.onnx import from_onnx
 from tolerances import close
+
+from seqcore.importers.onnx import from_onnx
 
 
 class Nodes:

@@ -178,6 +178,22 @@ def test_softmax(opset: int) -> None:
     same_at_sizes(n.model(INPUTS, opset), *SIZES, tolerance=FLOAT32[1])
 
 
+def test_axes_of_one_element() -> None:
+    n = Nodes()
+    one = n("Reshape", "x", np.array([0, 0, 1, 4]), inner=True)
+    for op in ("ArgMax", "ArgMin"):
+        n(op, one, axis=2)
+        n(op, one, axis=2, keepdims=0, select_last_index=1)
+    n("TopK", one, np.array([1]), axis=2, outputs=2)
+    for op in ("Softmax", "LogSoftmax"):
+        n(op, one, axis=2)
+    n("LpNormalization", one, axis=2)
+    flat = n("Reshape", "x", np.array([0, 0, 4, 1]), inner=True)
+    n("LayerNormalization", flat, np.float32([2]), np.float32([3]))
+    n("LayerNormalization", flat, np.float32([2]), np.float32([3]), outputs=3)
+    same_at_sizes(n.model(INPUTS), *SIZES)
+
+
 def test_what_is_no_number() -> None:
     """But of largest and smallest: where NaN stands decides whether onnxruntime keeps it."""
     n = Nodes()

@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 
 from ....formats.onnx_tensors import dtype_name
+from ....layers import Cast
 from ...aten.arguments import as_traced, is_bool, mapped, scalar
 from ...aten.reader import WHOLE
 from ...aten.tensors import Constant, RefusedError, Traced
-from ....layers import Cast
 from .table import Context, NotKnownError, aten, number, operator, shape
 
 __all__ = ["computed"]
 
 _MOST_EXPONENTS = 16  # different ones of one tensor
 _FLOATS = frozenset(["float32", "float64", "float16", "bfloat16"])
-_NARROW = {"uint8": np.uint8, "int8": np.int8, "uint16": np.uint16, "int16": np.int16}
+_NARROW: dict[str, type[np.integer[Any]]] = {"uint8": np.uint8, "int8": np.int8, "uint16": np.uint16, "int16": np.int16}
 
 
 def computed(context: Context, name: str, **given: Any) -> Any:
@@ -145,7 +145,8 @@ def power(context: Context, X: Any, Y: Any) -> Any:
         if values.dtype != object and len(values) <= _MOST_EXPONENTS:
             return _known_power(context, X, Y, values.tolist(), whole)
     base = scalar(X)
-    if base is not None and base > 0 and math.isfinite(base) and len(shape(X)) <= len(shape(Y)):
+    small = all(size == 1 for size in shape(X)) and len(shape(X)) <= len(shape(Y))
+    if small and base is not None and base > 0 and math.isfinite(base):
         return computed(context, "pow", self=base, exponent=Y)
     if whole:
         raise RefusedError(f"of whole numbers, of more than {_MOST_EXPONENTS} exponents")
@@ -165,9 +166,7 @@ def _constant_power(X: Constant, Y: Constant) -> Constant:
         return Constant.of(made.astype(kind))
 
 
-def _known_power(
-    context: Context, X: Traced, Y: Constant, values: list[Any], whole: bool
-) -> Any:  # fmt: skip
+def _known_power(context: Context, X: Traced, Y: Constant, values: list[Any], whole: bool) -> Any:
     """Return X to the power of each of a few numbers, where that is the exponent."""
 
     def raised(exponent: Any) -> Any:
@@ -177,10 +176,12 @@ def _known_power(
         return made
 
     total = raised(values[0])
-    for value in values[1:]:
+    if all(size == 1 for size in Y.sizes):
+        return _of_rank(total, X, Y)
+    for value in values:  # the first too: the exponent may be the larger one
         here = Constant(Y.array == value, Y.sizes)
         total = _where(context, here, raised(value), total)
-    return _of_rank(total, X, Y)
+    return total
 
 
 def _any_power(context: Context, X: Any, Y: Any) -> Any:
