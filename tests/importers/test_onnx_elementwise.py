@@ -205,6 +205,7 @@ def test_what_is_no_number() -> None:
     n("Clip", "s", None, np.float32(2))
     n("Clip", "s", np.float32(0))
     n("Clip", "s", np.float32(0), np.float32(6))
+    n("Clip", "s", np.float32(-1), np.float32(1))
     n("Clip", "s", NAN, np.float32(2))
     n("Sign", "s")
     for op in ("Equal", "Greater", "Less", "GreaterOrEqual", "LessOrEqual"):
@@ -278,7 +279,8 @@ def test_casts() -> None:
 @pytest.mark.parametrize(
     ("kind", "words"),
     [(TensorProto.STRING, "to string"), (TensorProto.FLOAT8E4M3FN, "to float8_e4m3fn"),
-     (TensorProto.INT4, "to int4"), (TensorProto.COMPLEX64, "to complex64")],
+     (TensorProto.INT4, "to int4"), (TensorProto.COMPLEX64, "to complex64"),
+     (99, "type 99"), (0, "to None")],
 )  # fmt: skip
 def test_casts_that_are_refused(kind: int, words: str) -> None:
     built = model([node("Cast", "x", "y", to=kind)], {"x": ("B", 3)}, {"y": "float32"}, opset=21)
@@ -335,13 +337,26 @@ def test_constants_are_worked_out() -> None:
     n("Add", "n", n("Mod", np.array([7, -7]), np.array([-3, 3]), inner=True))
     n("Add", "n", n("Pow", np.array([3, -2]), np.array([2, 3]), inner=True))
     n("Add", "n", n("Pow", np.array([3, 2]), np.float32(0.5), inner=True))
+    n("Add", "n", n("Pow", np.array([3, 2]), np.float32(20), inner=True))
+    n("Add", "n", n("Pow", np.array([3, 2]), np.array([-1, 2]), inner=True))
     large = np.array([2**60 - 1, -(2**60) + 1])  # no float64 holds them
     n("Add", "n", n("Div", large, np.array([2**58, 2**58]), inner=True))
     n("Add", "n", n("Max", np.array([3, -2]), np.array([1]), inner=True))
     n("Where", n("Xor", np.array([True, False]), np.array(True), inner=True), "n", np.int64(0))
     n("Where", n("IsNaN", np.array([NAN, 1.0], np.float32), inner=True), "n", np.int64(0))
     built = n.model({"n": (("B", 2), "int64")})
-    same_as_onnxruntime(built, feeds_of(built, {"B": 3}))
+    same_as_onnxruntime(built, feeds_of(built, {"B": 3}), tolerance=FLOAT32[0])
+
+
+def test_constants_that_would_be_too_large() -> None:
+    """A small file whose weights are to be multiplied into a large one."""
+    tall = np.ones((1 << 15, 1), np.float32)
+    for op in ("Add", "Pow", "Max", "Where"):
+        n = Nodes()
+        first = [np.array(True)] if op == "Where" else []
+        n("ReduceSum", n(op, *first, tall, tall.T, inner=True), inner=True)
+        n("Add", "x", n.nodes[-1].output[0])
+        refused(n.model(FLOATS), f"{op}, opset 17", "too many elements")
 
 
 def test_the_mask_of_an_old_dropout_is_refused() -> None:

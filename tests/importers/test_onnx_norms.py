@@ -139,6 +139,17 @@ def test_refusals(built: Any, words: str) -> None:
     refused(built, words)
 
 
+def test_a_shape_that_is_told_makes_no_weights() -> None:
+    """Of an input of 2^30 channels, which no file has weights for."""
+    wide = 1 << 30
+    n = Nodes()
+    n("GroupNormalization", "x", some(1), some(1), num_groups=1)
+    refused(n.model({"x": ("B", wide, "T")}, 18), "GroupNormalization, opset 18", "too many")
+    n = Nodes()
+    n("LayerNormalization", "x", some(1), some(1))
+    refused(n.model({"x": ("B", wide)}), "LayerNormalization, opset 17", "too many")
+
+
 # ---- What exporters write ------------------------------------------------------------------------
 
 

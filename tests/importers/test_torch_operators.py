@@ -66,6 +66,7 @@ def arithmetic(x: Any, y: Any, n: Any, z: Any, s: Any) -> Any:
         torch.addcmul(x, y, x, value=0.5), torch.addcmul(x, y, C),
         torch.addcdiv(x, y, small, value=0.5), torch.lerp(x, y, 0.3), torch.lerp(x, y, y),
         torch.lerp(C, x, 0.7), torch.frac(x), torch.positive(x), x * x.shape[1], x / n.shape[1],
+        x[..., :1] + torch.full((4,), 2.0), torch.full((4,), 3.0) * x[..., :1],
     )  # fmt: skip
 
 
@@ -126,6 +127,7 @@ def truth(x: Any, y: Any, n: Any, z: Any, s: Any) -> Any:
         torch.where(a, x, 0.0), torch.where(b, 1.0, y), torch.where(a, 1.0, -1.0),
         torch.where(n > 2, n, 0), torch.where(last > 2, x, -INF), torch.where(a, C, x),
         torch.where(s > 0, s, y), torch.where(last > 1, x[:, :1], C), torch.where(b, 1, 2),
+        torch.where(a[..., :1], torch.full((4,), 2.0), y[..., :1]),
         torch.where(SOME, x, y), torch.where(a, b, SOME), x.masked_fill(a, -INF),
         x.masked_fill(last == 0, -1e9), x.masked_fill(last > 3, -INF).softmax(1),
         x.masked_fill(last >= 4, -INF).softmax(-1), n.masked_fill(n > 2, 7),

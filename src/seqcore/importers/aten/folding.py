@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from .sizes import AnySize, divided, product
 from .tensors import Constant, RefusedError
 
-__all__ = ["FOLDED", "fold", "made_of_sizes"]
+__all__ = ["FOLDED", "fold", "made_of_sizes", "whole_array"]
 
 Array = NDArray[Any]
 
@@ -429,12 +429,23 @@ def _check_work(name: str, given: Mapping[str, Any]) -> None:
         raise RefusedError("of too many elements")
 
 
+def whole_array(constant: Constant, sizes: tuple[AnySize, ...] | None = None) -> Array:
+    """Return all numbers of a constant, read-only, repeated to other sizes if these are given.
+
+    Raises
+    ------
+    RefusedError
+        A size varies, or there are far more of them than are stored.
+    """
+    total = product(constant.sizes if sizes is None else sizes)
+    if not isinstance(total, int) or total > max(_MOST_ELEMENTS, constant.array.size):
+        raise RefusedError("of too many elements")
+    return constant.full() if sizes is None else Constant(constant.array, sizes).full()
+
+
 def _arrays(value: Any) -> Any:
     if isinstance(value, Constant):
-        total = product(value.sizes)
-        if not isinstance(total, int) or total > max(_MOST_ELEMENTS, value.array.size):
-            raise RefusedError("of too many elements")
-        return value.full()
+        return whole_array(value)
     if isinstance(value, list):
         return [_arrays(each) for each in value]
     return value

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import ModelFileError
 from ....formats.onnx_tensors import dtype_name
 from ....layers import Cast
 from ...aten.arguments import as_traced, is_bool, mapped, scalar
@@ -23,7 +24,12 @@ __all__ = ["computed"]
 
 _MOST_EXPONENTS = 16  # different ones of one tensor
 _FLOATS = frozenset(["float32", "float64", "float16", "bfloat16"])
-_NARROW: dict[str, type[np.integer[Any]]] = {"uint8": np.uint8, "int8": np.int8, "uint16": np.uint16, "int16": np.int16}
+_NARROW: dict[str, type[np.integer[Any]]] = {
+    "uint8": np.uint8,
+    "int8": np.int8,
+    "uint16": np.uint16,
+    "int16": np.int16,
+}
 
 
 def computed(context: Context, name: str, **given: Any) -> Any:
@@ -137,7 +143,7 @@ def power(context: Context, X: Any, Y: Any) -> Any:
     """
     whole = context.whole()
     if isinstance(X, Constant) and isinstance(Y, Constant):
-        return _constant_power(X, Y)
+        return _constant_power(context, X, Y)
     if whole and not isinstance(Y, Constant):
         raise NotKnownError("exponent", Y)
     if isinstance(Y, Constant) and isinstance(X, Traced):
@@ -153,17 +159,22 @@ def power(context: Context, X: Any, Y: Any) -> Any:
     return _any_power(context, X, Y)
 
 
-def _constant_power(X: Constant, Y: Constant) -> Constant:
-    base, exponent = X.full(), Y.full()
-    kind = base.dtype.type
-    with np.errstate(all="ignore"):
-        if kind == np.int64 and (exponent.dtype.kind != "i" or np.any(exponent < 0)):
-            made = np.trunc(np.power(base.astype(np.float64), exponent))
-            if not np.all(np.abs(made) < 1 << 62):
-                raise RefusedError("whole numbers outside of int64")
-        else:
-            made = np.power(base, exponent)
-        return Constant.of(made.astype(kind))
+def _constant_power(context: Context, X: Constant, Y: Constant) -> Any:
+    if X.array.dtype.kind != "i":
+        return aten(context, "pow", self=X, exponent=Y)
+    if (
+        Y.array.dtype.kind == "f"
+        and np.all(Y.array == np.trunc(Y.array))
+        and np.all(np.abs(Y.array) < 64)
+    ):
+        Y = Constant(Y.array.astype(np.int64), Y.sizes)
+    if Y.array.dtype.kind == "i" and np.all(Y.array >= 0):
+        return aten(context, "pow", self=X, exponent=Y)
+    base = Constant(X.array.astype(np.float32), X.sizes)
+    made = aten(context, "pow", self=base, exponent=Y)
+    if not np.all(np.abs(made.array) < 1 << 24):
+        raise RefusedError("of whole numbers, to powers that are not")
+    return _constant_as(made, "int64")
 
 
 def _known_power(context: Context, X: Traced, Y: Constant, values: list[Any], whole: bool) -> Any:
@@ -288,7 +299,11 @@ def cast(
 ) -> Any:
     """Return the input as another kind of numbers. How floats of 8 bits are rounded is refused."""
     del saturate, round_mode
-    return _converted(context, input, dtype_name(to, "to"))
+    try:
+        wanted = dtype_name(to, "to")
+    except ModelFileError as error:
+        raise RefusedError(str(error)) from None
+    return _converted(context, input, wanted)
 
 
 @operator("CastLike")

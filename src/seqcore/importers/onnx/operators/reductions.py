@@ -9,6 +9,7 @@ import numpy as np
 
 from ....layers import Cast
 from ...aten.arguments import as_float, as_traced, dim_of, mapped, traced
+from ...aten.folding import whole_array
 from ...aten.sizes import AnySize, product
 from ...aten.tensors import Constant, RefusedError, Traced
 from .elementwise import computed
@@ -167,15 +168,14 @@ def _tail(X: Any, axis: int) -> list[int]:
 
 
 def _fitting(value: Any, wanted: Sequence[AnySize]) -> Constant | None:
-    """Return weights of this shape, repeated if need be; None if they are not known."""
+    """Return weights of this shape, repeated if need be; None if they are none that a layer has."""
     if not isinstance(value, Constant) or not all(isinstance(size, int) for size in wanted):
         return None
-    sizes = tuple(size for size in wanted if isinstance(size, int))
-    if value.sizes == sizes:
-        return value
+    if value.sizes == tuple(wanted):
+        return None if value.array.shape != value.sizes else value
     try:
-        return Constant.of(np.array(np.broadcast_to(value.full(), sizes)), value.name)
-    except ValueError:
+        return Constant.of(np.array(whole_array(value, tuple(wanted))), value.name)
+    except ValueError:  # they do not fit, or are more than what is normalised
         return None
 
 
@@ -263,6 +263,11 @@ def batch_normalization(
     ),)  # fmt: skip
 
 
+def _leads(tensor: Traced) -> bool:
+    """Tell whether the batch is the first dim, alone."""
+    return tensor.batch_dim == 0 and len(tensor.dims[0]) == 1
+
+
 @operator("InstanceNormalization")
 def instance_normalization(
     context: Context, input: Any, scale: Any, B: Any, *, epsilon: float = 1e-5
@@ -272,10 +277,11 @@ def instance_normalization(
     rank = len(tensor.dims)
     if rank < 3:
         raise RefusedError(f"of {rank} axes")
-    known = isinstance(scale, Constant) and isinstance(B, Constant)
-    if known and tensor.batch_dim == 0 and len(tensor.dims[0]) == 1:
+    if isinstance(scale, Constant) and isinstance(B, Constant) and _leads(tensor):
+        gamma = Constant.of(weights(scale, "scale"), scale.name)
+        beta = Constant.of(weights(B, "B"), B.name)
         return aten(
-            context, "instance_norm", input=tensor, weight=scale, bias=B, eps=float(epsilon)
+            context, "instance_norm", input=tensor, weight=gamma, bias=beta, eps=float(epsilon)
         )
     made, _, _ = _standard(context, tensor, list(range(2, rank)), epsilon)
     shaped = [
@@ -297,8 +303,11 @@ def group_normalization(
     if context.opset < 21:
         if not isinstance(channels, int) or num_groups < 1 or channels % num_groups:
             raise RefusedError(f"of {channels} channels in {num_groups} groups")
-        each = channels // num_groups
-        gamma, beta = np.repeat(gamma, each), np.repeat(beta, each)
+        wide = (num_groups, channels // num_groups)
+        gamma, beta = (
+            whole_array(Constant.of(each.reshape(num_groups, 1)), wide).reshape(-1)
+            for each in (gamma, beta)
+        )
     return aten(
         context, "group_norm", input=traced(X), num_groups=num_groups, weight=Constant.of(gamma),
         bias=Constant.of(beta), eps=float(epsilon),

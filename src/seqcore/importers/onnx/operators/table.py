@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ....formats.onnx_programs import OnnxGraph
 from ...aten import arguments
+from ...aten.folding import whole_array
 from ...aten.sizes import AnySize
 from ...aten.tensors import Constant, RefusedError, Traced
 
@@ -82,7 +83,7 @@ def weights(value: Any, what: str) -> NDArray[Any]:
         raise NotKnownError(what, value)
     if value.array.dtype == object:
         raise RefusedError(f"its {what} is a size that varies")
-    return value.full()
+    return whole_array(value)
 
 
 def sizes(value: Any, what: str) -> list[AnySize]:
@@ -91,7 +92,7 @@ def sizes(value: Any, what: str) -> list[AnySize]:
         return value
     if not isinstance(value, Constant):
         raise NotKnownError(what, value)
-    array = value.full()
+    array = whole_array(value)
     if array.dtype.kind not in "iO" or array.ndim > 1:
         raise RefusedError(f"its {what} is no vector of whole numbers")
     made: list[AnySize] = array.reshape(-1).tolist()
