@@ -169,7 +169,7 @@ class _Reader(Reader):
             if name in _ON_SIZES:
                 return _ON_SIZES[name](*given.values())
         made = self.called(node.target, given)
-        if name.endswith("_") and not name.endswith("__"):
+        if name.endswith("_") and not name.endswith("__") and name != "detach_":
             self._changed(node, self._value(next(iter(node.arguments.values()))), made)
         return made
 
