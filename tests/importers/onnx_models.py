@@ -18,9 +18,10 @@ import onnxruntime
 import pytest
 from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tolerances import FLOAT32, close
+
 from seqcore.errors import UnsupportedLayerError
 from seqcore.importers.onnx import from_onnx
-from tolerances import FLOAT32, close
 
 Array = NDArray[Any]
 Shape = Sequence[int | str]
