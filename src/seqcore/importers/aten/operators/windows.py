@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from ..arguments import (
     traced,
 )
 from ..sizes import AnySize, quotient
-from ..tensors import Axis, Constant, RefusedError, Traced
+from ..tensors import Axis, Constant, RefusedError, Traced, split
 from .shapes import cat, part, parts
 from .table import operator
 
@@ -47,10 +48,63 @@ def one(value: Any, what: str, default: int | None = None) -> int:
     return known(value, what)
 
 
-def _windowed(
+@dataclass(frozen=True)
+class Window:
+    """Windows over time.
+
+    Attributes
+    ----------
+    size, step, spread : int
+        Frames in one; from one window to the next; from a frame of a window to its next.
+    left, right : int
+        Frames of padding at either end.
+    same : bool
+        In place of these as many as give a window for each `step` frames, an odd one at the end.
+    ceil : bool
+        Whether a last window may begin inside and end outside.
+    """
+
+    size: int
+    step: int = 1
+    spread: int = 1
+    left: int = 0
+    right: int = 0
+    same: bool = False
+    ceil: bool = False
+
+    @property
+    def reach(self) -> int:
+        """Frames from the first of a window to its last."""
+        return self.spread * (self.size - 1)
+
+    @property
+    def padding(self) -> str | tuple[int, int]:
+        """As layers have it."""
+        if self.same:
+            return "same"
+        return (self.left, self.right) if self.left or self.right else "valid"
+
+    def count(self, size: AnySize) -> AnySize:
+        """Return how many windows a sequence of so many frames has."""
+        if self.same:
+            return quotient(size + (self.step - 1), self.step)
+        room = size + (self.left + self.right - self.reach - 1)
+        if not self.ceil:
+            return quotient(room, self.step) + 1
+        count = quotient(room + (self.step - 1), self.step) + 1
+        if isinstance(count, int) and isinstance(size, int):
+            count -= (count - 1) * self.step >= size + self.left
+        return count
+
+
+def windowed(
     context: Context, tensor: Traced, layer: Layer, channels: int | None, size: AnySize
 ) -> Traced:
-    """Apply a layer over (B, T, C) to a tensor (B, C, T) or (C, T)."""
+    """Apply a layer over (B, T, C) to a tensor (B, C, T) or (C, T).
+
+    The result has `channels`, or as many as there were, and `size` frames. Where B is more than the
+    batch, which stands first in it, the others are one axis behind it.
+    """
     if len(tensor.dims) not in (2, 3):
         raise RefusedError(f"of {len(tensor.dims)} dims")
     *lead, features, time = tensor.dims
@@ -80,30 +134,39 @@ def conv1d(
         return conv_transpose1d(
             context, input, weight, bias, stride, padding, output_padding, groups, dilation
         )
-    tensor, numbers, offset = floats(input), _array(weight, 3), _offset(bias)
-    filters, _, width = numbers.shape
     step, spread = one(stride, "stride"), one(dilation, "dilation")
-    reach = spread * (width - 1)
+    reach = spread * (_array(weight, 3).shape[2] - 1)
     if padding == "same":
         left, right = reach // 2, reach - reach // 2
     else:
         left = right = 0 if padding == "valid" else one(padding, "padding")
+    window = Window(weight.sizes[2], step, spread, left, right)
+    return convolved(context, floats(input), weight, bias, window, groups)
+
+
+def convolved(
+    context: Context, tensor: Traced, weight: Any, bias: Any, window: Window, groups: int
+) -> Traced:
+    """Return the convolution of (B, C, T) with constants (F, C/groups, k) and (F,) or None."""
+    numbers, offset = _array(weight, 3), _offset(bias)
+    filters, _, width = numbers.shape
 
     def make(name: str | None) -> Layer:
         options: dict[str, Any] = {
-            "strides": step, "padding": (left, right) if left or right else "valid",
-            "dilation_rate": spread, "use_bias": offset is not None, "name": name,
+            "strides": window.step, "padding": window.padding, "dilation_rate": window.spread,
+            "use_bias": offset is not None, "name": name,
         }  # fmt: skip
         kernel = numbers.transpose(2, 1, 0)
         if groups > 1 and numbers.shape[1] == 1:
+            if filters % groups:
+                raise RefusedError(f"with groups={groups} of {filters} filters")
             kernel = numbers[:, 0].T.reshape(width, groups, filters // groups)
             return DepthwiseConv1D(kernel, offset, **options)
         return Conv1D(kernel, offset, groups=groups, **options)
 
-    key = ("conv1d", weight.key, getattr(bias, "key", None), step, left, right, spread, groups)
+    key = ("conv1d", weight.key, getattr(bias, "key", None), window, groups)
     layer = context.once(key, make, named(weight))
-    size = quotient(tensor.sizes[-1] + (left + right - reach - 1), step) + 1
-    return _windowed(context, tensor, layer, filters, size)
+    return windowed(context, tensor, layer, filters, window.count(tensor.sizes[-1]))
 
 
 class _Transposed(Conv1DTranspose):
@@ -123,34 +186,44 @@ def conv_transpose1d(
     context: Context, input: Any, weight: Any, bias: Any = None, stride: Any = 1,
     padding: Any = 0, output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
 ) -> Any:  # fmt: skip
-    tensor, numbers, offset = floats(input), _array(weight, 3), _offset(bias)
     step, spread = one(stride, "stride"), one(dilation, "dilation")
-    if groups != 1:
-        whole = (tensor, numbers, offset, weight.name)
-        options = (stride, padding, output_padding, 1, dilation)
-        return _by_group(context, *whole, groups, options)
     crop, more = one(padding, "padding"), one(output_padding, "output_padding")
-    reach = spread * (numbers.shape[2] - 1)
-    tail = reach + 1 + more - 2 * crop
+    tail = spread * (_array(weight, 3).shape[2] - 1) + 1 + more - 2 * crop
     if tail < 1:
         raise RefusedError(f"with padding={crop}, which takes more than a window")
+    window = Window(weight.sizes[2], step, spread)
+    return unfolded(context, floats(input), weight, bias, window, crop, tail, groups)
+
+
+def unfolded(
+    context: Context, tensor: Traced, weight: Any, bias: Any, window: Window, crop: int, tail: int,
+    groups: int,
+) -> Traced:  # fmt: skip
+    """Return the transposed convolution of (B, C, T) with constants (C, F/groups, k) and (F,).
+
+    The first `crop` frames are cut off, and (T - 1) * step + `tail` are left.
+    """
+    numbers, offset = _array(weight, 3), _offset(bias)
+    if groups != 1:
+        whole = (tensor, numbers, offset, weight.name)
+        return _by_group(context, *whole, groups, (window, crop, tail))
     kernel = numbers.transpose(2, 1, 0)  # (k, F, C)
 
     def make(name: str | None) -> Layer:
         return _Transposed(
-            kernel, offset, crop, tail, strides=step, dilation_rate=spread,
+            kernel, offset, crop, tail, strides=window.step, dilation_rate=window.spread,
             use_bias=offset is not None, name=name,
         )  # fmt: skip
 
-    key = ("transposed", weight.key, getattr(bias, "key", None), step, crop, more, spread)
+    key = ("transposed", weight.key, getattr(bias, "key", None), window, crop, tail)
     layer = context.once(key, make, named(weight))
-    size = (tensor.sizes[-1] - 1) * step + tail
-    return _windowed(context, tensor, layer, numbers.shape[1], size)
+    size = (tensor.sizes[-1] - 1) * window.step + tail
+    return windowed(context, tensor, layer, numbers.shape[1], size)
 
 
 def _by_group(
     context: Context, tensor: Traced, kernel: Any, offset: Any, name: str | None, groups: int,
-    options: Sequence[Any],
+    options: tuple[Window, int, int],
 ) -> Any:  # fmt: skip
     """Apply a transposed convolution to each group of channels by itself."""
     if len(kernel) % groups:
@@ -158,13 +231,14 @@ def _by_group(
     kernels = np.split(kernel, groups)
     offsets = [None] * groups if offset is None else np.split(offset, groups)
     made = [
-        conv_transpose1d(
-            context, piece, Constant.of(own, name), None if b is None else Constant.of(b), *options
+        unfolded(
+            context, piece, Constant.of(own, name), None if b is None else Constant.of(b),
+            *options, 1,
         )
         for piece, own, b in zip(
             parts(context, tensor, chunks=groups, dim=-2), kernels, offsets, strict=True
         )
-    ]
+    ]  # fmt: skip
     return cat(context, made, -2)
 
 
@@ -181,17 +255,28 @@ def _offset(bias: Any) -> Any:
 # ---- Pooling -------------------------------------------------------------------------------------
 
 
-def _pooled_size(
-    size: AnySize, width: int, step: int, pad: int, spread: int, ceil: bool
-) -> AnySize:
-    """Return how many windows there are; with `ceil` one may begin inside and end outside."""
-    room = size + (2 * pad - spread * (width - 1) - 1)
-    if not ceil:
-        return quotient(room, step) + 1
-    count = quotient(room + (step - 1), step) + 1
-    if isinstance(count, int) and isinstance(size, int) and (count - 1) * step >= size + pad:
-        count -= 1
-    return count
+def pooled(
+    context: Context, tensor: Traced, function: str, window: Window, count_padding: bool = False
+) -> Traced:
+    """Return the "max" or "mean" of each window of (B, C, T).
+
+    The mean is of the frames that are there, or of the padding too (not that of `same`).
+    """
+    options: dict[str, Any] = {
+        "strides": window.step, "padding": window.padding, "ceil_mode": window.ceil,
+    }  # fmt: skip
+    layer: Layer
+    if function == "max":
+        layer = MaxPooling1D(window.size, dilation=window.spread, **options)
+    else:
+        layer = AveragePooling1D(window.size, count_include_pad=count_padding, **options)
+    return windowed(context, tensor, layer, None, window.count(tensor.sizes[-1]))
+
+
+def _pool(kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil: bool) -> Window:
+    width = one(kernel_size, "kernel_size")
+    step, pad = one(stride, "stride", width), one(padding, "padding")
+    return Window(width, step, one(dilation, "dilation"), pad, pad, ceil=ceil)
 
 
 @operator("aten.max_pool1d")
@@ -199,14 +284,8 @@ def max_pool1d(
     context: Context, self: Any, kernel_size: Any, stride: Any = (), padding: Any = 0,
     dilation: Any = 1, ceil_mode: bool = False,
 ) -> Any:  # fmt: skip
-    tensor, width = floats(self), one(kernel_size, "kernel_size")
-    step, pad = one(stride, "stride", width), one(padding, "padding")
-    spread = one(dilation, "dilation")
-    layer = MaxPooling1D(
-        width, strides=step, padding=(pad, pad), dilation=spread, ceil_mode=ceil_mode
-    )
-    size = _pooled_size(tensor.sizes[-1], width, step, pad, spread, ceil_mode)
-    return _windowed(context, tensor, layer, None, size)
+    window = _pool(kernel_size, stride, padding, dilation, ceil_mode)
+    return pooled(context, floats(self), "max", window)
 
 
 @operator("aten.avg_pool1d")
@@ -214,20 +293,14 @@ def avg_pool1d(
     context: Context, self: Any, kernel_size: Any, stride: Any = (), padding: Any = 0,
     ceil_mode: bool = False, count_include_pad: bool = True,
 ) -> Any:  # fmt: skip
-    tensor, width = floats(self), one(kernel_size, "kernel_size")
-    step, pad = one(stride, "stride", width), one(padding, "padding")
-    layer = AveragePooling1D(
-        width, strides=step, padding=(pad, pad), ceil_mode=ceil_mode,
-        count_include_pad=count_include_pad,
-    )  # fmt: skip
-    size = _pooled_size(tensor.sizes[-1], width, step, pad, 1, ceil_mode)
-    return _windowed(context, tensor, layer, None, size)
+    window = _pool(kernel_size, stride, padding, 1, ceil_mode)
+    return pooled(context, floats(self), "mean", window, count_include_pad)
 
 
 @operator("aten.adaptive_avg_pool1d")
 def adaptive_avg_pool1d(context: Context, self: Any, output_size: Any) -> Any:
     count = one(output_size, "output_size")
-    return _windowed(context, floats(self), AdaptiveAveragePooling1D(count), None, count)
+    return windowed(context, floats(self), AdaptiveAveragePooling1D(count), None, count)
 
 
 @operator("aten.adaptive_max_pool1d")
@@ -235,7 +308,7 @@ def adaptive_max_pool1d(context: Context, self: Any, output_size: Any) -> Any:
     if context.wanted(1):
         raise RefusedError("with its indices")
     count = one(output_size, "output_size")
-    made = _windowed(context, floats(self), AdaptiveMaxPooling1D(count), None, count)
+    made = windowed(context, floats(self), AdaptiveMaxPooling1D(count), None, count)
     return made, None
 
 
@@ -271,19 +344,25 @@ def _padded(
     size = joined_size(group) + left + right
     if mode == "constant" and left <= 0 and right <= 0:
         return part(context, tensor, at, -left, joined_size(group) + right)  # type: ignore[no-any-return]
-    rest: list[Axis] = [
-        axis for dim in tensor.dims for axis in dim if axis not in group and not axis.is_batch
-    ]
-    if mode == "constant" and (len(rest) != 1 or rest[0].size == 1):
+    rest = [
+        axis for k, dim in enumerate(tensor.dims) if k != at
+        for axis in dim if not axis.is_batch and axis.size != 1
+    ]  # fmt: skip
+    if sum(not isinstance(axis.size, int) for axis in rest) > 1 and mode == "constant":
         return _between(context, tensor, at, left, right, value)
-    symbol = tensor.arranged([group, *((axis,) for axis in rest)])
+    symbol = tensor.arranged([group, rest])  # the layer pads (B, T, C)
     options: dict[str, Any] = {"mode": mode} | ({"value": value} if mode == "constant" else {})
-    layer = Padding1D(left, right, **options)
-    made = Axis(size)
-    if len(rest) != 1:  # the layer pads (B, T, C)
-        raise RefusedError(f"of {1 + len(rest)} axes beside the batch")
+    made, joined = Axis(size), rest[0] if len(rest) == 1 else Axis(joined_size(rest))
     dims = tuple((made,) if k == at else dim for k, dim in enumerate(tensor.dims))
-    return Traced(layer(symbol), (context.batch, made, *rest), dims)
+    padded = Traced(Padding1D(left, right, **options)(symbol), (context.batch, made, joined), dims)
+    return padded if len(rest) < 2 else _divided(padded, joined, rest)
+
+
+def _divided(tensor: Traced, joined: Axis, axes: Sequence[Axis]) -> Traced:
+    """Return a tensor with an axis as these again, of which dims are made."""
+    made, parts = split(tensor, joined, [axis.size for axis in axes])
+    names = dict(zip(axes, parts, strict=True))
+    return made.seen_as(tuple(names.get(axis, axis) for axis in dim) for dim in made.dims)
 
 
 def _between(
@@ -312,4 +391,4 @@ def upsample(
     if float(times) != int(times):
         raise RefusedError(f"by {times}, which is not whole")
     layer = UpSampling1D(int(times))
-    return _windowed(context, tensor, layer, None, tensor.sizes[-1] * int(times))
+    return windowed(context, tensor, layer, None, tensor.sizes[-1] * int(times))
