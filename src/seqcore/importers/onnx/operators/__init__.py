@@ -1,8 +1,8 @@
 """What each operator of ONNX means, in files by kind; the table in which they are entered."""
 
-from . import activations, elementwise, reductions, shapes
+from . import activations, elementwise, products, reductions, shapes, windows
 from .table import OPERATORS
 
 __all__ = ["OPERATORS"]
 
-del activations, elementwise, reductions, shapes
+del activations, elementwise, products, reductions, shapes, windows
