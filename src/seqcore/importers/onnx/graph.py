@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,8 +33,8 @@ _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
     "Abs", "Add", "Clip", "Concat", "CumSum", "Div", "Dropout", "Expand", "Flatten", "Gather",
-    "Identity", "Max", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL1", "ReduceL2",
-    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
+    "Identity", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL1",
+    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
     "Reshape", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile", "TopK", "Transpose",
     "Unsqueeze", "Where",
 ])  # fmt: skip
@@ -77,7 +77,7 @@ def model_of(
     known = {name: _constant(array, name) for name, array in {**graph.constants, **fixed}.items()}
     inputs = [_given(each, number) for number, each in enumerate(graph.inputs)
               if each.name not in fixed]  # fmt: skip
-    reads = {name for node in graph.nodes for name in _read_by(node)}
+    reads = Counter(name for node in graph.nodes for name in _read_by(node))
     return first_model(
         inputs, reads.__contains__, len(graph.nodes),
         lambda guess: _Reader(program, inputs, known, reads, guess), source,
@@ -132,7 +132,7 @@ class _Reader(Reader):
 
     def __init__(
         self, program: OnnxProgram, inputs: Sequence[_Given], known: Mapping[str, Constant],
-        reads: set[str], guess: Guess,
+        reads: Mapping[str, int], guess: Guess,
     ) -> None:  # fmt: skip
         super().__init__(inputs, guess)
         self.program, self.given, self.known, self.reads = program, inputs, known, reads
@@ -140,6 +140,7 @@ class _Reader(Reader):
         self.scopes: ChainMap[str, Any] = ChainMap()  # of graphs within graphs
         self.values = self.scopes
         self.whole_names: set[str] = set()  # of values that are whole numbers to ONNX
+        self.names: dict[Any, list[str]] = {}  # of values and their views, by symbol
         self.node: OnnxNode | None = None
         self.needed: dict[str, None] = {}  # inputs whose numbers must be known
 
@@ -233,6 +234,7 @@ class _Reader(Reader):
                 self.whole_names.add(name)
             if isinstance(part, Traced):
                 self.hold(part)
+                self.names.setdefault(part.symbol.key, []).append(name)
 
     def _is_whole(self, node: OnnxNode, made: Any) -> bool:
         if isinstance(made, Constant) and made.array.dtype != object:
@@ -271,6 +273,15 @@ class _Reader(Reader):
     def final(self) -> frozenset[str]:
         """Names of all that is given back."""
         return frozenset(each.name for each in self.program.graph.outputs)
+
+    def dtype_of(self, index: int) -> str | None:
+        assert self.node is not None
+        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
+        return self.program.graph.dtypes.get(name)
+
+    def reads_alone(self, tensor: Traced) -> bool:
+        names = self.names.get(tensor.symbol.key, [])
+        return all(self.reads[name] == 1 and name not in self.final for name in names)
 
     def whole(self) -> bool:
         """Tell whether what the node at hand takes first, and makes, is whole numbers."""

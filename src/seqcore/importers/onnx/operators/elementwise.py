@@ -18,6 +18,7 @@ from ....layers import Cast
 from ...aten.arguments import as_traced, is_bool, mapped, scalar
 from ...aten.reader import WHOLE
 from ...aten.tensors import Constant, RefusedError, Traced
+from .products import with_bias
 from .table import Context, NotKnownError, aten, number, operator, shape
 
 __all__ = ["computed"]
@@ -67,11 +68,17 @@ def _binary(name: str) -> Callable[..., Any]:
 
 
 for _name, _function in {
-    "Add": "add", "Sub": "sub", "Mul": "mul", "Equal": "eq", "Greater": "gt", "Less": "lt",
+    "Sub": "sub", "Mul": "mul", "Equal": "eq", "Greater": "gt", "Less": "lt",
     "GreaterOrEqual": "ge", "LessOrEqual": "le", "And": "logical_and", "Or": "logical_or",
     "Xor": "logical_xor",
 }.items():  # fmt: skip
     operator(_name)(_binary(_function))
+
+
+@operator("Add")
+def add(context: Context, A: Any, B: Any) -> Any:
+    made = with_bias(context, A, B)
+    return computed(context, "add", self=A, other=B) if made is None else made
 
 
 def _many(name: str) -> Callable[..., Any]:

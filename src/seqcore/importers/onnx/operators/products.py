@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ....layers.feedforward import Affine
 from ...aten.arguments import as_float, as_traced
 from ...aten.tensors import Constant, RefusedError, Traced
 from .table import Context, aten, operator, text
@@ -80,6 +83,50 @@ def matmul(context: Context, A: Any, B: Any) -> Any:
         while len(b.sizes) > 2 and b.sizes[0] == 1:  # one matrix for all
             b = Constant(b.array[0], b.sizes[1:], b.name)
     return aten(context, "matmul", self=a, other=b)
+
+
+def with_bias(context: Context, a: Any, b: Any) -> Traced | None:
+    """Return the sum of what a layer of products makes and of a constant, as the layer's bias.
+
+    None unless the layer has none yet, and nobody reads what it makes without. Exporters write the
+    bias of a product of three axes, and of a convolution in two, as an Add behind it.
+    """
+    tensor, other = (a, b) if isinstance(a, Traced) else (b, a)
+    if not isinstance(tensor, Traced) or not isinstance(other, Constant):
+        return None
+    call, bias = tensor.symbol.call, _of_last_axis(tensor, other)
+    if call is None or bias is None or not isinstance(call.layer, Affine):
+        return None
+    layer: Any = call.layer
+    plain = not layer.use_bias and layer.activation.kind == "linear"
+    if not plain or not context.reads_alone(tensor):
+        return None
+
+    def make(name: str | None) -> Affine:
+        made: Affine = copy.copy(layer)
+        made.b, made.use_bias = bias, True
+        made.name, layer.name = layer.name, name  # the other one is hardly ever left
+        return made
+
+    symbol = context.once(("bias", layer, other.key), make)(*call.inputs)
+    return replace(tensor, symbol=symbol, root=object())
+
+
+def _of_last_axis(tensor: Traced, other: Constant) -> Any:
+    """Return a constant that differs along the last axis of a value alone, as a vector."""
+    last, rank = tensor.axes[-1], len(tensor.dims)
+    at = next((k for k, dim in enumerate(tensor.dims) if last in dim), None)
+    if at is None or len(other.sizes) > rank or other.array.dtype != np.float32:
+        return None
+    sizes = (*[1] * (rank - len(other.sizes)), *other.sizes)
+    alone = all(axis is last or axis.size == 1 for axis in tensor.dims[at])
+    if not alone or other.array.size != last.size or sizes[at] != last.size:
+        return None
+    if any(size != 1 for k, size in enumerate(sizes) if k != at):
+        return None
+    vector = np.array(other.array, np.float32).reshape(-1)
+    vector.flags.writeable = False
+    return vector
 
 
 # ---- Einsum --------------------------------------------------------------------------------------
