@@ -114,25 +114,47 @@ def _same(size: AnySize, window: Window, lower: bool) -> Place:
 
 def along(
     context: Context, tensor: Traced, at: int, function: Callable[[Traced], Traced],
-    turned: bool = False,
+    turned: bool = False, inside: Sequence[Axis] | None = None,
 ) -> Traced:  # fmt: skip
-    """Apply a function of (B, C, T) along one dim, with all but that and dim 1 beside the batch."""
+    """Apply a function of (B, C, T) along one dim.
+
+    C is dim 1, or axes `inside` of which each element stays one; all others stand beside the batch.
+    """
     if turned:
         tensor = aten(context, "flip", self=tensor, dims=[at])
-        made = along(context, tensor, at, function)
+        made = along(context, tensor, at, function, inside=inside and behind(tensor, at))
         return aten(context, "flip", self=made, dims=[at])  # type: ignore[no-any-return]
-    others = [dim for k, dim in enumerate(tensor.dims) if k not in (1, at)]
-    beside = [axis for dim in others for axis in dim if not axis.is_batch and axis.size != 1]
-    rows = (context.batch, *beside)
-    made = function(tensor.seen_as([rows, tensor.dims[1], tensor.dims[at]]))
-    first, channels, time = made.dims
-    parts: Sequence[Axis] = first[1:]
-    if len(beside) > 1:
-        made, parts = split(made, parts[0], [axis.size for axis in beside])
-    names = dict(zip(beside, parts, strict=True)) | {context.batch: context.batch}
+    channels = tensor.dims[1] if inside is None else tuple(inside)
+    others = [axis for k, dim in enumerate(tensor.dims) if k != at for axis in dim]
+    beside = [
+        axis for axis in others
+        if axis not in channels and not axis.is_batch and axis.size != 1
+    ]  # fmt: skip
+    made = function(tensor.seen_as([(context.batch, *beside), channels, tensor.dims[at]]))
+    first, width, time = made.dims
+    names = {context.batch: context.batch}
+    for axes, own in ((beside, first[1:]), (inside or (), width)):
+        parts: Sequence[Axis] = own
+        if len(axes) > 1:
+            made, parts = split(made, own[0], [axis.size for axis in axes])
+        names |= dict(zip(axes, parts, strict=False))
     dims = [tuple(names[axis] for axis in dim if axis in names) for dim in tensor.dims]
-    dims[1], dims[at] = channels, time
+    dims[at] = time
+    if inside is None:
+        dims[1] = width
     return made.seen_as(dims)
+
+
+def behind(tensor: Traced, at: int) -> list[Axis] | None:
+    """Return the axes that lie behind a dim in memory; None if they are no axis of channels."""
+    own = [axis for axis in tensor.dims[at] if axis.size != 1]
+    if len(own) != 1 or own[0] not in tensor.axes:
+        return None
+    standing = [axis for dim in tensor.dims for axis in dim if axis.size != 1]
+    place = tensor.axes.index(own[0])
+    found = [axis for axis in tensor.axes[place + 1 :] if axis in standing]
+    varying = sum(not isinstance(axis.size, int) for axis in found)
+    return found if found and varying <= 1 else None
 
 
 def image(context: Context, value: Any, count: int | None = None) -> Traced:
@@ -185,7 +207,11 @@ def _pooled(context: Context, tensor: Traced, places: Sequence[Place], function:
     for at in moving(places):
         place = places[at - 2]
         pooling = _of_window(context, function, place.window)
-        tensor = along(context, tensor, at, pooling, place.turned)
+        plain = function is _most or (
+            function in (_mean, _counting) and place.window.spread == 1 and not place.window.same
+        )
+        inside = behind(tensor, at) if plain else None
+        tensor = along(context, tensor, at, pooling, place.turned, inside)
     return tensor
 
 
