@@ -128,7 +128,7 @@ def _across(
             )
             for k, piece in enumerate(pieces)
         ]  # fmt: skip
-        return merged(context, Add(), *made)
+        return made[0] if len(made) == 1 else merged(context, Add(), *made)
     filters, each = array.shape[:2]
     array = np.moveaxis(array, at, 1)  # (F, k, C/g, ...)
     array = np.expand_dims(array.reshape(filters, window.size * each, *array.shape[3:]), at)
