@@ -9,7 +9,6 @@ import onnx
 import pytest
 from onnx_models import model, node, refused, same_at_sizes
 from pairs import Row, pairwise
-
 from test_onnx_windows import Weights, chosen, numbers
 
 IMAGES = {"time first": ("B", 4, "T", 10), "time last": ("B", 4, 10, "T")}
@@ -52,7 +51,8 @@ TRANSPOSED = pairwise(
         "kernel": [(3, 3), (1, 3), (3, 1), (1, 1), (2, 5)],
         "strides": [None, [2, 1], [1, 2], [2, 2]], "dilations": [None, [2, 1], [1, 2]],
         "pads": [None, [1, 1, 1, 1], [0, 2, 1, 0]], "group": [1, 2], "filters": [8, 4],
-        "auto_pad": ["NOTSET", "SAME_UPPER", "SAME_LOWER"], "output_padding": [None, [0, 1], [1, 1]],
+        "auto_pad": ["NOTSET", "SAME_UPPER", "SAME_LOWER"],
+        "output_padding": [None, [0, 1], [1, 1]],
     },
     lambda row: (row["auto_pad"] == "NOTSET" or row["pads"] is None)
     and (row["output_padding"] is None or row["strides"] == [2, 2])
@@ -106,13 +106,18 @@ def test_pooling(layout: str) -> None:
 
 
 def test_both_axes_vary() -> None:
-    weights: Weights = {"r": numbers(6, 4, 1, 3), "c": numbers(6, 4, 3, 1), "p": numbers(6, 4, 1, 1),
-                        "w": numbers(6, 4, 3, 3)}
+    weights: Weights = {
+        "r": numbers(6, 4, 1, 3),
+        "c": numbers(6, 4, 3, 1),
+        "p": numbers(6, 4, 1, 1),
+        "w": numbers(6, 4, 3, 3),
+    }
     nodes = [
         node("Conv", "x r", "y0", pads=[0, 1, 0, 1]), node("Conv", "x c", "y1", strides=[2, 1]),
-        node("Conv", "x p", "y2"), node("Conv", "x w", "y6", pads=[1, 0, 1, 1]), node("MaxPool", "x", "y3", kernel_shape=[1, 2]),
+        node("Conv", "x p", "y2"), node("MaxPool", "x", "y3", kernel_shape=[1, 2]),
         node("MaxPool", "x", "y4", kernel_shape=[2, 2], strides=[2, 2]),
         node("AveragePool", "x", "y5", kernel_shape=[3, 1], pads=[1, 0, 1, 0]),
+        node("Conv", "x w", "y6", pads=[1, 0, 1, 1]),
     ]  # fmt: skip
     compared(nodes, weights, ("B", 4, "H", "T"), {"B": 2, "H": 5, "T": 7}, {"B": 1, "H": 8, "T": 6})
     both = node("Conv", "x w", "y", strides=[2, 2])
@@ -127,7 +132,8 @@ def test_three_axes() -> None:
     }  # fmt: skip
     nodes = [
         node("Conv", "x w b", "y0", pads=[1, 0, 1, 1, 1, 1], group=2, strides=[1, 2, 1]),
-        node("Conv", "x k", "y1", group=2), node("Conv", "x d b", "y2", group=4, dilations=[1, 2, 1]),
+        node("Conv", "x k", "y1", group=2),
+        node("Conv", "x d b", "y2", group=4, dilations=[1, 2, 1]),
         node("ConvTranspose", "x t", "y3", strides=[2, 1, 2], pads=[1, 0, 0, 0, 1, 0]),
         node("MaxPool", "x", "y4", kernel_shape=[2, 1, 3]),
         node("AveragePool", "x", "y5", kernel_shape=[2, 2, 3], pads=[1, 1, 1, 0, 0, 0]),

@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx_models import Shape, model, node, refused, same_at_sizes
 from pairs import pairwise
-from seqcore.importers.onnx import from_onnx
 from tolerances import FLOAT32
+
+from seqcore.importers.onnx import from_onnx
 
 Weights = dict[str, Any]
 SIZES = ({"B": 3, "T": 5}, {"B": 1, "T": 2}, {"B": 2, "T": 1})
@@ -41,8 +42,8 @@ def ops_of(built: onnx.ModelProto) -> list[str]:
 
 @pytest.mark.parametrize("opset", [9, 22])
 def test_gemm(opset: int) -> None:
-    nodes, weights = [], {}
-    weights = {
+    nodes = []
+    weights: Weights = {
         "row": numbers(6), "wide": numbers(1, 6), "one": numbers(1), "none": numbers(1)[0],
         "w": numbers(4, 6), "t": numbers(6, 4), "thin": numbers(1, 1),
     }  # fmt: skip
@@ -59,8 +60,10 @@ def test_gemm(opset: int) -> None:
 
 def test_gemm_of_inputs() -> None:
     """Whatever varies: both factors, and a factor on the left, along whose rows no batch lies."""
-    weights: Weights = {"w": numbers(6, 4), "t": numbers(4, 6), "c": numbers(6, 1), "u": numbers(4, 2),
-                        "b": numbers(4)}  # fmt: skip
+    weights: Weights = {
+        "w": numbers(6, 4), "t": numbers(4, 6), "c": numbers(6, 1), "u": numbers(4, 2),
+        "b": numbers(4),
+    }  # fmt: skip
     nodes = [
         node("Gemm", "w x c", "y0", alpha=0.5), node("Gemm", "t x", "y1", transA=1),
         node("Gemm", "w x", "y2", transB=0), node("Gemm", "x u", "y3", transA=1),
@@ -86,12 +89,14 @@ def test_layers_of_gemm() -> None:
 def test_products_of_constants_and_inputs() -> None:
     weights = {
         "w": numbers(4, 6), "v": numbers(4), "one": numbers(1, 4, 6), "ones": numbers(1, 1, 4, 3),
-        "left": numbers(3, 5), "many": numbers(5, 4, 2), "row": numbers(5), "heads": numbers(2, 4, 3),
+        "left": numbers(3, 5), "many": numbers(5, 4, 2), "row": numbers(5),
+        "heads": numbers(2, 4, 3),
     }  # fmt: skip
     nodes = [
         node("MatMul", "x w", "y0"), node("MatMul", "x v", "y1"), node("MatMul", "x one", "y2"),
         node("MatMul", "z w", "y3"), node("MatMul", "z v", "y4"), node("MatMul", "z ones", "y5"),
-        node("MatMul", "left s", "y6"), node("MatMul", "row s", "y7"), node("MatMul", "z many", "y8"),
+        node("MatMul", "left s", "y6"), node("MatMul", "row s", "y7"),
+        node("MatMul", "z many", "y8"),
         node("MatMul", "f w", "y9"), node("MatMul", "f v", "y10"), node("MatMul", "h heads", "y11"),
         node("MatMul", "x ones", "y12"),
     ]  # fmt: skip
@@ -190,7 +195,8 @@ def test_einsum() -> None:
     nodes += [
         node("Einsum", "x w", "w0", equation="btc,cd->btd"),
         node("Einsum", "x w p", "w1", equation="btc,cd,bcd->bt"),
-        node("Einsum", "s", "d0", equation="bii->bi"), node("Einsum", "s", "d1", equation="...ii->..."),
+        node("Einsum", "s", "d0", equation="bii->bi"),
+        node("Einsum", "s", "d1", equation="...ii->..."),
         node("Einsum", "s s", "d2", equation="bii,bij->bj"),
     ]  # fmt: skip
     inputs: dict[str, Shape] = {"x": ("B", "T", 4), "p": ("B", 4, 3), "q": ("B", "T", 4),

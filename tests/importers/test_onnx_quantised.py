@@ -9,12 +9,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from onnx_models import model, node, refused, same_as_onnxruntime, same_at_sizes
-from seqcore.importers.onnx import from_onnx
 from tolerances import FLOAT32
+
+from seqcore.importers.onnx import from_onnx
 
 RANGES = {
     "INT8": (-128, 127), "UINT8": (0, 255), "INT16": (-32768, 32767), "UINT16": (0, 65535),
-    "INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1), "UINT2": (0, 3), "INT32": (-(1 << 20), 1 << 20),
+    "INT4": (-8, 7), "UINT4": (0, 15), "INT2": (-2, 1), "UINT2": (0, 3),
+    "INT32": (-(1 << 20), 1 << 20),
 }  # fmt: skip
 SIZES = ({"B": 2, "T": 5}, {"B": 1, "T": 3})
 OPSET = {"INT2": 25, "UINT2": 25}
@@ -36,7 +38,10 @@ def weighted(
 ) -> onnx.ModelProto:
     """Return x.w of weights (4, 6) of a type; without a zero point it is 0."""
     inputs = "q scale zero" if zero else "q scale"
-    nodes = [node("DequantizeLinear", inputs, "w", axis=axis, **options), node("MatMul", "x w", "y")]
+    nodes = [
+        node("DequantizeLinear", inputs, "w", axis=axis, **options),
+        node("MatMul", "x w", "y"),
+    ]
     built = model(nodes, {"x": ("B", "T", 4)}, {"y": "float32"}, {"scale": scale}, opset=opset)
     built.graph.initializer.append(stored("q", kind, 4, 6))
     if zero:
@@ -77,8 +82,9 @@ def test_weights_of_old_files() -> None:
 def test_floats_of_eight_bits() -> None:
     numbers = [0.5, -2.0, 448.0, 0.0625, 1.5, -0.25]
     q = helper.make_tensor("q", TensorProto.FLOAT8E4M3FN, (2, 3), numbers)
-    built = model([node("DequantizeLinear", "q scale", "w"), node("MatMul", "x w", "y")],
-                  {"x": ("B", 2)}, {"y": "float32"}, {"scale": np.float32(0.5)}, opset=21)  # fmt: skip
+    nodes = [node("DequantizeLinear", "q scale", "w"), node("MatMul", "x w", "y")]
+    scale = {"scale": np.float32(0.5)}
+    built = model(nodes, {"x": ("B", 2)}, {"y": "float32"}, scale, opset=21)
     built.graph.initializer.append(q)
     same_at_sizes(built, *SIZES)
 
@@ -87,9 +93,11 @@ def test_floats_of_eight_bits() -> None:
 def test_activations(kind: str) -> None:
     """Steps are onnxruntime's to the bit: ties, ends of the range, and divisions that round."""
     least, most = np.iinfo(kind).min, np.iinfo(kind).max
-    weights = {"s": np.float32(0.1), "z": np.array(least // 2 + most // 3, kind), "s4": steps(4) * 10,
-               "z4": np.array([least, 1, most, 3], kind), "half": np.float32(0.25),
-               "none": np.array(0, kind)}  # fmt: skip
+    weights = {
+        "s": np.float32(0.1), "z": np.array(least // 2 + most // 3, kind), "s4": steps(4) * 10,
+        "z4": np.array([least, 1, most, 3], kind), "half": np.float32(0.25),
+        "none": np.array(0, kind),
+    }  # fmt: skip
     nodes = []
     for k, (scale, zero) in enumerate([("s", "z"), ("s4", "z4"), ("half", "none")]):
         options = {"axis": 2} if scale == "s4" else {}
@@ -126,7 +134,10 @@ def test_activations_without_a_zero_point() -> None:
 
 def test_whole_inputs() -> None:
     weights = {"s": np.float32(0.1), "z": np.uint8(100), "s4": steps(4)}
-    nodes = [node("DequantizeLinear", "x s z", "y0"), node("DequantizeLinear", "x s4", "y1", axis=2)]
+    nodes = [
+        node("DequantizeLinear", "x s z", "y0"),
+        node("DequantizeLinear", "x s4", "y1", axis=2),
+    ]
     built = model(nodes, {"x": (("B", "T", 4), "uint8")}, "y0 y1", weights)
     same_at_sizes(built, *SIZES, tolerance=0.0, below=256)
 

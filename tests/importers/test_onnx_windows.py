@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from onnx_models import model, node, refused, same_at_sizes
 from pairs import Row, pairwise
 
@@ -45,7 +44,7 @@ CONVOLUTIONS = pairwise(
         "auto_pad": ["NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"], "filters": [8, 4],
         "kernel_shape": [False, True],
     },
-    lambda row: row["auto_pad"] == "NOTSET" or row["pads"] is None and row["dilations"] is None,
+    lambda row: row["auto_pad"] == "NOTSET" or (row["pads"] is None and row["dilations"] is None),
 )  # fmt: skip
 
 
@@ -123,7 +122,9 @@ def fits(row: Row) -> bool:
 def test_pooling() -> None:
     nodes = []
     rows = pairwise(POOLS | {"dilations": [None, [2]]}, fits)
-    for k, row in enumerate(row for row in rows if row["auto_pad"] == "NOTSET" or not row["dilations"]):
+    for k, row in enumerate(
+        row for row in rows if row["auto_pad"] == "NOTSET" or not row["dilations"]
+    ):
         nodes.append(node("MaxPool", "x", f"ym{k}", **chosen(row, *row)))
     for k, row in enumerate(pairwise(POOLS | {"count_include_pad": [None, 1]}, fits)):
         nodes.append(node("AveragePool", "x", f"ya{k}", **chosen(row, *row)))
@@ -179,12 +180,13 @@ def test_padding() -> None:
         rank = len(shape)
         for mode in ("constant", "reflect", "edge", "wrap"):
             for axis in range(1, rank):
-                for k, (left, right) in enumerate([(2, 1), (0, 1), (1, 0), (-1, 1), (1, -1), (-1, -1)]):
+                for k, (left, right) in enumerate(
+                    [(2, 1), (0, 1), (1, 0), (-1, 1), (1, -1), (-1, -1)]
+                ):
                     if min(left, right) < 0 and mode not in ("constant", "edge", "reflect"):
                         continue
                     count += 1
                     weights[f"p{count}"] = np.array([left, right])
                     weights[f"a{count}"] = np.array([axis - (k % 2) * rank])
-                    nodes.append(node(
-                        "Pad", f"{name} p{count} - a{count}", f"y{count}", mode=mode))
+                    nodes.append(node("Pad", f"{name} p{count} - a{count}", f"y{count}", mode=mode))
     side_by_side(nodes, weights, {"B": 2, "T": 4}, {"B": 1, "T": 7}, inputs=shapes, opset=19)

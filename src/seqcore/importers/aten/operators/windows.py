@@ -224,7 +224,7 @@ def unfolded(
 def _by_group(
     context: Context, tensor: Traced, kernel: Any, offset: Any, name: str | None, groups: int,
     options: tuple[Window, int, int],
-) -> Any:  # fmt: skip
+) -> Traced:  # fmt: skip
     """Apply a transposed convolution to each group of channels by itself."""
     if len(kernel) % groups:
         raise RefusedError(f"with groups={groups} of {len(kernel)} channels")
@@ -239,7 +239,7 @@ def _by_group(
             parts(context, tensor, chunks=groups, dim=-2), kernels, offsets, strict=True
         )
     ]  # fmt: skip
-    return cat(context, made, -2)
+    return cat(context, made, -2)  # type: ignore[no-any-return]
 
 
 def _array(weight: Any, rank: int) -> Any:
