@@ -274,11 +274,6 @@ class _Reader(Reader):
         """Names of all that is given back."""
         return frozenset(each.name for each in self.program.graph.outputs)
 
-    def dtype_of(self, index: int) -> str | None:
-        assert self.node is not None
-        name = self.node.inputs[index] if index < len(self.node.inputs) else ""
-        return self.program.graph.dtypes.get(name)
-
     def reads_alone(self, tensor: Traced) -> bool:
         names = self.names.get(tensor.symbol.key, [])
         return all(self.reads[name] == 1 and name not in self.final for name in names)
@@ -304,6 +299,11 @@ class _Reader(Reader):
             return tuple(self.values[each.name] for each in graph.outputs)
         finally:
             self.scopes = self.values = self.scopes.parents
+
+    def declared(self, index: int) -> str | None:
+        """Return the dtype that the file says an input of the node at hand has."""
+        assert self.node is not None
+        return self.program.graph.dtypes.get(self.node.inputs[index])
 
 
 class _Unknown:

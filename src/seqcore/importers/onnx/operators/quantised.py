@@ -74,7 +74,7 @@ def quantize(
 
 def _kind(context: Context, zero: Any, number: int) -> str:
     """Return the type of what is made."""
-    told = None if zero is None else context.dtype_of(2)
+    told = None if zero is None else context.declared(2)
     if zero is None:
         told = _TYPES.get(number, f"type {number}") if number else "uint8"
     if told is None:

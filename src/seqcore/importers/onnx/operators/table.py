@@ -39,9 +39,6 @@ class Context(arguments.Context, Protocol):
     def called(self, target: str, given: dict[str, Any]) -> Any:
         """Return what an operator of ATen makes of its arguments by name."""
 
-    def dtype_of(self, index: int) -> str | None:
-        """Return ONNX's dtype of an input of the node at hand, if the file says it."""
-
     def reads_alone(self, tensor: Traced) -> bool:
         """Tell whether nobody but the node at hand reads a value, or a view of it."""
 
