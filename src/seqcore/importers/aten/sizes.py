@@ -108,21 +108,36 @@ def divided(size: AnySize, by: AnySize) -> AnySize | None:
         return 1
     if by == 0:
         return None
-    divisor = list(_terms(by))
-    if len(divisor) != 1:
-        return None
-    (names, factor) = divisor[0]
-    made = []
-    for own, count in _terms(size):
-        rest = list(own)
-        for name in names:
-            if name not in rest:
-                return None
-            rest.remove(name)
-        if count % factor:
+    left, divisor = dict(_terms(size)), dict(_terms(by))
+    first = max(divisor, key=_order)
+    made = {}
+    while left and len(made) <= _MOST_TERMS:  # a long division: the highest term goes each time
+        highest = max(left, key=_order)
+        rest = _without(highest, first)
+        if rest is None or left[highest] % divisor[first]:
             return None
-        made.append((tuple(rest), count // factor))
-    return _sum(made)
+        factor = made[rest] = left[highest] // divisor[first]
+        for names, count in divisor.items():
+            term = tuple(sorted(names + rest))
+            left[term] = left.get(term, 0) - factor * count
+            if not left[term]:
+                del left[term]
+    return None if left else _sum(made.items())
+
+
+def _order(names: Term) -> tuple[int, Term]:
+    """Order products such that a larger one stays larger, whatever both are multiplied by."""
+    return len(names), names
+
+
+def _without(names: Term, others: Term) -> Term | None:
+    """Return a product divided by another; None if it has not all of its factors."""
+    rest = list(names)
+    for name in others:
+        if name not in rest:
+            return None
+        rest.remove(name)
+    return tuple(rest)
 
 
 def quotient(size: AnySize, by: AnySize) -> AnySize:
