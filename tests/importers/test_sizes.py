@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+
 from seqcore.importers.aten.sizes import AnySize, divided, product, symbol
 
 A, B, T = symbol("a"), symbol("b"), symbol("t")
