@@ -212,3 +212,6 @@ def test_refusals() -> None:
     refused(three, "the_y", "Gemm", "opset 17", "3 and 2 axes")
     rows = model([node("Einsum", "x", "y", equation="bii->bi")], {"x": ("B", "T", "T")}, "y")
     refused(rows, "Einsum", "diagonal")
+    letters = model([node("Einsum", "x", "y", equation="ab1->ab1")], {"x": ("B", "T", 4)},
+                    {"y": "float32"})  # fmt: skip
+    refused(letters, "Einsum", "ab1")

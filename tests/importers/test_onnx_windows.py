@@ -7,8 +7,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx_models import model, node, refused, same_at_sizes
+import pytest
+from onnx_models import model, node, refused, run_onnxruntime, same_at_sizes
 from pairs import Row, pairwise
+from tolerances import FLOAT32, close
+
+from seqcore.errors import UnsupportedLayerError
+from seqcore.importers.onnx import from_onnx
 
 SIZES = ({"B": 3, "T": 11}, {"B": 1, "T": 12}, {"B": 2, "T": 16}, {"B": 2, "T": 17})
 FREE = ("B", 4, "T")
@@ -190,3 +195,68 @@ def test_padding() -> None:
                     weights[f"a{count}"] = np.array([axis - (k % 2) * rank])
                     nodes.append(node("Pad", f"{name} p{count} - a{count}", f"y{count}", mode=mode))
     side_by_side(nodes, weights, {"B": 2, "T": 4}, {"B": 1, "T": 7}, inputs=shapes, opset=19)
+
+
+# ---- What is refused -----------------------------------------------------------------------------
+
+
+def test_named_padding_of_spread_windows() -> None:
+    """It is as much as makes T / stride windows, as TensorFlow has it; onnxruntime has none."""
+    weights: Weights = {"w3": numbers(2, 4, 3), "w2": numbers(2, 4, 2)}
+    for name, ends in (("SAME_UPPER", [(2, 2), (1, 2)]), ("SAME_LOWER", [(2, 2), (2, 1)])):
+        options: list[Row] = [{"dilations": [2], "strides": [2]}, {"dilations": [3]}]
+        written = [
+            node("Conv", f"x w{3 - k}", f"y{k}", **row, pads=list(pads))
+            for k, (row, pads) in enumerate(zip(options, ends, strict=True))
+        ]
+        named = [
+            node("Conv", f"x w{3 - k}", f"y{k}", **row, auto_pad=name)
+            for k, row in enumerate(options)
+        ]
+        x = np.random.default_rng(0).standard_normal((2, 4, 11)).astype(np.float32)
+        built = model(written, {"x": FREE}, "y0 y1", weights)
+        expected = run_onnxruntime(built, {"x": x})
+        made = from_onnx(model(named, {"x": FREE}, "y0 y1", weights))(x)
+        for ours, theirs in zip(made, expected, strict=True):
+            close(ours, theirs, FLOAT32[0], name)
+
+
+@pytest.mark.parametrize(
+    ("op", "words", "options"),
+    [
+        ("Conv", "auto_pad='SAME_UPPER' and pads", {"auto_pad": "SAME_UPPER", "pads": [1, 1]}),
+        ("Conv", "auto_pad='WIDE'", {"auto_pad": "WIDE"}),
+        ("Conv", "pads=[-1, 1]", {"pads": [-1, 1]}),
+        ("Conv", "strides=[0]", {"strides": [0]}),
+        ("Conv", "dilations=[1, 1] of 1 axes", {"dilations": [1, 1]}),
+        ("Conv", "kernel_shape=[4]", {"kernel_shape": [4]}),
+        ("Conv", "group=0", {"group": 0}),
+        ("Conv", "4 channels in 3 groups", {"group": 3}),
+        ("Conv", "layout", {"layout": 1}),
+        ("ConvTranspose", "pads", {"auto_pad": "VALID", "pads": [1, 1]}),
+        ("ConvTranspose", "output_padding=[-1]", {"output_padding": [-1]}),
+        ("ConvTranspose", "dilations", {"dilations": [1 << 40], "strides": [2]}),
+        ("ConvTranspose", "longer than a window", {"auto_pad": "SAME_UPPER", "strides": [9]}),
+        ("MaxPool", "padding is less", {"kernel_shape": [2], "pads": [2, 2]}),
+        ("MaxPool", "kernel_shape", {}),
+        ("AveragePool", "1 axes", {"kernel_shape": [2], "strides": [1, 1]}),
+        ("AveragePool", "windows of", {"kernel_shape": [1 << 30], "dilations": [2],
+                                       "count_include_pad": 1}),
+        ("LpPool", "windows of", {"kernel_shape": [1 << 30]}),
+        ("LpPool", "p=0", {"kernel_shape": [2], "p": 0}),
+    ],
+)  # fmt: skip
+def test_refusals(op: str, words: str, options: Row) -> None:
+    inputs = "x w" if "Conv" in op else "x"
+    built = model([node(op, inputs, "y", **options)], {"x": FREE}, {"y": "float32"},
+                  {"w": numbers(4, 4, 3)}, opset=19)  # fmt: skip
+    refused(built, "the_y", f"{op}, opset 19", words)
+
+
+def test_weights_that_vary() -> None:
+    built = model([node("Conv", "x w", "y")], {"x": FREE, "w": (4, 4, 3)}, "y")
+    with pytest.raises(UnsupportedLayerError, match="Conv, opset 17") as caught:
+        from_onnx(built)
+    assert caught.value.inputs == ["w"]
+    fixed = from_onnx(built, constants={"w": numbers(4, 4, 3)})
+    assert fixed(np.zeros((2, 4, 5), np.float32)).shape == (2, 4, 3)

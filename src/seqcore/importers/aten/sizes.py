@@ -110,7 +110,7 @@ def divided(size: AnySize, by: AnySize) -> AnySize | None:
         return None
     left, divisor = dict(_terms(size)), dict(_terms(by))
     first = max(divisor, key=_order)
-    made = {}
+    made: dict[Term, int] = {}
     while left and len(made) <= _MOST_TERMS:  # a long division: the highest term goes each time
         highest = max(left, key=_order)
         rest = _without(highest, first)

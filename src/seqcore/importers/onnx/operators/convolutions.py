@@ -15,10 +15,11 @@ from ...aten.operators.elementwise import merged
 from ...aten.operators.windows import Window, convolved, unfolded
 from ...aten.sizes import AnySize
 from ...aten.tensors import Axis, Constant, RefusedError, Traced
-from .table import Context, aten, ints, operator, text, weights
-from .windows import Place, along, image, longest, moving, pairs, per_axis, placed
+from .table import Context, aten, ints, operator, weights
+from .windows import Place, along, image, longest, moving, padding_named, pairs, per_axis, placed
 
 Array = NDArray[Any]
+_MOST_WEIGHTS = 1 << 24  # that are made here
 _MOST_ROWS = 64  # elements of a window along an axis that is made channels
 
 
@@ -128,7 +129,9 @@ def _across(
             )
             for k, piece in enumerate(pieces)
         ]  # fmt: skip
-        return made[0] if len(made) == 1 else merged(context, Add(), *made)
+        made = [_rows_first(context, each, at) for each in made]
+        total = made[0] if len(made) == 1 else merged(context, Add(), *made)
+        return _rows_back(context, total, at)
     filters, each = array.shape[:2]
     array = np.moveaxis(array, at, 1)  # (F, k, C/g, ...)
     array = np.expand_dims(array.reshape(filters, window.size * each, *array.shape[3:]), at)
@@ -144,7 +147,7 @@ def _rows(context: Context, tensor: Traced, at: int, place: Place) -> list[Trace
     count = window.count(size)
     if isinstance(count, int) and count < 1:
         raise RefusedError(f"of {size} elements along axis {at}, fewer than a window has")
-    rows = aten(context, "permute", self=tensor, dims=_rows_first(len(tensor.dims), at))
+    rows = _rows_first(context, tensor, at)
     return _pieces(context, rows, window, at)
 
 
@@ -163,13 +166,24 @@ def _pieces(context: Context, rows: Traced, window: Window, at: int) -> list[Tra
     return made
 
 
-def _rows_first(rank: int, at: int) -> list[int]:
+def _order(rank: int, at: int) -> list[int]:
     """Return the order in which rows are computed: channels last."""
     return [0, at, *(k for k in range(2, rank) if k != at), 1]
 
 
+def _rows_first(context: Context, tensor: Traced, at: int) -> Traced:
+    """Return (N, Dat, ..., C), which lies so in memory."""
+    dims = _order(len(tensor.dims), at)
+    rows: Traced = aten(context, "permute", self=tensor, dims=dims)
+    rows = rows.seen_as(
+        tuple(axis for axis in dim if axis.size != 1 or axis.is_batch) for dim in rows.dims
+    )
+    symbol, axes = rows.apart()
+    return replace(rows, symbol=symbol, axes=axes)
+
+
 def _rows_back(context: Context, tensor: Traced, at: int) -> Traced:
-    order = _rows_first(len(tensor.dims), at)
+    order = _order(len(tensor.dims), at)
     dims = [order.index(k) for k in range(len(order))]
     return aten(context, "permute", self=tensor, dims=dims)  # type: ignore[no-any-return]
 
@@ -197,20 +211,19 @@ def conv_transpose(
     tensor = image(context, X, count)
     if tensor.sizes[1] != len(kernel.array) or len(kernel.array) % group:
         raise RefusedError(f"of {tensor.sizes[1]} channels, by weights of {kernel.array.shape}")
-    places = placed(tensor.sizes[2:], widths, "VALID", dilations, None, strides)
+    windows = placed(tensor.sizes[2:], widths, "VALID", dilations, None, strides)
     more = per_axis(output_padding, "output_padding", count, 0)
+    given = pairs(pads, count)
+    auto = padding_named(auto_pad, given)
+    if min(0, *more, *(end for pair in given for end in pair)) < 0:
+        raise RefusedError(f"with pads={pads}, output_padding={more}")
     ends = [
-        _cut(place.window, size, add, pair, text(auto_pad), wanted)
+        _cut(place.window, size, add, pair, auto, wanted)
         for place, size, add, pair, wanted in zip(
-            places,
-            tensor.sizes[2:],
-            more,
-            pairs(pads, count),
-            _shape(output_shape, count),
-            strict=True,
+            windows, tensor.sizes[2:], more, given, _shape(output_shape, count), strict=True
         )
     ]
-    axes = [_Spread(place.window, *pair) for place, pair in zip(places, ends, strict=True)]
+    axes = [_Spread(place.window, *pair) for place, pair in zip(windows, ends, strict=True)]
     return _transposed(context, tensor, kernel, bias, axes, group)
 
 
@@ -248,18 +261,17 @@ def _cut(
 ) -> tuple[int, int]:
     """Return how much is cut off at the start, and the tail."""
     full = window.reach + 1 + more  # of what is not cut
-    if more < 0:
-        raise RefusedError(f"with output_padding={more}")
     if wanted is not None:
         tail = wanted - (known(size, "with output_shape, a size") - 1) * window.step
     elif auto in ("SAME_UPPER", "SAME_LOWER"):
         tail = window.step
-    elif auto in ("NOTSET", "VALID"):
-        left, right = pads if auto == "NOTSET" else (0, 0)
-        return left, full - left - right
+        if full < tail:
+            raise RefusedError(f"with auto_pad={auto!r} and strides longer than a window")
     else:
-        raise RefusedError(f"with auto_pad={auto!r}")
-    total = max(0, full - tail)
+        return pads[0], full - sum(pads)
+    total = full - tail
+    if total < 0:
+        raise RefusedError(f"with output_shape={wanted}, past what windows reach")
     return total // 2 if auto == "SAME_UPPER" else total - total // 2, tail
 
 
@@ -293,7 +305,7 @@ def _transposed_across(
     axis = axes[at - 2]
     window, step = axis.window, axis.window.step
     size = known(tensor.sizes[at], f"the size of axis {at} beside another")
-    rows = aten(context, "permute", self=tensor, dims=_rows_first(len(tensor.dims), at))
+    rows = _rows_first(context, tensor, at)
     if step > 1:
         rows = aten(context, "unsqueeze", self=rows, dim=2)
         rows = aten(context, "pad", self=rows, pad=[0] * (2 * len(rows.dims) - 6) + [0, step - 1])
@@ -314,6 +326,8 @@ def _alone(axis: _Spread, kernel: Array) -> tuple[tuple[Window, int, int], Array
     """Return windows that either step or are spread, with the kernel (C, F/groups, k)."""
     window, array = axis.window, kernel.reshape(*kernel.shape[:2], axis.window.size)
     if window.step > 1 and window.spread > 1:
+        if array.shape[0] * array.shape[1] * (window.reach + 1) > _MOST_WEIGHTS:
+            raise RefusedError(f"with strides and with dilations of {window.spread}")
         wide = np.zeros((*array.shape[:2], window.reach + 1), np.float32)
         wide[:, :, :: window.spread] = array
         window, array = Window(window.reach + 1, window.step), wide

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from ...aten.tensors import Constant, RefusedError, Traced
 from .table import Context, aten, operator, text
 
 _MOST_DIAGONAL = 1 << 12
+_SPELT = frozenset(string.ascii_letters + ".,->")
 
 
 def _floats(value: Any) -> Any:
@@ -137,6 +139,8 @@ def einsum(context: Context, *Inputs: Any, equation: str) -> Any:
     spelt = text(equation).replace(" ", "")
     left, arrow, out = spelt.partition("->")
     terms = left.split(",")
+    if set(spelt) - _SPELT:
+        raise RefusedError(f"with equation={equation[:80]!r}")
     if len(terms) != len(Inputs):
         raise RefusedError(f"{equation[:80]!r} of {len(Inputs)} inputs")
     tensors = [as_traced(context, _floats(each)) for each in Inputs]

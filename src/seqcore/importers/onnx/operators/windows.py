@@ -25,6 +25,8 @@ from .table import Context, aten, ints, number, operator, text
 
 Array = NDArray[Any]
 
+_MOST_WEIGHTS = 1 << 24  # that are made here
+
 
 # ---- Where windows lie ---------------------------------------------------------------------------
 
@@ -77,7 +79,7 @@ def placed(
     ends = pairs(pads, count)
     if min(0, *(end for pair in ends for end in pair)) < 0:
         raise RefusedError(f"with pads={ints(pads, 'pads')}")
-    auto = text(auto_pad)
+    auto = padding_named(auto_pad, ends)
     made = []
     for size, width, step, spread, (left, right) in zip(
         sizes, kernel, steps, spreads, ends, strict=True
@@ -87,11 +89,19 @@ def placed(
             made.append(Place(replace(window, left=left, right=right)))
         elif auto == "VALID":
             made.append(Place(window))
-        elif auto in ("SAME_UPPER", "SAME_LOWER"):
-            made.append(_same(size, replace(window, ceil=False), auto == "SAME_LOWER"))
         else:
-            raise RefusedError(f"with auto_pad={auto!r}")
+            made.append(_same(size, replace(window, ceil=False), auto == "SAME_LOWER"))
     return made
+
+
+def padding_named(auto_pad: Any, ends: Sequence[tuple[int, int]]) -> str:
+    """Return auto_pad, beside which there are no pads."""
+    auto = text(auto_pad)
+    if auto not in ("NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise RefusedError(f"with auto_pad={auto!r}")
+    if auto != "NOTSET" and any(end for pair in ends for end in pair):
+        raise RefusedError(f"with auto_pad={auto!r} and pads")
+    return auto
 
 
 def _same(size: AnySize, window: Window, lower: bool) -> Place:
@@ -259,7 +269,10 @@ def _shares(context: Context, rows: Traced, window: Window, counts_padding: bool
     if not isinstance(size, int):
         raise RefusedError("with dilations, of an axis that varies")
     whole = _closed(size, window)
-    starts = np.arange(known(whole.count(size), "")) * window.step - window.left
+    count = known(whole.count(size), "the number of windows")
+    if not 0 < count * window.size <= _MOST_WEIGHTS:
+        raise RefusedError(f"with {count} windows of {window.size}")
+    starts = np.arange(count) * window.step - window.left
     places = starts[:, None] + np.arange(0, window.reach + 1, window.spread)
     inside = (places >= 0) & (places < size)
     if counts_padding:
@@ -286,6 +299,8 @@ def _closed(size: AnySize, window: Window) -> Window:
 def _sums(context: Context, rows: Traced, window: Window, scale: float) -> Traced:
     """Return the sums of windows, times a number."""
     channels = known(rows.sizes[1], "the number of channels")
+    if window.size * channels > _MOST_WEIGHTS:
+        raise RefusedError(f"with windows of {window.size} of {channels} channels")
     kernel = np.full((window.size, channels, 1), scale, np.float32)
     options: dict[str, Any] = {"strides": window.step, "padding": window.padding}
 
