@@ -269,9 +269,7 @@ def _cut(
             raise RefusedError(f"with auto_pad={auto!r} and strides longer than a window")
     else:
         return pads[0], full - sum(pads)
-    total = full - tail
-    if total < 0:
-        raise RefusedError(f"with output_shape={wanted}, past what windows reach")
+    total = max(0, full - tail)  # past what windows reach there is the bias alone
     return total // 2 if auto == "SAME_UPPER" else total - total // 2, tail
 
 
