@@ -98,7 +98,8 @@ def test_transposed_convolutions_to_a_shape() -> None:
         node("ConvTranspose", "x w b", f"y{k}", strides=[3], output_shape=[shape], **options)
         for k, (shape, options) in enumerate([
             (30, {}), (31, {"auto_pad": "SAME_UPPER"}), (31, {"auto_pad": "SAME_LOWER"}),
-            (30, {"auto_pad": "SAME_LOWER", "output_padding": [1]}), (31, {"output_padding": [2]}), (34, {}),
+            (30, {"auto_pad": "SAME_LOWER", "output_padding": [1]}), (31, {"output_padding": [2]}),
+            (34, {}),
         ])
     ]  # fmt: skip
     side_by_side(nodes, weights, {"B": 2}, inputs={"x": ("B", 4, 10)})

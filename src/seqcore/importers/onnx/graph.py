@@ -34,9 +34,9 @@ _MOST_BRANCHES = 32  # If within If
 _KEEPING_DTYPE = frozenset([
     "Abs", "Add", "Clip", "Concat", "CumSum", "Div", "Dropout", "Expand", "Flatten", "Gather",
     "Identity", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL1",
-    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
-    "Reshape", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile", "TopK", "Transpose",
-    "Unsqueeze", "Where",
+    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile",
+    "TopK", "Transpose", "Unsqueeze", "Where",
 ])  # fmt: skip
 
 
@@ -299,11 +299,6 @@ class _Reader(Reader):
             return tuple(self.values[each.name] for each in graph.outputs)
         finally:
             self.scopes = self.values = self.scopes.parents
-
-    def declared(self, index: int) -> str | None:
-        """Return the dtype that the file says an input of the node at hand has."""
-        assert self.node is not None
-        return self.program.graph.dtypes.get(self.node.inputs[index])
 
 
 class _Unknown:

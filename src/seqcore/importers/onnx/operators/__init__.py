@@ -1,6 +1,15 @@
 """What each operator of ONNX means, in files by kind; the table in which they are entered."""
 
-from . import activations, convolutions, elementwise, products, quantised, reductions, shapes, windows
+from . import (
+    activations,
+    convolutions,
+    elementwise,
+    products,
+    quantised,
+    reductions,
+    shapes,
+    windows,
+)
 from .table import OPERATORS
 
 __all__ = ["OPERATORS"]
