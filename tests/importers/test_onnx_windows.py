@@ -125,7 +125,8 @@ def fits(row: Row) -> bool:
     )  # fmt: skip
 
 
-def test_pooling() -> None:
+@pytest.mark.parametrize("opset", [11, 22])
+def test_pooling(opset: int) -> None:
     nodes = []
     rows = pairwise(POOLS | {"dilations": [None, [2]]}, fits)
     for k, row in enumerate(
@@ -137,8 +138,8 @@ def test_pooling() -> None:
     for k, row in enumerate(pairwise(POOLS | {"p": [None, 1, 3]}, fits)):
         if not row["ceil_mode"]:
             nodes.append(node("LpPool", "x", f"yl{k}", **chosen(row, *row)))
-    side_by_side(nodes, {})
-    side_by_side(nodes, {}, {}, inputs={"x": (2, 4, 13)})
+    side_by_side(nodes, {}, opset=opset)
+    side_by_side(nodes, {}, {}, inputs={"x": (2, 4, 13)}, opset=opset)
 
 
 def test_pooling_of_spread_windows() -> None:
@@ -196,6 +197,27 @@ def test_padding() -> None:
                     weights[f"a{count}"] = np.array([axis - (k % 2) * rank])
                     nodes.append(node("Pad", f"{name} p{count} - a{count}", f"y{count}", mode=mode))
     side_by_side(nodes, weights, {"B": 2, "T": 4}, {"B": 1, "T": 7}, inputs=shapes, opset=19)
+
+
+def test_padding_of_old_files() -> None:
+    """Ends are an attribute until opset 10; from 11 on inputs, of all axes until 17."""
+    nodes = [
+        node("Pad", "x", f"y{k}", pads=[0, 0, 2, 0, 1, end], mode=mode, **options)
+        for k, (mode, end, options) in enumerate([
+            ("constant", 1, {}), ("constant", -1, {"value": 2.5}), ("edge", 3, {}),
+        ])
+    ]  # fmt: skip
+    side_by_side(nodes, {}, opset=10)
+    weights: Weights = {"p": np.array([0, 1, 2, 0, 0, 1]), "v": np.float32(-np.inf)}
+    nodes = [
+        node("Pad", "x p v", "y0"), node("Pad", "x p", "y1", mode="reflect"),
+        node("Pad", "x p", "y2", mode="edge"),
+    ]  # fmt: skip
+    side_by_side(nodes[1:], weights, opset=11)
+    built = model(nodes[:1], {"x": FREE}, "y0", weights, opset=13)
+    x = np.ones((2, 4, 6), np.float32)
+    (expected,) = run_onnxruntime(built, {"x": x})
+    np.testing.assert_array_equal(from_onnx(built)(x), expected)
 
 
 # ---- What is refused -----------------------------------------------------------------------------
