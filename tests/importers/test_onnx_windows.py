@@ -220,6 +220,18 @@ def test_padding_of_old_files() -> None:
     np.testing.assert_array_equal(from_onnx(built)(x), expected)
 
 
+def test_padding_of_constants() -> None:
+    weights: Weights = {"c": numbers(2, 4, 5)}
+    nodes = []
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        for k, ends in enumerate([[0, 1, 2, 0, 0, 1], [0, 0, 3, 0, 1, 0], [0, -1, 2, 0, 2, 1]]):
+            if k < 2 or mode == "constant":
+                weights[f"p{k}"] = np.array(ends)
+                nodes.append(node("Pad", f"c p{k}", f"{mode}{k}", mode=mode))
+                nodes.append(node("Add", f"x {mode}{k}", f"y{mode}{k}"))
+    side_by_side(nodes, weights, {"B": 2}, inputs={"x": ("B", 2, 5, 8)}, opset=19)
+
+
 # ---- What is refused -----------------------------------------------------------------------------
 
 

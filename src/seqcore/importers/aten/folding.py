@@ -222,6 +222,23 @@ def _squeeze(self: Array, dim: Any = None) -> Array:
     return self.squeeze(tuple(d % self.ndim for d in dims if self.shape[d] == 1))
 
 
+_PADDED = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def _pad(self: Array, pad: Any, mode: str = "constant", value: Any = None) -> Array:
+    """Ends are those of the last dim first; below 0 they are cut."""
+    ends = [(0, 0)] * (self.ndim - len(pad) // 2)
+    ends += [(pad[k], pad[k + 1]) for k in range(len(pad) - 2, -1, -2)]
+    key = tuple(
+        slice(max(0, -a), max(0, n - max(0, -b)))
+        for n, (a, b) in zip(self.shape, ends, strict=True)
+    )
+    more = [(max(0, a), max(0, b)) for a, b in ends]
+    options = {"constant_values": value or 0} if mode == "constant" else {}
+    made: Array = np.pad(self[key], more, _PADDED[mode], **options)
+    return made
+
+
 def _tri(function: Callable[..., Any]) -> Callable[..., Any]:
     return _kept(lambda self, diagonal=0: function(self, diagonal))
 
@@ -287,6 +304,7 @@ FOLDED: Mapping[str, Callable[[dict[str, Any]], Any]] = {
     "cat": _kept(lambda tensors, dim=0: np.concatenate(tensors, axis=dim)),
     "stack": _kept(lambda tensors, dim=0: np.stack(tensors, axis=dim)),
     "repeat": _kept(lambda self, repeats: np.tile(self, repeats)),
+    "pad": _kept(_pad), "constant_pad_nd": _kept(_pad),
     "roll": _kept(lambda self, shifts, dims=(): np.roll(self, tuple(shifts), tuple(dims) or None)),
 }  # fmt: skip
 
@@ -410,6 +428,13 @@ def _check_work(name: str, given: Mapping[str, Any]) -> None:
     if name in ("cat", "stack"):
         made = sum(np.size(array) for array in given["tensors"])
         own = max(np.size(array) for array in given["tensors"])
+    elif name in ("pad", "constant_pad_nd"):
+        sizes = arrays[0].shape[::-1]
+        ends = [
+            max(0, a) + max(0, b)
+            for a, b in zip(given["pad"][::2], given["pad"][1::2], strict=True)
+        ]
+        made = math.prod(n + more for n, more in itertools.zip_longest(sizes, ends, fillvalue=0))
     elif name in ("repeat", "tile"):
         made = own * math.prod(map(int, given.get("repeats", given.get("dims", ()))))
     elif name in ("embedding", "index_select"):
