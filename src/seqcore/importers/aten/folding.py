@@ -222,7 +222,9 @@ def _squeeze(self: Array, dim: Any = None) -> Array:
     return self.squeeze(tuple(d % self.ndim for d in dims if self.shape[d] == 1))
 
 
-_PADDED = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+_PADDED: Mapping[str, Any] = {
+    "constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap",
+}  # fmt: skip
 
 
 def _pad(self: Array, pad: Any, mode: str = "constant", value: Any = None) -> Array:
@@ -234,7 +236,7 @@ def _pad(self: Array, pad: Any, mode: str = "constant", value: Any = None) -> Ar
         for n, (a, b) in zip(self.shape, ends, strict=True)
     )
     more = [(max(0, a), max(0, b)) for a, b in ends]
-    options = {"constant_values": value or 0} if mode == "constant" else {}
+    options: dict[str, Any] = {"constant_values": value or 0} if mode == "constant" else {}
     made: Array = np.pad(self[key], more, _PADDED[mode], **options)
     return made
 
