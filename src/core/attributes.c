@@ -150,6 +150,12 @@ sc_status sc_attr_one_hot(sc_builder *builder, sc_node *node, const sc_json *att
 sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key,
                              sc_activation_spec *value)
 {
+    return sc_attr_activation_of(builder, node, sc_json_get(attributes, key), key, value);
+}
+
+sc_status sc_attr_activation_of(sc_builder *builder, const sc_node *node, const sc_json *found, const char *key,
+                                sc_activation_spec *value)
+{
     static const char *const names[SC_ACTIVATIONS + 1] = {
         [SC_LINEAR] = "linear", [SC_TANH] = "tanh", [SC_SIGMOID] = "sigmoid", [SC_RELU] = "relu",
         [SC_HARD_SIGMOID] = "hard_sigmoid", [SC_SOFTPLUS] = "softplus", [SC_SOFTSIGN] = "softsign",
@@ -160,7 +166,6 @@ sc_status sc_attr_activation(sc_builder *builder, const sc_node *node, const sc_
         [SC_TANH_SHRINK] = "tanh_shrink", [SC_THRESHOLD] = "threshold", [SC_SQUAREPLUS] = "squareplus",
         [SC_SPARSE_PLUS] = "sparse_plus", [SC_SOFTMAX] = "softmax", [SC_LOG_SOFTMAX] = "log_softmax",
     };
-    const sc_json *found = sc_json_get(attributes, key);
     const sc_json *kind = found != NULL && found->type == SC_JSON_ARRAY && found->count == 3 ? found->child : NULL;
     if (kind == NULL || kind->type != SC_JSON_STRING || kind->next->type != SC_JSON_NUMBER ||
         kind->next->next->type != SC_JSON_NUMBER) {
@@ -398,8 +403,8 @@ static float start_of(float bias, const float *column, size_t ld, size_t rows)
 }
 
 /* Not inlined: all of it is computed in the mode that is set around it, that of the workers. */
-static __attribute__((noinline)) void fill_table(const sc_kernels *kernels, const sc_packing *p, float *table, float *start,
-                                                 float *row)
+static __attribute__((noinline)) void fill_table(const sc_kernels *kernels, const sc_packing *p, const sc_gate_norm *norm,
+                                                 float *table, float *start, float *row)
 {
     const size_t columns = p->units * p->gates, floats = kernels->packed_floats(1, p->units, p->gates);
     for (size_t n = 0; n < columns; n++) {
@@ -411,11 +416,17 @@ static __attribute__((noinline)) void fill_table(const sc_kernels *kernels, cons
         for (size_t i = 0; i < floats; i++) {
             table[i] = row[i] + table[i];
         }
+        if (norm != NULL) {
+            sc_gate_norm of_row = *norm;
+            of_row.rows = 1;
+            of_row.z = &table;
+            kernels->normalize_gates(&of_row);
+        }
     }
 }
 
 sc_status sc_pack_table(sc_builder *builder, const float *source, const float *bias, size_t ld, size_t rows, size_t units,
-                        size_t gates, const float **table)
+                        size_t gates, const sc_gate_norm *norm, const float **table)
 {
     const sc_kernels *kernels = builder->plan->kernels;
     if (!packable(rows, units, gates)) {
@@ -424,7 +435,7 @@ sc_status sc_pack_table(sc_builder *builder, const float *source, const float *b
     const size_t floats = kernels->packed_floats(1, units, gates);
     const sc_packing packing = {.source = source, .ld = ld, .rows = rows, .units = units, .gates = gates, .plus = bias};
     bool fresh = true;
-    float *data = sc_packed_room(builder, &packing, rows * floats, &fresh);
+    float *data = sc_packed_room(builder, norm == NULL ? &packing : NULL, rows * floats, &fresh);
     if (data == NULL) {
         return sc_no_memory(builder);
     }
@@ -434,7 +445,7 @@ sc_status sc_pack_table(sc_builder *builder, const float *source, const float *b
             return sc_no_memory(builder);
         }
         const sc_fp_mode before = sc_enter_fp_mode();
-        fill_table(kernels, &packing, data, start, start + floats);
+        fill_table(kernels, &packing, norm, data, start, start + floats);
         sc_leave_fp_mode(before);
         sc_release(&builder->plan->allocator, start);
     }

@@ -1,6 +1,6 @@
 /* LSTM, GRU and SimpleRNN: one step of each, as equations over vectors. Part of kernels_body.h, whose sweeps give the sums;
  * written once for every instruction set. First the cells with their default activations, finished straight from a tile's
- * sums; then the same with any activations, and the reset-before GRU. */
+ * sums; then the steps. All else that cells can be, and the reset-before GRU, is in cells_full.h. */
 #ifndef SC_CELLS_H
 #define SC_CELLS_H
 
@@ -113,8 +113,8 @@ SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
 }
 
 /* All rows or panels of a tile, up to SC_CELLS at once and as evenly as they go. */
-#define SC_FINISH_ALL(cell) \
-    static void cell##_finish_all(const step_tile *w) \
+#define SC_FINISH_ALL(cell, tiles) \
+    static void cell##_finish_all(const tiles *w) \
     { \
         const size_t all = tile_count(w->t), groups = (all + SC_CELLS - 1) / SC_CELLS; \
         for (size_t group = 0, n = 0; group < groups; group++) { \
@@ -131,19 +131,23 @@ SC_INLINE void gru_finish(const step_tile *w, size_t first, const int count)
             n = end; \
         } \
     }
-SC_FINISH_ALL(lstm)
-SC_FINISH_ALL(gru)
+SC_FINISH_ALL(lstm, step_tile)
+SC_FINISH_ALL(gru, step_tile)
 
 /* h = activation(b + x.W + h.U). tanh is applied here, any other activation to the finished row: softmax needs all of it. */
 static void rnn_finish_all(const step_tile *w)
 {
     const size_t blocks = blocks_of(w->s->u->units);
     const bool apply = w->s->activation.kind == SC_TANH;
+    const float clip = w->s->cell != NULL ? w->s->cell->clip : INFINITY;
     for (size_t n = 0; n < tile_count(w->t); n++) {
         const size_t first = tile_panel(w->t, n) * SC_GATES, count = min_size(SC_GATES, blocks - first);
         float *row = w->s->h_next[tile_row(w->t, n)];
         vf z[SC_GATES];
         SC_EACH(SC_GATES) z[e] = sum_of(w, n, (size_t)e < count ? (size_t)e : 0);
+        if (clip < INFINITY) {
+            SC_EACH(SC_GATES) z[e] = sc_clamp(z[e], -clip, clip);
+        }
         for (int v = 0; apply && v < SC_GATES; v += SC_CELLS) {
             vf_tanhs(z + v, SC_CELLS);
         }
@@ -152,6 +156,8 @@ static void rnn_finish_all(const step_tile *w)
         }
     }
 }
+
+#include "cells_full.h"
 
 /* ---- Steps ---------------------------------------------------------------------------------------- */
 
@@ -166,6 +172,8 @@ static void rnn_finish_all(const step_tile *w)
 SC_STEP_TILE(lstm)
 SC_STEP_TILE(gru)
 SC_STEP_TILE(rnn)
+SC_STEP_TILE(lstm_full)
+SC_STEP_TILE(gru_full)
 
 static size_t row_panels(const sc_step *s)
 {
@@ -232,6 +240,14 @@ SC_INLINE bool fits_registers(const sc_step *s)
 
 static void lstm_step(const sc_step *s)
 {
+    if (s->cell != NULL) {
+        if (s->cell->whole_rows) {
+            lstm_rows(s);
+        } else {
+            step(s, lstm_full_tile, lstm_full_finish_all);
+        }
+        return;
+    }
     if (fits_registers(s)) {
         (s->u->units <= SC_V ? lstm_row_1 : lstm_row_2)(s);
         return;
@@ -241,6 +257,14 @@ static void lstm_step(const sc_step *s)
 
 static void gru_step(const sc_step *s)
 {
+    if (s->cell != NULL) {
+        if (s->cell->whole_rows) {
+            gru_rows(s);
+        } else {
+            step(s, gru_full_tile, gru_full_finish_all);
+        }
+        return;
+    }
     if (fits_registers(s)) {
         (s->u->units <= SC_V ? gru_row_1 : gru_row_2)(s);
         return;
@@ -255,106 +279,6 @@ static void rnn_step(const sc_step *s)
         for (size_t m = 0; m < s->rows; m++) {
             activate(s->activation, s->h_next[m], s->u->units);
         }
-    }
-}
-
-/* ---- Cells with any activations -------------------------------------------------------------------- */
-
-/* Activates gate g of a packed row of `gates` gates. Softmax runs over the units of the gate, so that the row's padding and
- * the other gates must stay out: the gate passes through `scratch`, as every gate does here. */
-static void activate_gate(sc_activation_spec activation, float *row, size_t g, size_t gates, size_t units, float *scratch)
-{
-    const size_t blocks = blocks_of(units);
-    for (size_t j = 0; j < blocks; j++) {
-        vf_store(scratch + j * SC_V, vf_load(row + (j * gates + g) * SC_V));
-    }
-    activate(activation, scratch, units);
-    for (size_t j = 0; j < blocks; j++) {
-        vf_store(row + (j * gates + g) * SC_V, vf_load(scratch + j * SC_V));
-    }
-}
-
-static void lstm_cell(const sc_cell *s)
-{
-    const size_t H = s->units, blocks = blocks_of(H);
-    for (size_t m = 0; m < s->rows; m++) {
-        float *z = s->z[m], *c_row = s->c[m], *h_row = s->h_next[m];
-        for (size_t g = 0; g < 4; g++) {
-            activate_gate(g == 2 ? s->activation : s->recurrent_activation, z, g, 4, H, s->scratch);
-        }
-        for (size_t j = 0; j < blocks; j++) {
-            const float *i = z + j * 4 * SC_V, *f = i + SC_V, *g = f + SC_V;
-            const vf c = vf_fma(vf_load(f), vf_load(c_row + j * SC_V), vf_mul(vf_load(i), vf_load(g)));
-            vf_store(c_row + j * SC_V, c);
-            vf_store(s->scratch + j * SC_V, c);
-        }
-        activate(s->activation, s->scratch, H);
-        for (size_t j = 0; j < blocks; j++) {
-            const vf o = vf_load(z + (j * 4 + 3) * SC_V);
-            store_units(h_row, j, H, vf_mul(o, vf_load(s->scratch + j * SC_V)));
-        }
-    }
-}
-
-/* h = (1 - u)*n + u*h */
-static void gru_state(const float *u, size_t u_stride, const float *n, const float *h, float *h_next, size_t units)
-{
-    for (size_t j = 0; j < blocks_of(units); j++) {
-        const vf z = vf_load(u + j * u_stride);
-        const vf kept = vf_mul(vf_sub(vf_set(1.0f), z), vf_load(n + j * SC_V));
-        store_units(h_next, j, units, vf_fma(z, load_units(h, j, units), kept));
-    }
-}
-
-static void gru_cell(const sc_cell *s)
-{
-    const size_t H = s->units, blocks = blocks_of(H);
-    for (size_t m = 0; m < s->rows; m++) {
-        float *z = s->z[m];
-        const float *x = s->xw[m];
-        for (size_t j = 0; j < blocks; j++) {
-            for (size_t g = 0; g < 2; g++) {
-                const size_t at = (j * 3 + g) * SC_V;
-                vf_store(z + at, vf_add(vf_load(x + at), vf_load(z + at)));
-            }
-        }
-        activate_gate(s->recurrent_activation, z, 0, 3, H, s->scratch);
-        activate_gate(s->recurrent_activation, z, 1, 3, H, s->scratch);
-        for (size_t j = 0; j < blocks; j++) {
-            const size_t at = j * 3 * SC_V;
-            vf_store(s->scratch + j * SC_V,
-                     vf_fma(vf_load(z + at), vf_load(z + at + 2 * SC_V), vf_load(x + at + 2 * SC_V)));
-        }
-        activate(s->activation, s->scratch, H);
-        gru_state(z + SC_V, 3 * SC_V, s->scratch, s->h[m] + s->first, s->h_next[m], H);
-    }
-}
-
-/* r = act(b_r + x.W_r + h.U_r)   u likewise; r*h goes into the candidate's matmul */
-static void reset_before_gates(const sc_reset_before *s)
-{
-    const size_t H = s->units, blocks = blocks_of(H);
-    for (size_t m = 0; m < s->rows; m++) {
-        float *z = s->gates[m], *reset_h = s->reset_h[m] + s->first;
-        const float *h = s->h[m] + s->first;
-        if (s->recurrent_activation.kind >= SC_SOFTMAX) {
-            activate_gate(s->recurrent_activation, z, 0, 2, H, s->scratch);
-            activate_gate(s->recurrent_activation, z, 1, 2, H, s->scratch);
-        } else {
-            activate(s->recurrent_activation, z, 2 * blocks * SC_V);
-        }
-        for (size_t j = 0; j < blocks; j++) {
-            store_units(reset_h, j, H, vf_mul(vf_load(z + j * 2 * SC_V), load_units(h, j, H)));
-        }
-    }
-}
-
-/* n = act(b_n + x.W_n + (r*h).U_n) */
-static void reset_before_state(const sc_reset_before *s)
-{
-    for (size_t m = 0; m < s->rows; m++) {
-        activate(s->activation, s->candidate[m], s->units);
-        gru_state(s->gates[m] + SC_V, 2 * SC_V, s->candidate[m], s->h[m] + s->first, s->h_next[m], s->units);
     }
 }
 

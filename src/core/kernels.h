@@ -76,7 +76,27 @@ typedef struct sc_depthwise {
     float *const *out;     /* M pointers to N values */
 } sc_depthwise;
 
-/* One time step of a cell with its default activations, for M rows at once: sums and cell tile by tile, in L1. */
+/* What is normalised before the activations of an LSTM (docs/design.md, "Cells in full"), and where c is. */
+typedef enum sc_cell_norm { SC_NORM_NOTHING, SC_NORM_PRODUCTS, SC_NORM_GATES } sc_cell_norm;
+typedef enum sc_state_norm { SC_STATE_AS_IT_IS, SC_STATE_KEPT, SC_STATE_OUTPUT } sc_state_norm;
+
+/* What a cell makes of its sums, where that is more than sigmoid and tanh. */
+typedef struct sc_cell {
+    sc_activation_spec gates[5]; /* LSTM: i f g o, and what c goes through (SC_SHOWN); GRU: r z n */
+    float clip, cell_clip;       /* of what activations take, of c; INFINITY: none */
+    bool coupled;                /* LSTM: f = 1 - i */
+    bool replaces;               /* GRU: z is n's share of the state and not h's */
+    bool whole_rows;             /* LSTM, GRU: a softmax or a norm looks at all units */
+    sc_cell_norm norm;
+    sc_state_norm state_norm;
+    double epsilon;
+    const float *scale, *offset;             /* of h.U or of the gates, packed order of 4 gates; of h.U no offset */
+    const float *state_scale, *state_offset; /* of c, one value a unit */
+} sc_cell;
+
+#define SC_SHOWN 4 /* number of the activation that an LSTM's c goes through */
+
+/* One time step of a cell for M rows at once: sums and cell tile by tile, in L1. */
 typedef struct sc_step {
     size_t rows; /* M */
     /* The input's share, b + x.W: given either as xw (M rows in packed order), or computed here from x. */
@@ -90,22 +110,13 @@ typedef struct sc_step {
     const float *recurrent_bias; /* GRU: b of n's recurrent part, padded to whole vectors */
     float *const *h_next;  /* M pointers: the state after; no overlap with h, but that of a single row may be h */
     float *const *c;       /* LSTM: M pointers to the cell state, padded to whole vectors, updated in place */
-    float *scratch;        /* of 8 times the units, rounded up to whole vectors: used for a single row */
+    float *scratch;        /* of 8 times the units, rounded up to whole vectors: for a single row, and of a cell of whole rows */
     bool backward;         /* from the last panel to the first: the same sums */
-    sc_activation_spec activation; /* SimpleRNN; LSTM and GRU use sigmoid and tanh */
+    sc_activation_spec activation; /* SimpleRNN */
+    const sc_cell *cell;      /* NULL: LSTM and GRU have sigmoid and tanh. Of a SimpleRNN only the clip is read */
+    const float *peepholes;   /* LSTM: of i, f and o, packed order of 3 gates; NULL: none */
+    float *const *z;          /* whole rows: M rows for sums, packed order; xw is given then, of products already normalised */
 } sc_step;
-
-/* The same cells with any activations, from finished sums z = b + x.W + h.U in packed order (destroyed). */
-typedef struct sc_cell {
-    size_t rows, units, first; /* as in sc_step */
-    float *const *z;              /* M rows; LSTM: 4 gates; GRU reset-after: recurrent bias + h.U, 3 gates */
-    const float *const *xw;       /* GRU reset-after: b + x.W, 3 gates */
-    const float *const *h;
-    float *const *h_next;
-    float *const *c;
-    sc_activation_spec activation, recurrent_activation;
-    float *scratch;               /* units, rounded up to whole vectors */
-} sc_cell;
 
 /* The two halves of a reset-before GRU: z holds the gates r and z (2 gates, packed), then n (plain). */
 typedef struct sc_reset_before {
@@ -115,7 +126,7 @@ typedef struct sc_reset_before {
     const float *const *h;
     float *const *reset_h;  /* M rows of all units: r * h (written by the first half) */
     float *const *h_next;
-    sc_activation_spec activation, recurrent_activation;
+    const sc_cell *cell;
     float *scratch;         /* units, rounded up to whole vectors */
 } sc_reset_before;
 
@@ -130,6 +141,15 @@ typedef struct sc_normalize {
     float *y;           /* may be x */
     const float *w, *b; /* n values; NULL: 1 and 0 */
 } sc_normalize;
+
+/* Rows of four gates in packed order, in place, as SC_LAYER_NORM: each gate by itself, or all `together`. */
+typedef struct sc_gate_norm {
+    size_t rows, units; /* M; of a gate, at least 1 */
+    float *const *z;    /* M rows, whose lanes past the units are 0 */
+    const float *w, *b; /* 4 gates in packed order */
+    bool together;
+    double epsilon;
+} sc_gate_norm;
 
 /* A frame of the best path through N tags: next[n] = (maximum over k of best[k] + w[k][n]) + x[n], in double precision. The
  * same bits in every table, where nothing is NaN or +inf. */
@@ -165,14 +185,13 @@ typedef struct sc_kernels {
     void (*lstm_step)(const sc_step *);
     void (*gru_step)(const sc_step *); /* reset-after */
     void (*rnn_step)(const sc_step *);
-    void (*lstm_cell)(const sc_cell *);
-    void (*gru_cell)(const sc_cell *); /* reset-after */
     void (*reset_before_gates)(const sc_reset_before *);
     void (*reset_before_state)(const sc_reset_before *);
 
     /* x[i] = activation(x[i]), i < n; softmax and log_softmax over all n. */
     void (*activate)(sc_activation_spec activation, float *x, size_t n);
     void (*normalize)(const sc_normalize *);
+    void (*normalize_gates)(const sc_gate_norm *);
     void (*viterbi)(const sc_viterbi *);
     sc_extremes (*extremes)(const float *x, size_t n);
     /* The first i from `from` on with x[i] > limit, or n. No element is NaN. */

@@ -178,7 +178,7 @@ static sc_status dense_pack(sc_builder *builder, sc_node *node, const sc_shape *
     }
     if (node->id_rows > 0) {
         p->stride = builder->plan->kernels->packed_floats(1, p->units, 1);
-        return sc_pack_table(builder, w, b, p->units, features, p->units, 1, &p->table);
+        return sc_pack_table(builder, w, b, p->units, features, p->units, 1, NULL, &p->table);
     }
     status = sc_pack_matrix(builder, w, p->units, features, p->units, 1, &p->w);
     return status == SC_OK ? sc_pack_row(builder, b, p->units, 1, &p->bias) : status;

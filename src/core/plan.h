@@ -203,7 +203,7 @@ struct sc_plan {
     uint64_t fingerprint[2];    /* of the graph's text and all tensors that it names */
 };
 
-#define SC_NODE_TENSORS 8
+#define SC_NODE_TENSORS 12
 
 /* What parse and pack work with. */
 struct sc_builder {
@@ -268,6 +268,8 @@ sc_status sc_attr_choice(sc_builder *, const sc_node *, const sc_json *attribute
                          const char *const *names, int *value);
 sc_status sc_attr_activation(sc_builder *, const sc_node *, const sc_json *attributes, const char *key,
                              sc_activation_spec *value);
+/* The same of what was found under that key; NULL for nothing. */
+sc_status sc_attr_activation_of(sc_builder *, const sc_node *, const sc_json *found, const char *key, sc_activation_spec *value);
 
 /* "one_hot", where there is any: node->id_rows, which input 0 must be ids for. */
 sc_status sc_attr_one_hot(sc_builder *, sc_node *, const sc_json *attributes);
@@ -294,9 +296,10 @@ sc_status sc_pack_matrix(sc_builder *, const float *source, size_t ld, size_t ro
 sc_status sc_pack_recurrent(sc_builder *, const float *source, size_t ld, size_t rows, size_t units, size_t gates,
                             sc_matrix *matrix);
 /* bias + each row of such a matrix, in packed order: row k is what bias + x.W is of the k-th one-hot vector x, bit for bit
- * where W is finite; each packed_floats(1, units, gates) behind the one before. */
+ * where W is finite; each packed_floats(1, units, gates) behind the one before. They are normalised as `norm` says (but for its
+ * rows) if it is not NULL, and then made for this node alone. */
 sc_status sc_pack_table(sc_builder *, const float *source, const float *bias, size_t ld, size_t rows, size_t units,
-                        size_t gates, const float **table);
+                        size_t gates, const sc_gate_norm *norm, const float **table);
 /* A row of gates*units values in packed order, as one row of such a matrix. */
 sc_status sc_pack_row(sc_builder *, const float *source, size_t units, size_t gates, const float **row);
 

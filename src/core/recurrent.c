@@ -1,8 +1,8 @@
 /* The recurrent layers: SimpleRNN, LSTM and GRU over whole sequences, one direction of one layer per node. Here a node is read,
- * checked and packed; its time loop is in recurrent_run.c. */
+ * checked and packed; what cells are beyond the plain ones is read in recurrent_cell.c, the time loop is in recurrent_run.c. */
 #include "recurrent.h"
 
-#include <string.h>
+#include <math.h>
 
 static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *attributes, enum sc_rnn_cell cell)
 {
@@ -30,11 +30,9 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
     if (status == SC_OK) {
         status = sc_attr_activation(builder, node, attributes, "activation", &p->activation);
     }
-    if (status == SC_OK && cell != SC_SIMPLE_RNN) {
-        status = sc_attr_activation(builder, node, attributes, "recurrent_activation", &p->recurrent_activation);
-    }
     if (status == SC_OK && cell == SC_GRU) {
         status = sc_attr_bool(builder, node, attributes, "reset_after", &p->reset_after);
+        p->reset_before = !p->reset_after;
     }
     const size_t mask = p->mask < node->n_inputs ? node->inputs[p->mask] : SC_NONE;
     if (status == SC_OK && mask != SC_NONE) {
@@ -42,23 +40,18 @@ static sc_status rnn_parse(sc_builder *builder, sc_node *node, const sc_json *at
         /* what the caller masks, no step has */
         p->keeps_output = builder->plan->values[mask].kind != SC_MASK && !p->zero_output;
     }
-    /* softmax and log_softmax are over all units */
-    node->divides = p->activation.kind < SC_SOFTMAX && p->recurrent_activation.kind < SC_SOFTMAX;
-    const bool defaults = p->activation.kind == SC_TANH && p->recurrent_activation.kind == SC_SIGMOID;
-    p->by_step_kernel = cell == SC_SIMPLE_RNN || (defaults && (cell == SC_LSTM || p->reset_after));
-    return status;
+    return status == SC_OK ? sc_rnn_cell_parse(builder, node, attributes) : status;
 }
 
 static sc_status lstm_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
 {
-    const sc_status status = rnn_parse(builder, node, attributes, SC_LSTM);
+    sc_status status = rnn_parse(builder, node, attributes, SC_LSTM);
     size_t projection = 0;
+    if (status == SC_OK && sc_json_get(attributes, "projection") != NULL) {
+        status = sc_attr_size(builder, node, attributes, "projection", 0, &projection);
+    }
     if (status != SC_OK) {
         return status;
-    }
-    if (sc_json_get(attributes, "projection") != NULL &&
-        sc_attr_size(builder, node, attributes, "projection", 0, &projection) != SC_OK) {
-        return SC_BAD_GRAPH;
     }
     if (projection == 0 && sc_json_get(node->weights, "P") != NULL) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): weight 'P' is named, but there is no attribute 'projection'",
@@ -67,6 +60,10 @@ static sc_status lstm_parse(sc_builder *builder, sc_node *node, const sc_json *a
     sc_rnn_params *p = node->params;
     p->projects = projection > 0;
     p->outputs = p->projects ? projection : p->units;
+    if (!p->projects && p->projection_clip < INFINITY) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): attribute 'projection_clip', but there is no 'projection'",
+                       node->layer, node->op->name);
+    }
     return SC_OK;
 }
 
@@ -127,7 +124,9 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
 static sc_status pack_input(sc_builder *builder, const sc_rnn_params *p, const float *w, const float *b, size_t ld, size_t gates,
                             sc_matrix *matrix, const float **table)
 {
-    return p->ids ? sc_pack_table(builder, w, b, ld, p->inputs, p->units, gates, table)
+    const sc_gate_norm norm = {.units = p->units, .w = p->input_scale, .b = p->input_offset, .together = true,
+                               .epsilon = sc_rnn_norm_products(p) ? p->full->epsilon : 0.0};
+    return p->ids ? sc_pack_table(builder, w, b, ld, p->inputs, p->units, gates, norm.w != NULL ? &norm : NULL, table)
                   : sc_pack_matrix(builder, w, ld, p->inputs, p->units, gates, matrix);
 }
 
@@ -149,21 +148,6 @@ static sc_status pack_reset_before(sc_builder *builder, sc_rnn_params *p, const 
         status = sc_pack_row(builder, b, H, 2, &p->weights.bias);
     }
     return status == SC_OK && !p->ids ? sc_pack_row(builder, b + 2 * H, H, 1, &p->weights.bias_n) : status;
-}
-
-static sc_status pack_recurrent_bias(sc_builder *builder, sc_rnn_params *p, const float *bn)
-{
-    const size_t H = p->units;
-    sc_status status = sc_pack_row(builder, bn, H, 1, &p->weights.recurrent_bias);
-    if (status != SC_OK || p->by_step_kernel) {
-        return status;
-    }
-    float *row = sc_plan_alloc(builder->plan, 3 * H, sizeof(float));
-    if (row == NULL) {
-        return sc_no_memory(builder);
-    }
-    memcpy(row + 2 * H, bn, H * sizeof(float));
-    return sc_pack_row(builder, row, H, 3, &p->weights.recurrent_row);
 }
 
 /* The tensors of a layer; `own` is that of its kind alone, bn or P. NULL for those that are missing in a plan of shapes only. */
@@ -212,16 +196,19 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     const sc_kernels *kernels = builder->plan->kernels;
     const size_t panel = sc_rnn_panel(p, kernels);
     node->panels = (H + panel - 1) / panel;
-    node->meetings = p->projects || (p->cell == SC_GRU && !p->reset_after) ? 2 : 1;
+    node->meetings = p->projects || p->reset_before ? 2 : 1;
     p->padded = kernels->packed_floats(1, H, 1);
     p->padded_out = kernels->packed_floats(1, p->outputs, 1);
-    if (p->cell == SC_GRU && !p->reset_after) {
+    if (p->reset_before) {
         p->weights.row_floats = kernels->packed_floats(1, H, 2);
         p->weights.row_n_floats = p->padded;
         return pack_reset_before(builder, p, t.w, t.u, t.b);
     }
     p->weights.row_floats = kernels->packed_floats(1, H, G);
-    status = pack_input(builder, p, t.w, t.b, GH, G, &p->weights.w, &p->weights.table);
+    status = sc_rnn_cell_pack(builder, node, &t.b);
+    if (status == SC_OK) {
+        status = pack_input(builder, p, t.w, t.b, GH, G, &p->weights.w, &p->weights.table);
+    }
     if (status == SC_OK) {
         status = sc_pack_recurrent(builder, t.u, GH, p->outputs, H, G, &p->weights.u);
     }
@@ -231,7 +218,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     if (status == SC_OK && p->projects) {
         status = sc_pack_recurrent(builder, t.own, p->outputs, H, p->outputs, 1, &p->weights.p);
     }
-    return status == SC_OK && p->reset_after ? pack_recurrent_bias(builder, p, t.own) : status;
+    return status == SC_OK && p->reset_after ? sc_pack_row(builder, t.own, H, 1, &p->weights.recurrent_bias) : status;
 }
 
 static size_t rnn_scratch(const sc_node *node, const sc_shape *in, size_t rows)

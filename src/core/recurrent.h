@@ -1,4 +1,5 @@
-/* What the two files of the recurrent layers share: recurrent.c reads and packs them, recurrent_run.c runs them. */
+/* What the files of the recurrent layers share: recurrent.c and recurrent_cell.c read and pack them, recurrent_run.c runs their time
+ * loop over the rows of recurrent_rows.c. */
 #ifndef SC_RECURRENT_H
 #define SC_RECURRENT_H
 
@@ -14,8 +15,8 @@ typedef struct sc_rnn_weights {
     sc_matrix w_n, u_n;          /* reset-before GRU: n */
     sc_matrix p;                 /* LSTM with a projection: plain, (H, P) */
     const float *bias, *bias_n;
-    const float *recurrent_bias; /* reset-after GRU: n's, plain; */
-    const float *recurrent_row;  /* ... and as a row of 3 gates (0, 0, n's), where the step kernel does not finish the cell */
+    const float *recurrent_bias; /* reset-after GRU: n's, plain */
+    const float *peepholes;      /* LSTM: of i, f and o, as a row of 3 gates; or NULL */
     const float *table, *table_n; /* of ids, in place of w, w_n and their biases: rows of b + W, packed */
     size_t row_floats, row_n_floats; /* floats of a packed row of w and of w_n, or of the tables */
 } sc_rnn_weights;
@@ -30,8 +31,11 @@ typedef struct sc_rnn_params {
     bool zero_output;    /* a masked frame's output is zero, not that of the frame before */
     size_t mask;         /* number of the input that is the mask */
     bool keeps_output;   /* steps can be masked: a row keeps its last output too */
-    bool by_step_kernel; /* the step kernel finishes the cell; otherwise matmul, then the cell kernel */
-    sc_activation_spec activation, recurrent_activation;
+    bool reset_before;   /* a GRU whose step is two products; all others are one step kernel */
+    sc_activation_spec activation; /* SimpleRNN's */
+    const sc_cell *full;   /* what the cell is beyond the plain one, NULL: nothing. A reset-before GRU always has one */
+    float projection_clip; /* of h; INFINITY: none */
+    const float *input_scale, *input_offset; /* LSTM with normalised products: those of x.W, as rows of 4 gates */
     sc_rnn_weights weights; /* of all units */
     size_t padded, padded_out; /* units and outputs rounded up to whole vectors */
 } sc_rnn_params;
@@ -39,8 +43,17 @@ typedef struct sc_rnn_params {
 /* Units that only one worker can compute: those of a panel of every matrix. A plain one's is four vectors wide. */
 static inline size_t sc_rnn_panel(const sc_rnn_params *p, const sc_kernels *kernels)
 {
-    const bool plain = p->cell == SC_SIMPLE_RNN || (p->cell == SC_GRU && !p->reset_after);
-    return kernels->width * (plain ? 4 : 1);
+    return kernels->width * (p->cell == SC_SIMPLE_RNN || p->reset_before ? 4 : 1);
+}
+
+static inline bool sc_rnn_whole_rows(const sc_rnn_params *p)
+{
+    return p->full != NULL && p->full->whole_rows;
+}
+
+static inline bool sc_rnn_norm_products(const sc_rnn_params *p)
+{
+    return p->full != NULL && p->full->norm == SC_NORM_PRODUCTS;
 }
 
 /* The c of a row that keeps its state, behind its h: step.c begins every array on a line of its own. */
@@ -54,6 +67,12 @@ static inline float *sc_rnn_kept_output(const sc_rnn_params *p, float *state)
 {
     return sc_rnn_kept_c(p, state) + (p->cell == SC_LSTM ? (p->padded + 15) / 16 * 16 : 0);
 }
+
+/* recurrent_cell.c: what a cell is beyond the plain one. Reads and checks it, once the parameters of all cells are read; */
+sc_status sc_rnn_cell_parse(sc_builder *, sc_node *, const sc_json *attributes);
+/* ... finds and packs the weights that only such a cell has. *bias, the tensor b, becomes what its sums begin with. In a plan of shapes
+ * only, where some are missing, none is packed. */
+sc_status sc_rnn_cell_pack(sc_builder *, const sc_node *, const float **bias);
 
 /* Bytes of scratch of one worker for so many rows of so many frames. */
 size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time, bool masked);

@@ -15,8 +15,9 @@
  * A team of workers divides the units: each computes its own range of them for all rows, from its own columns of the
  * weights, and all meet after every step, because the next one needs the whole state; with a projection also before it, which
  * needs all units. */
-#include "recurrent.h"
+#include "recurrent_run.h"
 
+#include <math.h>
 #include <string.h>
 
 #define FUSE_ROWS 8                  /* from so many rows on, W is used often enough within one step; */
@@ -26,18 +27,6 @@
 
 /* ---- Scratch ---------------------------------------------------------------------------------------------- */
 
-/* Offsets into a worker's scratch. R rows, S frames hoisted at a time (0: fused). */
-typedef struct rnn_layout {
-    size_t stretch; /* S */
-    size_t order, lengths, ends, x, h, h_next, c, xw, xw_n, gates, candidate, reset, own_cells, all_cells; /* arrays of R */
-    size_t list_a, list_out;             /* arrays of S * R */
-    size_t row, zeros, states, cells, sums, sums_n, cell; /* floats */
-    size_t z, z_n, reset_h;              /* floats of the cells that no step kernel finishes */
-    size_t unprojected;                  /* floats */
-    size_t steps;                        /* R * T numbers, with a mask */
-    size_t bytes;
-} rnn_layout;
-
 static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool masked)
 {
     rnn_layout l = {0};
@@ -45,7 +34,8 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
     const size_t row = w->row_floats + w->row_n_floats;
     const bool large = (p->inputs + p->outputs) * row * sizeof(float) > SC_LARGE_WEIGHTS;
     const size_t fuse_rows = large ? FUSE_ROWS_LARGE : FUSE_ROWS;
-    if (R > 0 && !p->ids && (!p->by_step_kernel || (R < fuse_rows && T > 1))) {
+    const bool sums_first = p->reset_before || sc_rnn_whole_rows(p); /* and then the cell */
+    if (R > 0 && !p->ids && (sums_first || (R < fuse_rows && T > 1))) {
         const size_t part = p->outputs * row * sizeof(float) / HOIST_PART;
         const size_t fits = (part > HOIST_BYTES ? part : HOIST_BYTES) / (sizeof(float) * R * row);
         l.stretch = fits < 1 ? 1 : fits > T ? T : fits;
@@ -69,11 +59,13 @@ static rnn_layout rnn_layout_of(const sc_rnn_params *p, size_t R, size_t T, bool
     l.sums = sc_reserve(bytes, l.stretch * R * w->row_floats, sizeof(float));
     l.sums_n = sc_reserve(bytes, l.stretch * R * w->row_n_floats, sizeof(float));
     l.steps = sc_reserve(bytes, masked ? R * T : 0, sizeof(uint32_t));
-    if (!p->by_step_kernel) {
+    if (sums_first) {
         l.gates = sc_reserve(bytes, R, sizeof(float *));
+        l.z = sc_reserve(bytes, R * w->row_floats, sizeof(float));
+    }
+    if (p->reset_before) {
         l.candidate = sc_reserve(bytes, R, sizeof(float *));
         l.reset = sc_reserve(bytes, R, sizeof(float *));
-        l.z = sc_reserve(bytes, R * w->row_floats, sizeof(float));
         l.z_n = sc_reserve(bytes, R * w->row_n_floats, sizeof(float));
         l.reset_h = sc_reserve(bytes, R * p->padded, sizeof(float));
         l.cell = sc_reserve(bytes, p->padded, sizeof(float));
@@ -92,35 +84,6 @@ size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time, bool mas
 }
 
 /* ---- Running ------------------------------------------------------------------------------------------------ */
-
-/* Everything that the time loop works on. Arrays of rows are in the order of processing: longest first. */
-typedef struct rnn_run {
-    const sc_rnn_params *p;
-    sc_rnn_weights own; /* the units that this worker computes */
-    const sc_kernels *kernels;
-    sc_team *team;
-    rnn_layout layout;
-    size_t rows, T;
-    const sc_node *node;
-    sc_frame *frame;
-    const float *input; /* (rows, T, I), or ids (rows, T) */
-    float *output;      /* (rows, T, outputs), or NULL when no sequence is wanted */
-    size_t *order;      /* row of the block */
-    size_t *lengths;    /* steps of each row; this and all that follows in the order of processing */
-    size_t *ends;       /* frames of each row: the same without a mask */
-    const float *mask;  /* (rows, T), or NULL */
-    uint32_t *steps;    /* with a mask: T numbers a row, of which the first so many say which of its frames they are */
-    const float **x, **h, **xw, **xw_n;
-    float **h_next, **c; /* from the worker's first unit (h_next: output) on */
-    float **made;        /* where the cell goes: h_next, or what is then projected */
-    const float **list_a;
-    float **list_out;
-    float *sums, *sums_n, *zeros;
-    float *states; /* the team's */
-    char *scratch;
-    size_t turn;   /* the frame's */
-    bool backward; /* the step sweeps the weights from the last panel to the first, as every other one */
-} rnn_run;
 
 static void *at(const rnn_run *r, size_t offset)
 {
@@ -161,7 +124,7 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
     w.u = columns(&all->u, first, w.units);
     w.bias = columns_of_row(all->bias, all->u.gates, first);
     w.recurrent_bias = columns_of_row(all->recurrent_bias, 1, first);
-    w.recurrent_row = columns_of_row(all->recurrent_row, all->u.gates, first);
+    w.peepholes = columns_of_row(all->peepholes, 3, first);
     w.row_floats = kernels->packed_floats(1, w.units, all->u.gates);
     if (all->u_n.data != NULL) {
         w.w_n = columns(&all->w_n, first, w.units);
@@ -171,62 +134,6 @@ static sc_rnn_weights share(const sc_rnn_params *p, const sc_kernels *kernels, c
         w.row_n_floats = kernels->packed_floats(1, w.units, 1);
     }
     return w;
-}
-
-/* The frame that the n-th of a row of so many is. */
-static size_t frame_of(const rnn_run *r, size_t end, size_t n)
-{
-    return r->p->reverse ? end - 1 - n : n;
-}
-
-static size_t count_steps(const rnn_run *r, size_t row, size_t end)
-{
-    size_t count = 0;
-    for (size_t t = 0; t < end; t++) {
-        count += r->mask[row * r->T + t] != 0.0f;
-    }
-    return count;
-}
-
-/* order, ends and lengths: longest first, rows of one length in their own order */
-static void sort_rows(rnn_run *r, const int64_t *lengths)
-{
-    for (size_t m = 0; m < r->rows; m++) {
-        const size_t end = lengths != NULL ? (size_t)lengths[m] : r->T, n = r->mask != NULL ? count_steps(r, m, end) : end;
-        size_t place = m;
-        for (; place > 0 && r->lengths[place - 1] < n; place--) {
-            r->lengths[place] = r->lengths[place - 1];
-            r->ends[place] = r->ends[place - 1];
-            r->order[place] = r->order[place - 1];
-        }
-        r->lengths[place] = n;
-        r->ends[place] = end;
-        r->order[place] = m;
-    }
-}
-
-static void list_steps(rnn_run *r)
-{
-    for (size_t m = 0; m < r->rows; m++) {
-        const float *mask = r->mask + r->order[m] * r->T;
-        uint32_t *steps = r->steps + m * r->T;
-        for (size_t n = 0, s = 0; n < r->ends[m]; n++) {
-            if (mask[frame_of(r, r->ends[m], n)] != 0.0f) {
-                steps[s++] = (uint32_t)n;
-            }
-        }
-    }
-}
-
-/* The frame that row m (in the order of processing) reads in step s, and the one to which its output belongs. */
-static size_t frame_in(const rnn_run *r, size_t m, size_t s)
-{
-    return frame_of(r, r->ends[m], r->mask != NULL ? r->steps[m * r->T + s] : s);
-}
-
-static size_t frame_out(const rnn_run *r, size_t m, size_t s)
-{
-    return r->p->realign ? frame_in(r, m, s) : r->mask != NULL ? r->steps[m * r->T + s] : s;
 }
 
 static const float *x_of(const rnn_run *r, size_t m, size_t s)
@@ -246,7 +153,7 @@ static void point_to_id(const rnn_run *r, size_t m, size_t s)
     }
 }
 
-/* sums[s][m] = b + x.W for the frames of steps [from, to) of the rows that run then */
+/* sums[s][m] = b + x.W for the frames of steps [from, to) of the rows that run then; or its norm, where products are normalised */
 static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
 {
     const sc_rnn_weights *w = &r->own;
@@ -258,6 +165,10 @@ static void hoist(rnn_run *r, size_t active, size_t from, size_t to)
         }
     }
     r->kernels->matmul(&(sc_matmul){.rows = n, .a = r->list_a, .w = &w->w, .bias = w->bias, .out = r->list_out});
+    if (sc_rnn_norm_products(r->p)) {
+        r->kernels->normalize_gates(&(sc_gate_norm){.rows = n, .units = w->units, .z = r->list_out, .w = r->p->input_scale,
+                                                    .b = r->p->input_offset, .together = true, .epsilon = r->p->full->epsilon});
+    }
     if (w->row_n_floats == 0) {
         return;
     }
@@ -278,7 +189,6 @@ static void run_step_kernel(const sc_kernels *kernels, enum sc_rnn_cell cell, co
     }
 }
 
-/* A step of a cell that its step kernel finishes. */
 static void step_by_kernel(rnn_run *r, size_t active)
 {
     const sc_rnn_params *p = r->p;
@@ -296,7 +206,10 @@ static void step_by_kernel(rnn_run *r, size_t active)
                           .c = r->c,
                           .scratch = at(r, r->layout.row),
                           .backward = r->backward,
-                          .activation = p->activation};
+                          .activation = p->activation,
+                          .cell = p->full,
+                          .peepholes = w->peepholes,
+                          .z = sc_rnn_whole_rows(p) ? at(r, r->layout.gates) : NULL};
     run_step_kernel(r->kernels, p->cell, &step);
 }
 
@@ -316,36 +229,13 @@ static void step_reset_before(rnn_run *r, size_t active)
                                   .h = r->h,
                                   .reset_h = reset,
                                   .h_next = r->h_next,
-                                  .activation = p->activation,
-                                  .recurrent_activation = p->recurrent_activation,
+                                  .cell = p->full,
                                   .scratch = at(r, r->layout.cell)};
     r->kernels->reset_before_gates(&cell);
     sc_meet(r->team); /* the candidate needs r*h of all units */
     r->kernels->matmul(&(sc_matmul){.rows = active, .a = (const float *const *)reset, .w = &w->u_n, .init = r->xw_n,
                                     .out = candidate, .backward = r->backward});
     r->kernels->reset_before_state(&cell);
-}
-
-/* A step of an LSTM or a reset-after GRU with other activations: the sums first, then the cell. */
-static void step_any(rnn_run *r, size_t active)
-{
-    const sc_rnn_params *p = r->p;
-    const sc_rnn_weights *w = &r->own;
-    float *const *z = at(r, r->layout.gates);
-    r->kernels->matmul(&(sc_matmul){.rows = active, .a = r->h, .w = &w->u, .init = p->cell == SC_LSTM ? r->xw : r->xw_n,
-                                    .out = z, .backward = r->backward});
-    const sc_cell cell = {.rows = active,
-                          .units = w->units,
-                          .first = w->first,
-                          .z = z,
-                          .xw = r->xw,
-                          .h = r->h,
-                          .h_next = r->made,
-                          .c = r->c,
-                          .activation = p->activation,
-                          .recurrent_activation = p->recurrent_activation,
-                          .scratch = at(r, r->layout.cell)};
-    (p->cell == SC_LSTM ? r->kernels->lstm_cell : r->kernels->gru_cell)(&cell);
 }
 
 /* Points the step's arrays at step s; `from`: the first step whose sums are hoisted. */
@@ -369,11 +259,17 @@ static void point(rnn_run *r, size_t active, size_t s, size_t from)
     }
 }
 
-/* h = (o*tanh(c)) . P for so many rows, of whole units */
+/* h = (o*tanh(c)) . P for so many rows, of whole units; clipped, where it is. NaN stays. */
 static void project(const sc_kernels *kernels, const sc_matrix *p, size_t rows, const float *const *cells, float *const *h,
-                    bool backward)
+                    bool backward, float clip)
 {
     kernels->matmul(&(sc_matmul){.rows = rows, .a = cells, .w = p, .out = h, .backward = backward, .exact = true});
+    for (size_t m = 0; m < rows && clip < INFINITY; m++) {
+        float *row = h[m];
+        for (size_t n = 0; n < p->units; n++) {
+            row[n] = row[n] > clip ? clip : row[n] < -clip ? -clip : row[n];
+        }
+    }
 }
 
 static void run_steps(rnn_run *r)
@@ -391,16 +287,14 @@ static void run_steps(rnn_run *r)
         }
         point(r, active, s, from);
         r->backward = (s + r->turn) % 2 == 1;
-        if (p->by_step_kernel) {
-            step_by_kernel(r, active);
-        } else if (p->cell == SC_GRU && !p->reset_after) {
+        if (p->reset_before) {
             step_reset_before(r, active);
         } else {
-            step_any(r, active);
+            step_by_kernel(r, active);
         }
         if (p->projects) {
             sc_meet(r->team); /* the projection needs all units */
-            project(r->kernels, &r->own.p, active, at(r, r->layout.all_cells), r->h_next, r->backward);
+            project(r->kernels, &r->own.p, active, at(r, r->layout.all_cells), r->h_next, r->backward, p->projection_clip);
         }
         for (size_t m = 0; m < active; m++) {
             r->h[m] = r->h_next[m] - r->own.out_first;
@@ -433,10 +327,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     r->states = (float *)(void *)(frame->team_scratch + l->states);
     r->ends = at(r, l->ends);
     r->steps = at(r, l->steps);
-    sort_rows(r, sc_lengths(node, frame));
-    if (r->mask != NULL) {
-        list_steps(r);
-    }
+    sc_rnn_sort_rows(r, sc_lengths(node, frame));
     memset(r->zeros, 0, p->padded_out * sizeof(float));
     const float *h0 = sc_in(node, frame, 1), *c0 = p->cell == SC_LSTM ? sc_in(node, frame, 2) : NULL;
     float *cells = at(r, l->cells), *z = at(r, l->z), *z_n = at(r, l->z_n);
@@ -455,11 +346,12 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
                 memcpy(r->c[m], c0 + row * p->units + r->own.first, r->own.units * sizeof(float));
             }
         }
-        if (!p->by_step_kernel) {
+        if (p->reset_before || sc_rnn_whole_rows(p)) {
             ((float **)at(r, l->gates))[m] = z + m * r->own.row_floats;
+        }
+        if (p->reset_before) {
             ((float **)at(r, l->candidate))[m] = z_n + m * r->own.row_n_floats;
             ((float **)at(r, l->reset))[m] = reset_h + m * p->padded;
-            r->xw_n[m] = r->own.recurrent_row; /* of a reset-before GRU: set anew at every step */
         }
         if (p->projects) {
             ((float **)at(r, l->all_cells))[m] = unprojected + m * p->padded;
@@ -468,88 +360,7 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     }
 }
 
-/* The output of every masked frame: that of the frame before, in the order of processing, or zeros. `before` is the output
- * before the first frame, NULL for zeros. */
-static void fill_masked(const rnn_run *r, size_t m, const float *before)
-{
-    const size_t N = r->p->outputs, first = r->own.out_first, bytes = r->own.out_units * sizeof(float), end = r->ends[m];
-    const uint32_t *steps = r->steps + m * r->T;
-    for (size_t n = 0, s = 0; n < end; n++) {
-        const size_t t = r->p->realign ? frame_of(r, end, n) : n;
-        float *y = r->output + (r->order[m] * r->T + t) * N + first;
-        if (s < r->lengths[m] && steps[s] == n) {
-            before = y;
-            s++;
-        } else if (before == NULL || r->p->zero_output) {
-            memset(y, 0, bytes);
-        } else {
-            memcpy(y, before, bytes);
-        }
-    }
-}
-
-/* What row m puts out last, from the worker's first output on: NULL for zeros, or `before` when all its frames were masked.
- * A row without any frame puts out its state, as it does without a mask. */
-static const float *last_output(const rnn_run *r, size_t m, const float *before)
-{
-    const size_t n = r->lengths[m];
-    if (r->mask == NULL || r->ends[m] == 0) {
-        return r->h[m] + r->own.out_first;
-    }
-    const bool ends_masked = n == 0 || r->steps[m * r->T + n - 1] + (size_t)1 < r->ends[m];
-    if (ends_masked && r->p->zero_output) {
-        return NULL;
-    }
-    return n == 0 ? before : r->h[m] + r->own.out_first;
-}
-
-static void copy_or_clear(float *to, const float *from, size_t bytes)
-{
-    if (from == NULL) {
-        memset(to, 0, bytes);
-    } else if (to != from) {
-        memcpy(to, from, bytes);
-    }
-}
-
-/* The last states of this worker's units, and zeros past each row's end. */
-static void finish(const rnn_run *r, const sc_node *node, const sc_frame *frame)
-{
-    const size_t N = r->p->outputs, first = r->own.out_first, bytes = r->own.out_units * sizeof(float);
-    float *y = r->p->sequences ? NULL : sc_out(node, frame, 0);
-    float *h = sc_out(node, frame, 1), *c = sc_out(node, frame, 2);
-    if (sc_row_state(node, frame, 0) != NULL) {
-        sc_meet(r->team); /* the others may still read the state of before */
-    }
-    for (size_t m = 0; m < r->rows; m++) {
-        const size_t row = r->order[m], n = r->ends[m];
-        float *state = sc_row_state(node, frame, row);
-        float *kept = state != NULL && r->p->keeps_output ? sc_rnn_kept_output(r->p, state) + first : NULL;
-        if (r->mask != NULL && r->output != NULL) {
-            fill_masked(r, m, kept);
-        }
-        if (y != NULL) {
-            copy_or_clear(y + row * N + first, last_output(r, m, kept), bytes);
-        }
-        if (kept != NULL) {
-            copy_or_clear(kept, last_output(r, m, kept), bytes);
-        }
-        if (state != NULL) {
-            copy_or_clear(state + first, r->h[m] + first, bytes);
-        }
-        if (h != NULL) {
-            memcpy(h + row * N + first, r->h[m] + first, bytes);
-        }
-        if (c != NULL) {
-            memcpy(c + row * r->p->units + r->own.first, r->c[m], r->own.units * sizeof(float));
-        }
-        if (r->output != NULL && r->team->member == 0) {
-            memset(r->output + (row * r->T + n) * N, 0, (r->T - n) * N * sizeof(float));
-        }
-    }
-}
-
-/* One frame of rows that keep their states, by one worker and a kernel that finishes the cell: nothing is left of the time loop.
+/* One frame of rows that keep their states, by one worker, of a cell that needs no sums of before: nothing is left of the time loop.
  * The scratch is a part of what rnn_layout_of asks for. */
 static void step_one(const sc_node *node, sc_frame *frame)
 {
@@ -594,9 +405,12 @@ static void step_one(const sc_node *node, sc_frame *frame)
     step.scratch = (float *)(void *)(frame->scratch + bytes);
     step.backward = frame->turn % 2 == 1;
     step.activation = p->activation;
+    step.cell = p->full;
+    step.peepholes = w->peepholes;
     run_step_kernel(frame->kernels, p->cell, &step);
     if (p->projects) {
-        project(frame->kernels, &w->p, rows, (const float *const *)cells, h_next, step.backward);
+        project(frame->kernels, &w->p, rows, (const float *const *)cells, h_next, step.backward,
+                p->projection_clip);
     }
     float *last_h = sc_out(node, frame, 1), *last_c = sc_out(node, frame, 2);
     for (size_t m = 0; m < rows; m++) {
@@ -615,7 +429,7 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
     const sc_rnn_params *p = node->params;
     const float *mask = sc_in(node, frame, p->mask);
     if (sc_row_state(node, frame, 0) != NULL && sc_out(node, frame, 0) != NULL && frame->team.members == 1 && mask == NULL &&
-        p->by_step_kernel) {
+        !p->reset_before && !sc_rnn_whole_rows(p)) {
         step_one(node, frame);
         return;
     }
@@ -638,5 +452,5 @@ void sc_rnn_run(const sc_node *node, sc_frame *frame)
     r.layout = rnn_layout_of(r.p, frame->capacity * shape->dim[0], r.T, mask != NULL);
     set_up(&r, node, frame);
     run_steps(&r);
-    finish(&r, node, frame);
+    sc_rnn_finish(&r, node, frame);
 }

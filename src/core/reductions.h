@@ -127,6 +127,87 @@ static void normalize(const sc_normalize *s)
     }
 }
 
+/* Of each of a packed row's four gates the sum of z - shift, and of its squares where these are wanted. As in sums_of, but that four
+ * chains are there anyway. */
+SC_INLINE void gate_sums(const float *z, size_t units, const float shift[4], const bool squares, moments all[4])
+{
+    const size_t whole = units / SC_V, blocks = blocks_of(units);
+    float live[SC_V];
+    for (size_t i = 0; i < SC_V; i++) {
+        live[i] = i < units % SC_V ? 1.0f : 0.0f;
+    }
+    SC_EACH(4) all[e] = (moments){0};
+    for (size_t first = 0; first < blocks; first += SC_STRETCH / SC_V) {
+        const size_t end = min_size(first + SC_STRETCH / SC_V, blocks), full = min_size(end, whole);
+        vf from[4], sum[4], square[4];
+        SC_EACH(4) {
+            from[e] = vf_set(shift[e]);
+            sum[e] = square[e] = vf_set(0.0f);
+        }
+        for (size_t j = first; j < full; j++) {
+            SC_EACH(4) {
+                const vf d = vf_sub(vf_load(z + (j * 4 + (size_t)e) * SC_V), from[e]);
+                sum[e] = vf_add(sum[e], d);
+                square[e] = squares ? vf_fma(d, d, square[e]) : square[e];
+            }
+        }
+        if (full < end) { /* the other lanes would be -shift */
+            SC_EACH(4) {
+                const vf d = vf_mul(vf_load(live), vf_sub(vf_load(z + (full * 4 + (size_t)e) * SC_V), from[e]));
+                sum[e] = vf_add(sum[e], d);
+                square[e] = squares ? vf_fma(d, d, square[e]) : square[e];
+            }
+        }
+        SC_EACH(4) {
+            all[e].sum += (double)vf_sum(sum[e]);
+            all[e].squares += squares ? (double)vf_sum(square[e]) : 0.0;
+        }
+    }
+}
+
+/* The moments of all four, where they are normalised together. */
+SC_INLINE void join_gates(moments all[4], bool together)
+{
+    if (together) {
+        moments sum = {0};
+        SC_EACH(4) {
+            sum.sum += all[e].sum;
+            sum.squares += all[e].squares;
+        }
+        SC_EACH(4) all[e] = sum;
+    }
+}
+
+static void normalize_gates(const sc_gate_norm *s)
+{
+    static const float zeros[4];
+    const double n = (double)s->units * (s->together ? 4.0 : 1.0);
+    for (size_t m = 0; m < s->rows; m++) {
+        float *z = s->z[m], mean[4];
+        moments all[4];
+        gate_sums(z, s->units, zeros, false, all);
+        join_gates(all, s->together);
+        SC_EACH(4) mean[e] = (float)(all[e].sum / n);
+        gate_sums(z, s->units, mean, true, all);
+        join_gates(all, s->together);
+        vf high[4], low[4], scale[4];
+        SC_EACH(4) {
+            const double rest = all[e].sum / n, square = all[e].squares / n - rest * rest;
+            const double factor = 1.0 / sqrt((square < 0.0 ? 0.0 : square) + s->epsilon);
+            high[e] = vf_set(mean[e]);
+            low[e] = vf_set((float)rest);
+            scale[e] = vf_set((float)factor);
+        }
+        for (size_t i = 0, end = blocks_of(s->units) * 4 * SC_V; i < end; i += 4 * SC_V) {
+            SC_EACH(4) {
+                const size_t at = i + (size_t)e * SC_V;
+                const vf d = vf_mul(vf_sub(vf_sub(vf_load(z + at), high[e]), low[e]), scale[e]);
+                vf_store(z + at, vf_fma(d, vf_load(s->w + at), vf_load(s->b + at)));
+            }
+        }
+    }
+}
+
 /* ---- The greatest ------------------------------------------------------------------------------------------------- */
 
 #define SC_LOOK_BLOCK (16 * SC_V) /* elements among which the first of the greatest is looked for one by one */
