@@ -176,12 +176,12 @@ static void lstm_row_gate(cells *w, size_t k)
     w->made |= 1u << k;
 }
 
-/* c, which is normalised in its place, or copied so for h alone; and what a softmax makes of it. */
-static void lstm_row_state(cells *w)
+/* c, which is normalised in its place, or for h alone, in `shown`; and what a softmax makes of it. */
+static void lstm_row_state(cells *w, float *shown)
 {
     const sc_cell *cell = w->cell;
     const size_t units = w->s->u->units, blocks = blocks_of(units);
-    float *c = c_of(w, 0), *shown = w->s->scratch + blocks * SC_V;
+    float *c = c_of(w, 0);
     sc_normalize norm = {.kind = SC_LAYER_NORM, .epsilon = cell->epsilon, .n = units, .x = c, .y = c, .w = cell->state_scale,
                          .b = cell->state_offset};
     if (cell->state_norm == SC_STATE_KEPT) {
@@ -204,29 +204,47 @@ static void lstm_row_state(cells *w)
     }
 }
 
-/* Cells that need all sums of a row: z = (b + x.W) + h.U, or of products that are normalised only h.U. */
-static void lstm_rows(const sc_step *s)
+#define SC_ROWS 4 /* that go through a norm one behind the other, as it waits for its own sums; they are in L1 then */
+
+/* Rows m .. m+count-1, whose sums are there. */
+static void lstm_some_rows(const sc_step *s, size_t first, size_t count)
 {
     const sc_cell *cell = s->cell;
     const bool products = cell->norm == SC_NORM_PRODUCTS;
     const size_t blocks = blocks_of(s->u->units);
-    matmul(&(sc_matmul){.rows = s->rows, .a = s->h, .w = s->u, .init = products ? NULL : s->xw, .out = s->z,
-                        .backward = s->backward});
-    for (size_t m = 0; m < s->rows; m++) {
-        const tile row = {.m = m, .rows = 1, .panels = blocks, .vectors = 4, .full = 4};
-        cells w = {.s = s, .cell = cell, .t = &row, .z = s->z[m]};
-        if (cell->norm != SC_NORM_NOTHING) {
-            normalize_gates(&(sc_gate_norm){.rows = 1, .units = s->u->units, .z = s->z + m, .w = cell->scale,
-                                            .b = products ? s->xw[m] : cell->offset, .together = products,
-                                            .epsilon = cell->epsilon});
-        }
+    tile rows[SC_ROWS];
+    cells each[SC_ROWS];
+    for (size_t i = 0; i < count; i++) {
+        rows[i] = (tile){.m = first + i, .rows = 1, .panels = blocks, .vectors = 4, .full = 4};
+        each[i] = (cells){.s = s, .cell = cell, .t = &rows[i], .z = s->z[first + i]};
+    }
+    if (cell->norm != SC_NORM_NOTHING) {
+        normalize_gates(&(sc_gate_norm){.rows = count, .units = s->u->units, .z = s->z + first, .w = cell->scale, .b = cell->offset,
+                                        .each_b = products ? s->xw + first : NULL, .together = products,
+                                        .epsilon = cell->epsilon});
+    }
+    for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < 3; k++) {
-            lstm_row_gate(&w, k);
+            lstm_row_gate(&each[i], k);
         }
-        lstm_update_finish_all(&w);
-        lstm_row_state(&w);
-        lstm_row_gate(&w, 3);
-        lstm_output_finish_all(&w);
+        lstm_update_finish_all(&each[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        lstm_row_state(&each[i], s->scratch + (1 + i) * blocks * SC_V);
+    }
+    for (size_t i = 0; i < count; i++) {
+        lstm_row_gate(&each[i], 3);
+        lstm_output_finish_all(&each[i]);
+    }
+}
+
+/* Cells that need all sums of a row: z = (b + x.W) + h.U, or of products that are normalised only h.U. */
+static void lstm_rows(const sc_step *s)
+{
+    matmul(&(sc_matmul){.rows = s->rows, .a = s->h, .w = s->u, .init = s->cell->norm == SC_NORM_PRODUCTS ? NULL : s->xw, .out = s->z,
+                        .backward = s->backward});
+    for (size_t m = 0; m < s->rows; m += SC_ROWS) {
+        lstm_some_rows(s, m, min_size(SC_ROWS, s->rows - m));
     }
 }
 

@@ -147,6 +147,7 @@ typedef struct sc_gate_norm {
     size_t rows, units; /* M; of a gate, at least 1 */
     float *const *z;    /* M rows, whose lanes past the units are 0 */
     const float *w, *b; /* 4 gates in packed order */
+    const float *const *each_b; /* M rows in the place of b, or NULL */
     bool together;
     double epsilon;
 } sc_gate_norm;

@@ -127,83 +127,104 @@ static void normalize(const sc_normalize *s)
     }
 }
 
-/* Of each of a packed row's four gates the sum of z - shift, and of its squares where these are wanted. As in sums_of, but that four
- * chains are there anyway. */
-SC_INLINE void gate_sums(const float *z, size_t units, const float shift[4], const bool squares, moments all[4])
+/* ---- Normalisation of gates ------------------------------------------------------------------------------------- */
+
+/* Parts of a packed row of four gates that have moments of their own: all of it, or every gate. (gcc warns of a loop of one that it
+ * is asked to unroll, and unrolls this one by itself.) */
+#define SC_EACH_PART(together) for (int e = 0; e < ((together) ? 1 : 4); e++)
+
+/* x[0], or of all gates `together` the sum of the four, lane by lane */
+SC_INLINE void join_gates(vf x[4], const bool together)
+{
+    if (together) {
+        x[0] = vf_add(vf_add(x[0], x[1]), vf_add(x[2], x[3]));
+    }
+}
+
+/* The sums of z - shift and of its squares, of every part. As in sums_of; four chains are there anyway. */
+SC_INLINE void gate_sums(const float *z, size_t units, const float shift[4], const bool together, moments all[4])
 {
     const size_t whole = units / SC_V, blocks = blocks_of(units);
-    float live[SC_V];
-    for (size_t i = 0; i < SC_V; i++) {
-        live[i] = i < units % SC_V ? 1.0f : 0.0f;
-    }
     SC_EACH(4) all[e] = (moments){0};
     for (size_t first = 0; first < blocks; first += SC_STRETCH / SC_V) {
         const size_t end = min_size(first + SC_STRETCH / SC_V, blocks), full = min_size(end, whole);
-        vf from[4], sum[4], square[4];
+        vf from[4], sum[4], squares[4];
         SC_EACH(4) {
-            from[e] = vf_set(shift[e]);
-            sum[e] = square[e] = vf_set(0.0f);
+            from[e] = vf_set(shift[together ? 0 : e]);
+            sum[e] = squares[e] = vf_set(0.0f);
         }
         for (size_t j = first; j < full; j++) {
             SC_EACH(4) {
                 const vf d = vf_sub(vf_load(z + (j * 4 + (size_t)e) * SC_V), from[e]);
                 sum[e] = vf_add(sum[e], d);
-                square[e] = squares ? vf_fma(d, d, square[e]) : square[e];
+                squares[e] = vf_fma(d, d, squares[e]);
             }
         }
-        if (full < end) { /* the other lanes would be -shift */
+        if (full < end) {
+            float live[SC_V]; /* the other lanes would be -shift */
+            for (size_t i = 0; i < SC_V; i++) {
+                live[i] = i < units - whole * SC_V ? 1.0f : 0.0f;
+            }
             SC_EACH(4) {
                 const vf d = vf_mul(vf_load(live), vf_sub(vf_load(z + (full * 4 + (size_t)e) * SC_V), from[e]));
                 sum[e] = vf_add(sum[e], d);
-                square[e] = squares ? vf_fma(d, d, square[e]) : square[e];
+                squares[e] = vf_fma(d, d, squares[e]);
             }
         }
-        SC_EACH(4) {
+        join_gates(sum, together);
+        join_gates(squares, together);
+        SC_EACH_PART(together) {
             all[e].sum += (double)vf_sum(sum[e]);
-            all[e].squares += squares ? (double)vf_sum(square[e]) : 0.0;
+            all[e].squares += (double)vf_sum(squares[e]);
         }
     }
 }
 
-/* The moments of all four, where they are normalised together. */
-SC_INLINE void join_gates(moments all[4], bool together)
+/* One pass, from a guess of the mean: that of the first vectors. The sums cancel by (mean - guess)^2/variance, which is nearly always
+ * less than 1; where it is more than SC_FAR, a second pass starts from the mean that the first one gave. */
+#define SC_FAR 16.0
+
+SC_INLINE void normalize_gate_row(const sc_gate_norm *s, float *z, const float *b, const bool together)
 {
-    if (together) {
-        moments sum = {0};
-        SC_EACH(4) {
-            sum.sum += all[e].sum;
-            sum.squares += all[e].squares;
+    const double n = (double)s->units * (together ? 4.0 : 1.0);
+    const float guessed = (float)(min_size(s->units, SC_V) * (together ? 4 : 1));
+    float shift[4];
+    vf guess[4], high[4], low[4], scale[4];
+    SC_EACH(4) guess[e] = vf_load(z + e * SC_V);
+    join_gates(guess, together);
+    SC_EACH_PART(together) shift[e] = vf_sum(guess[e]) / guessed;
+    bool again = true;
+    for (int pass = 0; pass < 2 && again; pass++) {
+        moments all[4];
+        gate_sums(z, s->units, shift, together, all);
+        again = false;
+        SC_EACH_PART(together) {
+            const double rest = all[e].sum / n, square = all[e].squares / n, variance = square - rest * rest;
+            high[e] = vf_set(shift[e]);
+            low[e] = vf_set((float)rest);
+            scale[e] = vf_set((float)(1.0 / sqrt((variance < 0.0 ? 0.0 : variance) + s->epsilon)));
+            again = again || rest * rest > SC_FAR * variance;
+            shift[e] = (float)((double)shift[e] + rest);
         }
-        SC_EACH(4) all[e] = sum;
+    }
+    for (size_t i = 0, end = blocks_of(s->units) * 4 * SC_V; i < end; i += 4 * SC_V) {
+        SC_EACH(4) {
+            const size_t at = i + (size_t)e * SC_V;
+            const int part = together ? 0 : e;
+            const vf d = vf_mul(vf_sub(vf_sub(vf_load(z + at), high[part]), low[part]), scale[part]);
+            vf_store(z + at, vf_fma(d, vf_load(s->w + at), vf_load(b + at)));
+        }
     }
 }
 
 static void normalize_gates(const sc_gate_norm *s)
 {
-    static const float zeros[4];
-    const double n = (double)s->units * (s->together ? 4.0 : 1.0);
     for (size_t m = 0; m < s->rows; m++) {
-        float *z = s->z[m], mean[4];
-        moments all[4];
-        gate_sums(z, s->units, zeros, false, all);
-        join_gates(all, s->together);
-        SC_EACH(4) mean[e] = (float)(all[e].sum / n);
-        gate_sums(z, s->units, mean, true, all);
-        join_gates(all, s->together);
-        vf high[4], low[4], scale[4];
-        SC_EACH(4) {
-            const double rest = all[e].sum / n, square = all[e].squares / n - rest * rest;
-            const double factor = 1.0 / sqrt((square < 0.0 ? 0.0 : square) + s->epsilon);
-            high[e] = vf_set(mean[e]);
-            low[e] = vf_set((float)rest);
-            scale[e] = vf_set((float)factor);
-        }
-        for (size_t i = 0, end = blocks_of(s->units) * 4 * SC_V; i < end; i += 4 * SC_V) {
-            SC_EACH(4) {
-                const size_t at = i + (size_t)e * SC_V;
-                const vf d = vf_mul(vf_sub(vf_sub(vf_load(z + at), high[e]), low[e]), scale[e]);
-                vf_store(z + at, vf_fma(d, vf_load(s->w + at), vf_load(s->b + at)));
-            }
+        const float *b = s->each_b != NULL ? s->each_b[m] : s->b;
+        if (s->together) {
+            normalize_gate_row(s, s->z[m], b, true);
+        } else {
+            normalize_gate_row(s, s->z[m], b, false);
         }
     }
 }
