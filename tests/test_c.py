@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from c_programs import BUILD, build_core, build_program, compiler, run
 
+KERNELS = ["test_kernels", "test_cells"]
 DECODING = ["test_decode", "test_decode_streams", "test_decode_calls", "test_contexts"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 WRAPPED = ["malloc", "calloc", "realloc", "aligned_alloc", "GOMP_parallel"]
@@ -38,9 +39,9 @@ def core(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return build_core(tmp_path_factory.mktemp("core"))
 
 
-def test_kernels_stay_in_bounds(core: list[str], tmp_path: Path) -> None:
-    printed = run([build_program(core, "test_kernels", tmp_path)])
-    assert "test_kernels: all passed" in printed
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_stay_in_bounds(name: str, core: list[str], tmp_path: Path) -> None:
+    assert f"{name}: all passed" in run([build_program(core, name, tmp_path)])
 
 
 def test_plans(core: list[str], tmp_path: Path) -> None:
@@ -111,8 +112,8 @@ def test_core_without_openmp_under_sanitizers(name: str, tmp_path: Path) -> None
         pytest.skip(f"no {name}")
     flags = SANITIZE if name == "gcc" else []
     link = build_core(tmp_path, cc=[path], tables=["scalar"], openmp=False, extra=flags)
-    for program in ("test_kernels", "test_plan", "test_streams", "test_memory", *DECODING):
-        arguments = [tmp_path / "model.safetensors"] if program != "test_kernels" else []
+    for program in (*KERNELS, "test_plan", "test_streams", "test_memory", *DECODING):
+        arguments = [tmp_path / "model.safetensors"] if program not in KERNELS else []
         assert f"{program}: all passed" in run([build_program(link, program, tmp_path), *arguments])
 
 
@@ -121,7 +122,8 @@ def test_all_tables_build_under_clang(tmp_path: Path) -> None:
     if path is None:
         pytest.skip("no clang")
     link = build_core(tmp_path, cc=[path])
-    assert "all passed" in run([build_program(link, "test_kernels", tmp_path)])
+    for program in KERNELS:
+        assert "all passed" in run([build_program(link, program, tmp_path)])
 
 
 @pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])

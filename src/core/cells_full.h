@@ -51,11 +51,17 @@ static SC_NOINLINE void activate_vectors(sc_activation_spec activation, float *x
     SC_EACH(SC_CELLS) vf_store(x + e * SC_V, z[e]);
 }
 
+/* Whether activation k takes a sum, which is clipped; c, which an LSTM's last one takes, is not, as in ONNX Runtime. */
+SC_INLINE bool clips(const sc_cell *cell, const size_t k)
+{
+    return k != SC_SHOWN && cell->clip < INFINITY;
+}
+
 /* z = activation k of z, clipped. `usual`, sigmoid or tanh, is what it nearly always is. */
 SC_INLINE void finish_gate(const sc_cell *cell, const size_t k, vf *z, const int count, const enum sc_activation usual)
 {
     const sc_activation_spec activation = cell->gates[k];
-    if (cell->clip < INFINITY) {
+    if (clips(cell, k)) {
         SC_EACH(count) z[e] = sc_clamp(z[e], -cell->clip, cell->clip);
     }
     if (activation.kind == usual && usual == SC_TANH) {
@@ -76,7 +82,7 @@ static void activate_row(const sc_cell *cell, size_t k, float *x, size_t step, s
     const size_t blocks = blocks_of(units);
     for (size_t j = 0; j < blocks; j++) {
         const vf z = vf_load(x + j * step);
-        vf_store(scratch + j * SC_V, cell->clip < INFINITY ? sc_clamp(z, -cell->clip, cell->clip) : z);
+        vf_store(scratch + j * SC_V, clips(cell, k) ? sc_clamp(z, -cell->clip, cell->clip) : z);
     }
     activate(cell->gates[k], scratch, units);
     for (size_t j = 0; j < blocks; j++) {
@@ -120,7 +126,7 @@ SC_INLINE vf clip_c(const sc_cell *cell, vf c)
 SC_INLINE void lstm_update_finish(const cells *w, size_t first, const int count)
 {
     vf i[SC_AT_ONCE], f[SC_AT_ONCE], g[SC_AT_ONCE], c[SC_AT_ONCE];
-    const bool clips = w->cell->state_norm != SC_STATE_KEPT;
+    const bool last = w->cell->state_norm != SC_STATE_KEPT;
     SC_EACH(count) c[e] = vf_load(c_of(w, first + (size_t)e));
     lstm_gate(w, first, 0, i, c, count);
     lstm_gate(w, first, 2, g, c, count);
@@ -130,10 +136,10 @@ SC_INLINE void lstm_update_finish(const cells *w, size_t first, const int count)
         lstm_gate(w, first, 1, f, c, count);
     }
     SC_EACH(count) c[e] = vf_fma(f[e], c[e], vf_mul(i[e], g[e]));
-    SC_EACH(count) vf_store(c_of(w, first + (size_t)e), clips ? clip_c(w->cell, c[e]) : c[e]);
+    SC_EACH(count) vf_store(c_of(w, first + (size_t)e), last ? clip_c(w->cell, c[e]) : c[e]);
 }
 
-/* h = o*tanh(clip(c)): c, or what it shows */
+/* h = o*tanh(c): c, or what it shows */
 SC_INLINE void lstm_output_finish(const cells *w, size_t first, const int count)
 {
     vf o[SC_AT_ONCE], c[SC_AT_ONCE];

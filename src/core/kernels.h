@@ -83,7 +83,7 @@ typedef enum sc_state_norm { SC_STATE_AS_IT_IS, SC_STATE_KEPT, SC_STATE_OUTPUT }
 /* What a cell makes of its sums, where that is more than sigmoid and tanh. */
 typedef struct sc_cell {
     sc_activation_spec gates[5]; /* LSTM: i f g o, and what c goes through (SC_SHOWN); GRU: r z n */
-    float clip, cell_clip;       /* of what activations take, of c; INFINITY: none */
+    float clip, cell_clip;       /* of the sums that activations take, of c; INFINITY: none */
     bool coupled;                /* LSTM: f = 1 - i */
     bool replaces;               /* GRU: z is n's share of the state and not h's */
     bool whole_rows;             /* LSTM, GRU: a softmax or a norm looks at all units */

@@ -3,134 +3,9 @@
  * straddle every vector width; buffers that end at a page begin at every odd offset. The results are compared with plain
  * double arithmetic. */
 #define _GNU_SOURCE
-#include "check.h"
-
-#include "kernels.h"
+#include "guarded.h"
 
 #include <math.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#define SLOTS 96
-#define SLOT_BYTES ((size_t)1 << 19)
-#define MAX_ROWS 13
-
-enum mode { END, START };
-
-static char *slots[SLOTS];
-static size_t used;
-static enum mode mode;
-static unsigned next_value;
-
-static void map_slots(void)
-{
-    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    for (size_t i = 0; i < SLOTS; i++) {
-        char *memory = mmap(NULL, SLOT_BYTES + 2 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        CHECK(memory != MAP_FAILED, "mmap");
-        slots[i] = memory + page;
-        CHECK(mprotect(slots[i], SLOT_BYTES, PROT_READ | PROT_WRITE) == 0, "mprotect");
-    }
-}
-
-/* A buffer of exactly n floats; values repeat every 251, so that swapped blocks cannot hide. */
-static float *buffer(size_t n)
-{
-    CHECK(used < SLOTS && n * sizeof(float) <= SLOT_BYTES, "%zu floats", n);
-    char *slot = slots[used++];
-    float *memory = (float *)(void *)(mode == END ? slot + SLOT_BYTES - n * sizeof(float) : slot);
-    for (size_t i = 0; i < n; i++) {
-        memory[i] = (float)(int)(next_value++ % 251) / 500.0f - 0.25f;
-    }
-    return memory;
-}
-
-static void rows_of(float **rows, size_t M, size_t n)
-{
-    for (size_t m = 0; m < M; m++) {
-        rows[m] = buffer(n);
-    }
-}
-
-static void near(double expected, float found, const char *what, const char *isa, size_t M, size_t K, size_t N)
-{
-    CHECK(fabs(expected - (double)found) <= 2e-5 * (1 + fabs(expected)), "%s %s rows %zu K %zu N %zu: expected %.9g, found %.9g",
-          isa, what, M, K, N, expected, (double)found);
-}
-
-/* ---- Packed matrices and what they mean ------------------------------------------------------------------- */
-
-typedef struct test_matrix {
-    float *source; /* K x (G*N) */
-    sc_matrix packed;
-} test_matrix;
-
-static test_matrix matrix(const sc_kernels *k, size_t K, size_t N, size_t G, bool paired)
-{
-    test_matrix t;
-    t.source = buffer(K * G * N);
-    float *data = buffer(k->packed_floats(K, N, G));
-    k->pack(data, t.source, G * N, K, N, G, paired);
-    t.packed = (sc_matrix){.data = data, .rows = K, .units = N, .gates = G, .paired = paired};
-    return t;
-}
-
-/* Packing a transpose is packing. */
-static void test_transposed(const sc_kernels *k, size_t K, size_t N)
-{
-    used = 0;
-    const size_t floats = k->packed_floats(K, N, 1);
-    const test_matrix t = matrix(k, K, N, 1, false);
-    float *transpose = buffer(N * (K + 3)), *data = buffer(floats); /* rows of K + 3, of which K are read */
-    for (size_t n = 0; n < N; n++) {
-        for (size_t i = 0; i < K; i++) {
-            transpose[n * (K + 3) + i] = t.source[i * N + n];
-        }
-    }
-    k->pack_transposed(data, transpose, K + 3, K, N);
-    CHECK(memcmp(data, t.packed.data, floats * sizeof(float)) == 0, "%s transposed %zu x %zu", k->isa, K, N);
-}
-
-/* The same matrix, paired. */
-static sc_matrix paired(const sc_kernels *k, const test_matrix *t)
-{
-    sc_matrix m = t->packed;
-    float *data = buffer(k->packed_floats(m.rows, m.units, m.gates));
-    k->pack(data, t->source, m.gates * m.units, m.rows, m.units, m.gates, true);
-    m.data = data;
-    m.paired = true;
-    return m;
-}
-
-/* A row of G*N values in packed order, and the same values in plain order. */
-static float *packed_row(const sc_kernels *k, float *plain, size_t N, size_t G)
-{
-    float *row = buffer(k->packed_floats(1, N, G));
-    k->pack(row, plain, G * N, 1, N, G, false);
-    return row;
-}
-
-static size_t packed_place(const sc_kernels *k, size_t n, size_t g, size_t G)
-{
-    const size_t V = k->width;
-    return G == 1 ? n : (n / V * G + g) * V + n % V;
-}
-
-/* sum over k of a[k] * w[k][column] */
-static double dot(const float *a, const test_matrix *w, size_t column)
-{
-    const size_t ld = w->packed.gates * w->packed.units;
-    double sum = 0;
-    for (size_t i = 0; i < w->packed.rows; i++) {
-        sum += (double)a[i] * (double)w->source[i * ld + column];
-    }
-    return sum;
-}
-
-static double sigmoid(double x)
-{
-    return 1 / (1 + exp(-x));
-}
 
 /* ---- Kernels -------------------------------------------------------------------------------------------------- */
 
@@ -296,79 +171,6 @@ static void test_step(const sc_kernels *k, enum cell cell, size_t M, size_t I, s
     }
 }
 
-/* The cells for any activations, here with the default ones: their results are known from the double formulas. */
-static void test_cell(const sc_kernels *k, enum cell cell, size_t M, size_t H)
-{
-    used = 0;
-    const size_t G = cell == LSTM ? 4 : 3;
-    const size_t packed = k->packed_floats(1, H, G), padded = k->packed_floats(1, H, 1);
-    float *z[MAX_ROWS], *xw[MAX_ROWS], *h[MAX_ROWS], *next[MAX_ROWS], *c[MAX_ROWS];
-    float sums_before[MAX_ROWS][4 * 128], c_before[MAX_ROWS][128];
-    rows_of(z, M, packed);
-    rows_of(xw, M, packed);
-    rows_of(h, M, H);
-    rows_of(next, M, H);
-    rows_of(c, M, padded);
-    for (size_t m = 0; m < M; m++) {
-        memcpy(sums_before[m], z[m], packed * sizeof(float));
-        memcpy(c_before[m], c[m], padded * sizeof(float));
-    }
-    const sc_cell call = {.rows = M, .units = H, .z = z, .xw = (const float *const *)xw, .h = (const float *const *)h,
-                          .h_next = next, .c = c, .activation = {.kind = SC_TANH},
-                          .recurrent_activation = {.kind = SC_SIGMOID}, .scratch = buffer(padded)};
-    (cell == LSTM ? k->lstm_cell : k->gru_cell)(&call);
-    for (size_t m = 0; m < M; m++) {
-        for (size_t n = 0; n < H; n++) {
-            double s[4], x[4];
-            for (size_t g = 0; g < G; g++) {
-                s[g] = (double)sums_before[m][packed_place(k, n, g, G)];
-                x[g] = (double)xw[m][packed_place(k, n, g, G)];
-            }
-            if (cell == LSTM) {
-                const double state = sigmoid(s[1]) * (double)c_before[m][n] + sigmoid(s[0]) * tanh(s[2]);
-                near(state, c[m][n], "lstm_cell c", k->isa, M, 0, H);
-                near(sigmoid(s[3]) * tanh(state), next[m][n], "lstm_cell h", k->isa, M, 0, H);
-            } else {
-                const double u = sigmoid(s[1] + x[1]), candidate = tanh(x[2] + sigmoid(s[0] + x[0]) * s[2]);
-                near((1 - u) * candidate + u * (double)h[m][n], next[m][n], "gru_cell h", k->isa, M, 0, H);
-            }
-        }
-    }
-}
-
-static void test_reset_before(const sc_kernels *k, size_t M, size_t H)
-{
-    used = 0;
-    const size_t padded = k->packed_floats(1, H, 1);
-    float *gates[MAX_ROWS], *candidate[MAX_ROWS], *h[MAX_ROWS], *reset_h[MAX_ROWS], *next[MAX_ROWS];
-    float sums_before[MAX_ROWS][2 * 128], candidate_before[MAX_ROWS][128];
-    rows_of(gates, M, k->packed_floats(1, H, 2));
-    rows_of(candidate, M, padded);
-    rows_of(h, M, H);
-    rows_of(reset_h, M, H);
-    rows_of(next, M, H);
-    for (size_t m = 0; m < M; m++) {
-        memcpy(sums_before[m], gates[m], k->packed_floats(1, H, 2) * sizeof(float));
-        memcpy(candidate_before[m], candidate[m], padded * sizeof(float));
-    }
-    const sc_reset_before call = {.rows = M, .units = H, .gates = gates, .candidate = candidate,
-                                  .h = (const float *const *)h, .reset_h = reset_h, .h_next = next,
-                                  .activation = {.kind = SC_TANH}, .recurrent_activation = {.kind = SC_SIGMOID},
-                                  .scratch = buffer(padded)};
-    k->reset_before_gates(&call);
-    k->reset_before_state(&call);
-    for (size_t m = 0; m < M; m++) {
-        for (size_t n = 0; n < H; n++) {
-            const double r = sigmoid((double)sums_before[m][packed_place(k, n, 0, 2)]);
-            const double u = sigmoid((double)sums_before[m][packed_place(k, n, 1, 2)]);
-            near(r * (double)h[m][n], reset_h[m][n], "reset_before r*h", k->isa, M, 0, H);
-            near((1 - u) * tanh((double)candidate_before[m][n]) + u * (double)h[m][n], next[m][n], "reset_before h", k->isa,
-                 M, 0, H);
-        }
-    }
-}
-
-/* Every activation: in bounds, and each element as it is alone (softmax: sums to 1 and keeps the order). */
 /* Every kind of normalisation, with weights and without, in place and not. */
 static void test_normalize(const sc_kernels *k, size_t n)
 {
@@ -400,6 +202,7 @@ static void test_normalize(const sc_kernels *k, size_t n)
     }
 }
 
+/* Every activation: in bounds, and each element as it is alone (softmax: sums to 1 and keeps the order). */
 static void test_activate(const sc_kernels *k, size_t n)
 {
     for (int kind = 0; kind < SC_ACTIVATIONS; kind++) {
@@ -531,9 +334,6 @@ int main(void)
                 }
                 test_step(k, LSTM, 1, I, n, n % 19 + 1);
                 test_step(k, LSTM, M, I, n, 97 - n + 1);
-                test_cell(k, LSTM, M, n);
-                test_cell(k, GRU, M, n);
-                test_reset_before(k, M, n);
                 test_activate(k, n);
                 test_normalize(k, n);
                 test_viterbi(k, n);
