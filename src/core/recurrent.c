@@ -124,9 +124,10 @@ static sc_status rnn_infer(const sc_node *node, const sc_shape *in, sc_shape *ou
 static sc_status pack_input(sc_builder *builder, const sc_rnn_params *p, const float *w, const float *b, size_t ld, size_t gates,
                             sc_matrix *matrix, const float **table)
 {
-    const sc_gate_norm norm = {.units = p->units, .w = p->input_scale, .b = p->input_offset, .together = true,
-                               .epsilon = sc_rnn_norm_products(p) ? p->full->epsilon : 0.0};
-    return p->ids ? sc_pack_table(builder, w, b, ld, p->inputs, p->units, gates, norm.w != NULL ? &norm : NULL, table)
+    const bool norm = sc_rnn_norm_products(p);
+    const sc_gate_norm input = {.units = p->units, .w = p->input_scale, .b = p->input_offset, .together = true,
+                                .epsilon = norm ? p->full->epsilon : 0.0};
+    return p->ids ? sc_pack_table(builder, w, b, ld, p->inputs, p->units, gates, norm ? &input : NULL, table)
                   : sc_pack_matrix(builder, w, ld, p->inputs, p->units, gates, matrix);
 }
 
@@ -181,8 +182,13 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     const size_t H = p->units, I = p->ids ? node->id_rows : in[0].dim[2];
     const size_t G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
     rnn_tensors t = {NULL, NULL, NULL, NULL};
+    sc_rnn_own own;
     sc_status status = find_tensors(builder, node, I, G, &t);
-    if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL)) {
+    if (status == SC_OK) {
+        status = sc_rnn_cell_find(builder, node, &own);
+    }
+    if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL) ||
+        !own.all) {
         return status;
     }
     if (I == SC_UNKNOWN) {
@@ -205,7 +211,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
         return pack_reset_before(builder, p, t.w, t.u, t.b);
     }
     p->weights.row_floats = kernels->packed_floats(1, H, G);
-    status = sc_rnn_cell_pack(builder, node, &t.b);
+    status = sc_rnn_cell_pack(builder, node, &own, &t.b);
     if (status == SC_OK) {
         status = pack_input(builder, p, t.w, t.b, GH, G, &p->weights.w, &p->weights.table);
     }

@@ -53,6 +53,11 @@ static sc_status check_options(sc_builder *builder, const sc_node *node, const s
     return SC_OK;
 }
 
+static bool has_peepholes(const sc_node *node)
+{
+    return sc_json_get(node->weights, "peepholes") != NULL;
+}
+
 /* Weights that are named and would not be read. */
 static sc_status check_weights(sc_builder *builder, const sc_node *node, const sc_cell *cell)
 {
@@ -66,7 +71,7 @@ static sc_status check_weights(sc_builder *builder, const sc_node *node, const s
             }
         }
     }
-    if (sc_json_get(node->weights, "peepholes") == NULL) {
+    if (!has_peepholes(node)) {
         return SC_OK;
     }
     if (p->cell != SC_LSTM) {
@@ -154,7 +159,7 @@ static bool is_plain(const sc_rnn_params *p, const sc_node *node, const sc_cell 
     static const enum sc_activation usual[2][5] = {{SC_SIGMOID, SC_SIGMOID, SC_TANH},
                                                    {SC_SIGMOID, SC_SIGMOID, SC_TANH, SC_SIGMOID, SC_TANH}};
     bool plain = cell->clip == INFINITY && cell->cell_clip == INFINITY && !cell->coupled && !cell->replaces &&
-                 cell->norm == SC_NORM_NOTHING && sc_json_get(node->weights, "peepholes") == NULL && !p->reset_before;
+                 cell->norm == SC_NORM_NOTHING && !has_peepholes(node) && !p->reset_before;
     for (size_t k = 0; plain && p->cell != SC_SIMPLE_RNN && k < (p->cell == SC_LSTM ? 5u : 3u); k++) {
         plain = cell->gates[k].kind == usual[p->cell == SC_LSTM][k];
     }
@@ -208,12 +213,13 @@ sc_status sc_rnn_cell_parse(sc_builder *builder, sc_node *node, const sc_json *a
 
 /* ---- Weights ---------------------------------------------------------------------------------------- */
 
-/* The tensors of these roles, of one shape; NULL for what is missing in a plan of shapes only. */
-static sc_status find(sc_builder *builder, const sc_node *node, const char *const *roles, size_t size, const float **found)
+/* The tensors of these roles, of one size; `all` no more, where one is missing in a plan of shapes only. */
+static sc_status find(sc_builder *builder, const sc_node *node, const char *const *roles, size_t size, const float **found, bool *all)
 {
     sc_status status = SC_OK;
     for (size_t k = 0; roles[k] != NULL && status == SC_OK; k++) {
         status = sc_weight(builder, node, roles[k], 1, &size, &found[k]);
+        *all = *all && found[k] != NULL;
     }
     return status;
 }
@@ -237,42 +243,41 @@ static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *c
     return status == SC_OK ? sc_pack_row(builder, norm[2], H, 4, &cell->scale) : status;
 }
 
-sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const float **bias)
+sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_own *own)
 {
-    sc_rnn_params *p = node->params;
-    sc_cell *cell = (sc_cell *)p->full; /* the plan's own, and not yet run */
-    const float *peepholes = NULL, *norm[4] = {NULL}, *state[2] = {NULL};
-    if (cell == NULL) {
+    const sc_rnn_params *p = node->params;
+    *own = (sc_rnn_own){.all = true};
+    if (p->full == NULL) {
         return SC_OK;
     }
-    const bool peeps = sc_json_get(node->weights, "peepholes") != NULL, state_norm = cell->state_norm != SC_STATE_AS_IT_IS;
-    const size_t H = p->units;
-    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, H}, &peepholes) : SC_OK;
+    const char *const *const of_norm = norm_roles(p->full->norm);
+    const bool peeps = has_peepholes(node), state = p->full->state_norm != SC_STATE_AS_IT_IS;
+    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, p->units}, &own->peepholes) : SC_OK;
+    own->all = !peeps || own->peepholes != NULL;
     if (status == SC_OK) {
-        status = find(builder, node, norm_roles(cell->norm), 4 * H, norm);
+        status = find(builder, node, of_norm, 4 * p->units, own->norm, &own->all);
     }
-    if (status == SC_OK && state_norm) {
-        status = find(builder, node, of_state, H, state);
+    return status == SC_OK && state ? find(builder, node, of_state, p->units, own->state, &own->all) : status;
+}
+
+sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_own *own, const float **bias)
+{
+    sc_rnn_params *p = node->params;
+    sc_cell *cell = (sc_cell *)p->full; /* the plan's, which does not run yet */
+    const size_t H = p->units;
+    sc_status status = SC_OK;
+    if (own->peepholes != NULL) {
+        status = sc_pack_row(builder, own->peepholes, H, 3, &p->weights.peepholes);
     }
-    const size_t norms_there = (norm[0] != NULL) + (norm[1] != NULL) + (norm[2] != NULL) + (norm[3] != NULL);
-    const size_t norms_needed = cell->norm == SC_NORM_PRODUCTS ? 4 : cell->norm == SC_NORM_GATES ? 2 : 0;
-    const bool all = (peepholes != NULL || !peeps) && norms_there == norms_needed &&
-                     ((state[0] != NULL && state[1] != NULL) || !state_norm);
-    if (status != SC_OK || !all) {
-        return status;
+    if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_PRODUCTS) {
+        status = pack_products(builder, p, cell, own->norm, bias);
+    } else if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_GATES) {
+        status = sc_pack_row(builder, own->norm[0], H, 4, &cell->scale);
+        status = status == SC_OK ? sc_pack_row(builder, own->norm[1], H, 4, &cell->offset) : status;
     }
-    if (peeps) {
-        status = sc_pack_row(builder, peepholes, H, 3, &p->weights.peepholes);
-    }
-    if (status == SC_OK && cell->norm == SC_NORM_PRODUCTS) {
-        status = pack_products(builder, p, cell, norm, bias);
-    } else if (status == SC_OK && cell->norm == SC_NORM_GATES) {
-        status = sc_pack_row(builder, norm[0], H, 4, &cell->scale);
-        status = status == SC_OK ? sc_pack_row(builder, norm[1], H, 4, &cell->offset) : status;
-    }
-    if (status == SC_OK && state_norm) {
-        status = sc_pack_row(builder, state[0], H, 1, &cell->state_scale);
-        status = status == SC_OK ? sc_pack_row(builder, state[1], H, 1, &cell->state_offset) : status;
+    if (status == SC_OK && own->state[0] != NULL) {
+        status = sc_pack_row(builder, own->state[0], H, 1, &cell->state_scale);
+        status = status == SC_OK ? sc_pack_row(builder, own->state[1], H, 1, &cell->state_offset) : status;
     }
     return status;
 }
