@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
 SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.px[id]' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
-.PHONY: demo test test-slow check lint ctest build lib docs bench bench-streams bench-modules bench-decoding bench-quick format clean
+.PHONY: demo test test-slow check lint ctest build lib docs bench bench-streams bench-modules bench-decoding bench-cells bench-quick format clean
 
 # ---- The two commands of the README --------------------------------------------------------------
 
@@ -106,6 +106,10 @@ bench-modules: $(VENV)/bench
 # Tokens of greedy decoding and beam search beside PyTorch's loops: a table on the screen
 bench-decoding: $(VENV)/bench
 	OMP_NUM_THREADS=1 $(BIN)/python bench/decoding.py
+
+# Cells in full beside the plain ones: a table on the screen
+bench-cells: $(VENV)/bench
+	$(BIN)/python bench/cells.py
 
 bench-quick: $(VENV)/bench
 	mkdir -p build

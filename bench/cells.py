@@ -1,6 +1,6 @@
 """Cells in full beside the plain ones: what peepholes, clips, norms and other activations cost.
 
-    python bench/cells.py [--isa avx2] [--seconds S] [--frames T] [--units N ...] [--batch B ...] [variant ...]
+    python bench/cells.py [variant ...] [--isa avx2] [--seconds S] [--units N ...] [--batch B ...]
 
 Every variant of an LSTM or GRU is timed beside the plain cell of its size, as many features as
 units, one thread. Short rounds alternate, so that a drift of the machine meets all alike. The
@@ -129,7 +129,9 @@ def main() -> None:
     wanted = options.variants or names
     sizes = [(units, batch) for units in options.units for batch in options.batch]
     print(f"{options.isa or sc.cpu_info()['isa']}, {options.frames} frames; plain / variant\n")
-    print("| cell | " + " | ".join(f"{units} units, batch {batch}" for units, batch in sizes) + " |")
+    print(
+        "| cell | " + " | ".join(f"{units} units, batch {batch}" for units, batch in sizes) + " |"
+    )
     print("| --- |" + " ---: |" * len(sizes))
     for op, all_variants in VARIANTS.items():
         variants = {name: attrs for name, attrs in all_variants.items() if name in wanted}

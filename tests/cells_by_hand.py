@@ -20,9 +20,7 @@ Array = NDArray[Any]
 
 FEATURES = 5
 GATES = {"lstm": "ifgo", "gru": "rzn", "simple_rnn": "h"}
-SIGMOID, TANH, RELU, LINEAR = (
-    [kind, 0, 0] for kind in ("sigmoid", "tanh", "relu", "linear")
-)
+SIGMOID, TANH, RELU, LINEAR = ([kind, 0, 0] for kind in ("sigmoid", "tanh", "relu", "linear"))
 HARD, LEAKY, SOFTSIGN = ["hard_sigmoid", 0.2, 0.5], ["leaky_relu", 0.3, 0], ["softsign", 0, 0]
 SOFTMAX, ELU = ["softmax", 0, 0], ["elu", 0.7, 0]
 PRODUCTS = {"layer_norm": "products", "epsilon": 0.01}
@@ -81,7 +79,8 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
     "gru before, of shares": (
-        "gru", {"clip": 0.8, "reset_after": False, "gate_activations": {"r": SOFTMAX, "n": SOFTMAX}},
+        "gru",
+        {"clip": 0.8, "reset_after": False, "gate_activations": {"r": SOFTMAX, "n": SOFTMAX}},
     ),
     "simple_rnn clip": ("simple_rnn", {"clip": 0.4}),
     "simple_rnn relu clip": ("simple_rnn", {"clip": 0.4, "activation": RELU}),
@@ -202,7 +201,7 @@ class ByHand:
         self.op, self.attrs = op, attrs
         self.w = {role: array.astype(np.float64) for role, array in weights.items()}
         outer = attrs.get("activation", TANH)
-        self.kinds = {letter: SIGMOID for letter in "ifozr"} | {l: outer for l in "ghn"}  # noqa: E741
+        self.kinds = dict.fromkeys("ifozr", SIGMOID) | dict.fromkeys("ghn", outer)
         self.kinds |= attrs.get("gate_activations", {})
 
     def gate(self, letter: str, z: Array) -> Array:
@@ -220,7 +219,8 @@ class ByHand:
         z = np.split(xw + hu + self.w["b"], len(GATES[self.op]), axis=-1)
         if norm == "gates":
             scales, offsets = (np.split(self.w[f"gate_{what}"], 4) for what in ("scale", "offset"))
-            z = [normal(*each) for each in zip(z, [self.attrs["epsilon"]] * 4, scales, offsets)]  # noqa: B905
+            epsilons = [self.attrs["epsilon"]] * 4
+            z = [normal(*each) for each in zip(z, epsilons, scales, offsets, strict=True)]
         return z
 
     def lstm(self, x: Array, h: Array, c: Array) -> tuple[Array, Array]:
@@ -247,7 +247,8 @@ class ByHand:
             n = self.gate("n", xn + r * (h @ un + self.w["bn"]))
         else:
             n = self.gate("n", xn + (r * h) @ un)
-        return ((1 - z) * n + z * h if self.attrs.get("update_keeps", True) else (1 - z) * h + z * n,)
+        kept, new = (h, n) if self.attrs.get("update_keeps", True) else (n, h)
+        return (z * kept + (1 - z) * new,)
 
     def simple_rnn(self, x: Array, h: Array) -> tuple[Array]:
         return (self.gate("h", self.sums(x, h)[0]),)

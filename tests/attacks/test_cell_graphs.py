@@ -31,9 +31,12 @@ def cell(op: str, attrs: dict[str, Any] | None = None) -> Graph:
 def with_weights(graph: Graph, **weights: Array | None) -> Graph:
     """The same with other weights; None takes one away."""
     document = dict(changed(graph).document)
-    named = {role: f"cell.{role}" for role in weights}
-    names = document["nodes"][0]["weights"] | named
-    document["nodes"][0]["weights"] = {r: n for r, n in names.items() if weights.get(r, 0) is not None}
+    names = dict(document["nodes"][0]["weights"])
+    for role, array in weights.items():
+        names[role] = f"cell.{role}"
+        if array is None:
+            del names[role]
+    document["nodes"][0]["weights"] = names
     given = {f"cell.{role}": array for role, array in weights.items() if array is not None}
     return Graph(document, dict(graph.tensors) | given)
 
@@ -85,7 +88,7 @@ def test_options_of_other_cells(op: str, attrs: dict[str, Any]) -> None:
 @pytest.mark.parametrize("letter", ["x", "", "ii", "I", "if", "\u0131", "activation"])
 def test_letters_that_are_no_gates(op: str, letter: str) -> None:
     graph = changed(cell(op), gate_activations={letter: TANH})
-    refused(graph, GraphError, f"'gate_activations': '{letter}' is no gate; the cell's are the letters")
+    refused(graph, GraphError, f"'gate_activations': '{letter}' is no gate; the cell's are")
 
 
 def test_letters_of_the_other_cell() -> None:
@@ -133,12 +136,12 @@ def test_an_epsilon_is_not_negative(value: Any) -> None:
 def test_a_norm_has_an_epsilon_and_no_epsilon_is_alone() -> None:
     refused(changed(cell("lstm", PRODUCTS), epsilon=None), GraphError, "'epsilon' must be")
     for key, value in (("epsilon", 0.1), ("norm_state", "kept"), ("norm_state", "none")):
-        refused(changed(cell("lstm"), **{key: value}), GraphError, f"'{key}' has no meaning without")
+        refused(changed(cell("lstm"), **{key: value}), GraphError, f"'{key}' has no meaning")
 
 
 @pytest.mark.parametrize("value", ["", "Kept", 1, True, "products"])
 def test_a_states_norm_is_one_of_three(value: Any) -> None:
-    refused(changed(cell("lstm", GATES), norm_state=value), GraphError, "'norm_state' must be one of")
+    refused(changed(cell("lstm", GATES), norm_state=value), GraphError, "'norm_state' must be")
 
 
 @pytest.mark.parametrize("attrs", [PRODUCTS, GATES])

@@ -356,6 +356,29 @@ static void test_norm(const sc_kernels *k, size_t H, bool together, float far, f
     }
 }
 
+/* One pass would cancel: the first vectors alone are far from all others, in a wide layer. */
+static void test_far_guess(const sc_kernels *k)
+{
+    enum { WIDE = 3000 };
+    static double expected[4 * WIDE];
+    used = 0;
+    float *plain = buffer(4 * WIDE), *scale = buffer(4 * WIDE), *offset = buffer(4 * WIDE);
+    for (size_t i = 0; i < 4 * WIDE; i++) {
+        plain[i] += i % WIDE < k->width ? 1000 : 0;
+        scale[i] = 1;
+        expected[i] = (double)plain[i];
+    }
+    float *z = packed_row(k, plain, WIDE, 4);
+    k->normalize_gates(&(sc_gate_norm){.rows = 1, .units = WIDE, .z = &z, .w = packed_row(k, scale, WIDE, 4),
+                                       .b = packed_row(k, offset, WIDE, 4), .together = true, .epsilon = 1e-6});
+    normalised(expected, 4 * WIDE, 1e-6, scale, offset);
+    for (size_t i = 0; i < 4 * WIDE; i++) {
+        const float found = z[packed_place(k, i % WIDE, i / WIDE, 4)];
+        CHECK(fabs(expected[i] - (double)found) <= 5e-7 * (1 + fabs(expected[i])), "%s: %.9g, expected %.9g", k->isa, (double)found,
+              expected[i]);
+    }
+}
+
 int main(void)
 {
     static const size_t some_rows[] = {1, 2, 3, 5, 6, 7, MAX_ROWS}, some_inputs[] = {1, 7, 33};
@@ -363,6 +386,7 @@ int main(void)
     for (size_t i = 0; i < sc_isa_count(); i++) {
         const sc_kernels *k = sc_kernels_find(sc_isa_name(i));
         for (mode = END; mode <= START; mode++) {
+            test_far_guess(k);
             for (size_t n = 1; n <= MOST; n += n < 34 ? 1 : 5) {
                 const size_t M = some_rows[n % 7], I = some_inputs[n % 3];
                 for (size_t number = 0; number < COUNT(lstms); number++) {
