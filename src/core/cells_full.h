@@ -1,9 +1,10 @@
-/* Cells in full (docs/design.md): any activations, clips, peepholes, coupled gates, layer norm; and the reset-before GRU. Included by
- * cells.h, whose steps end here when an sc_cell says more than sigmoid and tanh.
+/* Cells in full (docs/design.md): any activations, clips, peepholes, coupled gates, layer norm; and the reset-before
+ * GRU. Included by cells.h, whose steps end here when an sc_cell says more than sigmoid and tanh.
  *
- * One epilogue serves them all. It reads slots: of every row and panel four vectors, SC_SUMS from one to the next. For most cells these
- * are a tile's sums, in L1 (or a single row's, in scratch), and everything happens between a load and a store. A softmax or a norm needs
- * all units first: then the slots are a whole row, which is normalised in place between the same functions. */
+ * One epilogue serves them all. It reads slots: of every row and panel four vectors, SC_SUMS from one to the next. For
+ * most cells these are a tile's sums, in L1 (or a single row's, in scratch), and everything happens between a load and a
+ * store. A softmax or a norm needs all units first: then the slots are a whole row, which is normalised in place between
+ * the same functions. */
 #ifndef SC_CELLS_FULL_H
 #define SC_CELLS_FULL_H
 
@@ -76,7 +77,8 @@ SC_INLINE void finish_gate(const sc_cell *cell, const size_t k, vf *z, const int
     }
 }
 
-/* x, every `step`-th vector of a row, clipped and through activation k, which may look at all units; by way of `scratch`. */
+/* x, every `step`-th vector of a row, clipped and through activation k, which may look at all units; by way of
+ * `scratch`. */
 static void activate_row(const sc_cell *cell, size_t k, float *x, size_t step, size_t units, float *scratch)
 {
     const size_t blocks = blocks_of(units);
@@ -247,7 +249,8 @@ static void lstm_some_rows(const sc_step *s, size_t first, size_t count)
 /* Cells that need all sums of a row: z = (b + x.W) + h.U, or of products that are normalised only h.U. */
 static void lstm_rows(const sc_step *s)
 {
-    matmul(&(sc_matmul){.rows = s->rows, .a = s->h, .w = s->u, .init = s->cell->norm == SC_NORM_PRODUCTS ? NULL : s->xw, .out = s->z,
+    const bool products = s->cell->norm == SC_NORM_PRODUCTS;
+    matmul(&(sc_matmul){.rows = s->rows, .a = s->h, .w = s->u, .init = products ? NULL : s->xw, .out = s->z,
                         .backward = s->backward});
     for (size_t m = 0; m < s->rows; m += SC_ROWS) {
         lstm_some_rows(s, m, min_size(SC_ROWS, s->rows - m));
@@ -368,8 +371,9 @@ SC_INLINE void reset_gates_finish(const resets *w, size_t first, const int count
     }
     SC_EACH(count) {
         const size_t j = first + (size_t)e;
+        const vf h = load_units(s->h[w->t->m] + s->first, j, s->units);
         vf_store(pair_of(w, j) + SC_V, gate[1][e]);
-        store_units(s->reset_h[w->t->m] + s->first, j, s->units, vf_mul(gate[0][e], load_units(s->h[w->t->m] + s->first, j, s->units)));
+        store_units(s->reset_h[w->t->m] + s->first, j, s->units, vf_mul(gate[0][e], h));
     }
 }
 

@@ -1,5 +1,5 @@
-/* What the files of the recurrent layers share: recurrent.c and recurrent_cell.c read and pack them, recurrent_run.c runs their time
- * loop over the rows of recurrent_rows.c. */
+/* What the files of the recurrent layers share: recurrent.c and recurrent_cell.c read and pack them, recurrent_run.c runs
+ * their time loop over the rows of recurrent_rows.c. */
 #ifndef SC_RECURRENT_H
 #define SC_RECURRENT_H
 

@@ -77,7 +77,9 @@ static sc_status check_weights(sc_builder *builder, const sc_node *node, const s
     if (p->cell != SC_LSTM) {
         return refuse(builder, node, "weight", "peepholes", "is none of this cell's");
     }
-    return cell->norm == SC_NORM_NOTHING ? SC_OK : refuse(builder, node, "weight", "peepholes", "and 'layer_norm' exclude each other");
+    return cell->norm == SC_NORM_NOTHING
+               ? SC_OK
+               : refuse(builder, node, "weight", "peepholes", "and 'layer_norm' exclude each other");
 }
 
 /* A limit above 0; infinite where there is none. */
@@ -214,7 +216,8 @@ sc_status sc_rnn_cell_parse(sc_builder *builder, sc_node *node, const sc_json *a
 /* ---- Weights ---------------------------------------------------------------------------------------- */
 
 /* The tensors of these roles, of one size; `all` no more, where one is missing in a plan of shapes only. */
-static sc_status find(sc_builder *builder, const sc_node *node, const char *const *roles, size_t size, const float **found, bool *all)
+static sc_status find(sc_builder *builder, const sc_node *node, const char *const *roles, size_t size,
+                      const float **found, bool *all)
 {
     sc_status status = SC_OK;
     for (size_t k = 0; roles[k] != NULL && status == SC_OK; k++) {
@@ -224,11 +227,14 @@ static sc_status find(sc_builder *builder, const sc_node *node, const char *cons
     return status;
 }
 
-/* (b + what is added to LN(x.W)) + what is added to LN(h.U): all of it goes to the input's share. Its product begins with zeros. */
-static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *cell, const float *const norm[4], const float **bias)
+/* (b + what is added to LN(x.W)) + what is added to LN(h.U): all of it goes to the input's share. Its product begins
+ * with zeros. */
+static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *cell, const float *const norm[4],
+                               const float **bias)
 {
     const size_t H = p->units;
-    float *offset = sc_plan_alloc(builder->plan, 4 * H, sizeof(float)), *zeros = sc_plan_alloc(builder->plan, 4 * H, sizeof(float));
+    float *offset = sc_plan_alloc(builder->plan, 4 * H, sizeof(float));
+    float *zeros = sc_plan_alloc(builder->plan, 4 * H, sizeof(float));
     if (offset == NULL || zeros == NULL) {
         return sc_no_memory(builder);
     }

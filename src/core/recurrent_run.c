@@ -360,7 +360,8 @@ static void set_up(rnn_run *r, const sc_node *node, const sc_frame *frame)
     }
 }
 
-/* One frame of rows that keep their states, by one worker, of a cell that needs no sums of before: nothing is left of the time loop.
+/* One frame of rows that keep their states, by one worker, of a cell that needs no sums of before: nothing is left of the
+ * time loop.
  * The scratch is a part of what rnn_layout_of asks for. */
 static void step_one(const sc_node *node, sc_frame *frame)
 {

@@ -1,5 +1,5 @@
-/* What the two files of a recurrent layer's time loop share: recurrent_run.c, and recurrent_rows.c, which knows rows, their order and
- * their masks. */
+/* What the two files of a recurrent layer's time loop share: recurrent_run.c, and recurrent_rows.c, which knows rows, their
+ * order and their masks. */
 #ifndef SC_RECURRENT_RUN_H
 #define SC_RECURRENT_RUN_H
 
@@ -46,7 +46,7 @@ typedef struct rnn_run {
     bool backward; /* the step sweeps the weights from the last panel to the first, as every other one */
 } rnn_run;
 
-/* order, ends and lengths of the rows: longest first, rows of one length in their own order; and with a mask their steps. */
+/* order, ends and lengths of the rows: longest first, rows of one length in their own order; with a mask their steps. */
 void sc_rnn_sort_rows(rnn_run *r, const int64_t *lengths);
 /* The last states of this worker's units, what masked frames put out, and zeros past each row's end. */
 void sc_rnn_finish(const rnn_run *r, const sc_node *node, const sc_frame *frame);

@@ -129,8 +129,8 @@ static void normalize(const sc_normalize *s)
 
 /* ---- Normalisation of gates ------------------------------------------------------------------------------------- */
 
-/* Parts of a packed row of four gates that have moments of their own: all of it, or every gate. (gcc warns of a loop of one that it
- * is asked to unroll, and unrolls this one by itself.) */
+/* Parts of a packed row of four gates that have moments of their own: all of it, or every gate. (gcc warns of a loop of one
+ * that it is asked to unroll, and unrolls this one by itself.) */
 #define SC_EACH_PART(together) for (int e = 0; e < ((together) ? 1 : 4); e++)
 
 /* x[0], or of all gates `together` the sum of the four, lane by lane */
@@ -180,8 +180,8 @@ SC_INLINE void gate_sums(const float *z, size_t units, const float shift[4], con
     }
 }
 
-/* One pass, from a guess of the mean: that of the first vectors. The sums cancel by (mean - guess)^2/variance, which is nearly always
- * less than 1; where it is more than SC_FAR, a second pass starts from the mean that the first one gave. */
+/* One pass, from a guess of the mean: that of the first vectors. The sums cancel by (mean - guess)^2/variance, which is
+ * nearly always less than 1; where it is more than SC_FAR, a second pass starts from the mean that the first one gave. */
 #define SC_FAR 16.0
 
 SC_INLINE void normalize_gate_row(const sc_gate_norm *s, float *z, const float *b, const bool together)

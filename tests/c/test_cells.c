@@ -47,7 +47,8 @@ typedef struct plain_weights {
     float *scale, *offset, *state_scale, *state_offset, *peepholes, *zeros;
 } plain_weights;
 
-static void lstm_of(const sc_cell *cell, const plain_weights *w, size_t H, const double *x, const double *h, double *c, double *next)
+static void lstm_of(const sc_cell *cell, const plain_weights *w, size_t H, const double *x, const double *h, double *c,
+                    double *next)
 {
     double z[4 * MOST], shown[MOST];
     const bool products = cell->norm == SC_NORM_PRODUCTS;
@@ -339,8 +340,8 @@ static void test_norm(const sc_kernels *k, size_t H, bool together, float far, f
     }
     float *z[2] = {packed_row(k, plain, H, 4), packed_row(k, plain, H, 4)};
     const float *b[2] = {packed_row(k, offset, H, 4), packed_row(k, scale, H, 4)};
-    k->normalize_gates(&(sc_gate_norm){.rows = 1, .units = H, .z = z, .w = packed_row(k, scale, H, 4), .b = b[0], .together = together,
-                                       .epsilon = 1e-6});
+    k->normalize_gates(&(sc_gate_norm){.rows = 1, .units = H, .z = z, .w = packed_row(k, scale, H, 4), .b = b[0],
+                                       .together = together, .epsilon = 1e-6});
     k->normalize_gates(&(sc_gate_norm){.rows = 1, .units = H, .z = z + 1, .w = packed_row(k, scale, H, 4), .each_b = b,
                                        .together = together, .epsilon = 1e-6});
     CHECK(memcmp(z[0], z[1], packed * sizeof(float)) == 0, "%s: %zu units: the same rows", k->isa, H);
