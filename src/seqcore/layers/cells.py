@@ -221,7 +221,7 @@ def first_states(
         states = [given]
     elif not listed:
         array = layouts.as_array(given, layer, "initial_state")
-        states = list(array) if array.ndim else []
+        states = list(array) if array.ndim > 1 else []
     if len(states) != len(names):
         raise OptionError(
             f"{layer}: initial_state is the arrays of {', '.join(names)}; found "
