@@ -107,7 +107,9 @@ def test_ids_in_place_of_one_hot_vectors(rng, case):
     arrays, source = arrays_of(rng, case, features, units), sc.Input((None,), dtype="int64")
     made = layer_of(case, arrays, **STATES)(sc.OneHot(features)(source))
     ids = rng.integers(0, features, (batch, time))
-    same(outputs(sc.Model(source, list(made)), ids), definition(case, arrays, np.eye(features)[ids]))
+    same(
+        outputs(sc.Model(source, list(made)), ids), definition(case, arrays, np.eye(features)[ids])
+    )
 
 
 @pytest.mark.parametrize("case", CASES[::3], ids=lambda case: case.name)
@@ -153,7 +155,9 @@ def test_an_option_changes_the_numbers(rng, option):
     left = {k: v for k, v in arrays.items() if k not in (name, *WITH.get(name, ()))}
     if name == "norm_state":
         left["norm_weights"] = {k: v for k, v in arrays["norm_weights"].items() if "state" not in k}
-    plain = Case(case.kind, {k: v for k, v in case.options.items() if k != name}, biases=case.biases)
+    plain = Case(
+        case.kind, {k: v for k, v in case.options.items() if k != name}, biases=case.biases
+    )
     turned, without = (
         sc.Sequential([layer_of(each, given)])(x) for each, given in ((case, arrays), (plain, left))
     )
@@ -202,7 +206,38 @@ def test_what_a_norm_is_not_given_is_one_and_zero(rng):
         plain = (np.ones_like if left.endswith("scale") else np.zeros_like)(given[left])
         some = {name: array for name, array in given.items() if name != left}
         made = sc.Sequential([layer_of(case, arrays | {"norm_weights": some}, **STATES)])
-        same(outputs(made, x), definition(case, arrays | {"norm_weights": given | {left: plain}}, x))
+        same(
+            outputs(made, x), definition(case, arrays | {"norm_weights": given | {left: plain}}, x)
+        )
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize(
+    "case",
+    [
+        lstm(clip=0.5, cell_clip=0.7, input_forget=True, learned=True),
+        lstm(recurrent_activation={"f": "hard_sigmoid"}, activation={"g": "relu"}),
+        rnn(clip=0.5, learned=True),
+        gru(biases=1, reset_after=False, update_keeps=False, clip=0.5),
+    ],
+    ids=lambda case: case.name,
+)
+def test_weights_laid_on_keep_the_options(rng, case, both):
+    """A layer without weights gets them as Keras has them, and is the cell that it was said."""
+    arrays, x = arrays_of(rng, case, 5, 7), floats(rng, 2, 6, 5)
+    learned = {k: v for k, v in arrays.items() if k == "initial_state"}
+    empty = getattr(sc, case.kind)(7, **case.options, **learned, return_sequences=True)
+    given = _first(arrays)
+    if case.kind == "GRU":  # z r h
+        given = [np.concatenate([np.split(a, 3, -1)[k] for k in (1, 0, 2)], -1) for a in given]
+    there = definition(case, arrays, x)[0]
+    if both:
+        made = sc.Bidirectional(empty).loaded(given * 2)
+        back = definition(case, arrays, x, reverse=True, realign=True)[0]
+        there = np.concatenate([there, back], axis=-1)
+    else:
+        made = empty.loaded(given)
+    same(outputs(sc.Sequential([made]), x), [there])
 
 
 # ---- Initial states -----------------------------------------------------------------------------
@@ -255,7 +290,6 @@ def _rest(arrays):
     return {name: array for name, array in arrays.items() if name not in ("W", "U", "b")}
 
 
-
 def decoder(rng, layer, carries=False):
     """Return a model of tokens 0 to 3 and their scores, with a vector carried on or without."""
     ids, h = sc.Input((None,), dtype="int64", name="ids"), sc.Input((6,), name="h")
@@ -286,7 +320,7 @@ def test_a_learned_state_is_refused_where_states_are_carried(rng):
     own = layer_of(case, arrays, return_sequences=True, name="cell")
     model = decoder(rng, own, carries=True)
     carry = {"h": model.outputs[1]}
-    with pytest.raises(UnsupportedLayerError, match="cell.*learned its initial state"):
+    with pytest.raises(UnsupportedLayerError, match=r"cell.*learned its initial state"):
         sc.Generator(model, carry=carry, start=0, max_length=3)
     plain = layer_of(gru(), {k: v for k, v in arrays.items() if k != "initial_state"},
                      return_sequences=True)  # fmt: skip
@@ -382,7 +416,10 @@ W, R, B, P = (np.ones(shape) for shape in ((1, 8, 3), (1, 8, 2), (1, 16), (1, 6)
     ("call", "message"),
     [
         (lambda: sc.LSTM.from_onnx(W, None), "LSTM has no R"),
-        (lambda: sc.LSTM.from_onnx(W, R[:, :6]), r"weight R: expected shape \(directions, 4\*units"),
+        (
+            lambda: sc.LSTM.from_onnx(W, R[:, :6]),
+            r"weight R: expected shape \(directions, 4\*units",
+        ),
         (lambda: sc.GRU.from_onnx(W, R), r"weight R.*found \(1, 8, 2\), as LSTM has"),
         (lambda: sc.LSTM.from_onnx(W, R[0, 0]), "weight R"),
         (lambda: sc.LSTM.from_onnx(W, np.ones((3, 8, 2))), "weight R.*1 or 2 directions"),
@@ -390,7 +427,10 @@ W, R, B, P = (np.ones(shape) for shape in ((1, 8, 3), (1, 8, 2), (1, 16), (1, 6)
         (lambda: sc.LSTM.from_onnx(W[0], R), r"weight W: expected shape \(1, 8, any\)"),
         (lambda: sc.LSTM.from_onnx(W[:, :7], R), r"weight W: expected shape \(1, 8, any\)"),
         (lambda: sc.LSTM.from_onnx(W[:, :, :0], R), "weight W"),
-        (lambda: sc.LSTM.from_onnx(W, R, B[:, :8], name="c"), r"'c', weight B: .*\(1, 16\).*\(1, 8"),
+        (
+            lambda: sc.LSTM.from_onnx(W, R, B[:, :8], name="c"),
+            r"'c', weight B: .*\(1, 16\).*\(1, 8",
+        ),
         (lambda: sc.LSTM.from_onnx(W, R, B, P[:, :5]), r"weight P: expected shape \(1, 6\)"),
         (lambda: sc.LSTM.from_onnx(np.tile(W, (2, 1, 1)), R), "weight W"),
         (lambda: sc.LSTM.from_onnx(*(np.concatenate([a, a]) for a in (W, R, B))), "one direction"),

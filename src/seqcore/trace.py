@@ -383,11 +383,12 @@ class Tracer:
         before[:, 1:] = behind[:, :-1]
         met = np.take_along_axis(states, before[:, :, None], axis=1)
         with np.errstate(all="ignore"):  # infinities are the model's own
-            sums = x[counts], met[counts].astype(np.float64), self._weights, self._node["attrs"]
+            w, attrs = self._weights, self._node["attrs"]
+            read = x[counts], met[counts].astype(np.float64), w, attrs
             if op == "lstm":
-                parts = _lstm(_lstm_sums(*sums), self._weights, self._node["attrs"], initial[1], counts)
+                parts = _lstm(_lstm_sums(*read), w, attrs, initial[1], counts)
             else:
-                gates = _gru(*sums) if op == "gru" else {}
+                gates = _gru(*read) if op == "gru" else {}
                 parts = {name: _placed(gate, counts, np.nan) for name, gate in gates.items()}
             parts = {name: part.astype(np.float32) for name, part in parts.items()}
         return parts | {"h": np.take_along_axis(states, behind[:, :, None], axis=1)}
@@ -429,7 +430,8 @@ def _normed(a: Array, epsilon: float, w: Mapping[str, Array], part: str) -> Arra
     """``(a - mean)/sqrt(variance + epsilon) * scale + offset``, over each row of scale's size."""
     scale, offset = w[f"{part}_scale"], w[f"{part}_offset"]
     apart = a - a.mean(axis=-1, keepdims=True)
-    return apart / np.sqrt(a.var(axis=-1, keepdims=True) + epsilon) * scale + offset
+    made: Array = apart / np.sqrt(a.var(axis=-1, keepdims=True) + epsilon) * scale + offset
+    return made
 
 
 def _within(a: Array, limit: float | None) -> Array:

@@ -175,11 +175,13 @@ class NormedLSTM(torch.nn.Module):
         super().__init__()
         self.weight_ih = torch.nn.Parameter(torch.randn(4 * units, features) / features**0.5)
         self.weight_hh = torch.nn.Parameter(torch.randn(4 * units, units) / units**0.5)
-        self.norms = torch.nn.ModuleDict({
-            "input": torch.nn.LayerNorm(4 * units),
-            "recurrent": torch.nn.LayerNorm(4 * units),
-            "state": torch.nn.LayerNorm(units),
-        })
+        self.norms = torch.nn.ModuleDict(
+            {
+                "input": torch.nn.LayerNorm(4 * units),
+                "recurrent": torch.nn.LayerNorm(4 * units),
+                "state": torch.nn.LayerNorm(units),
+            }
+        )
         for parameter in self.norms.parameters():
             torch.nn.init.normal_(parameter)
 
@@ -230,7 +232,7 @@ def test_torch_projection_with_learned_states(rng):
     for a, e in zip(made, (expected, last_h[0], last_c[0]), strict=True):
         close(a, e, FLOAT32[1])
     once = sc.Sequential([sc.LSTM(*arrays, **options, projection_clip=0.05)])(x[:, :1])
-    close(once[0], np.clip(expected[:, :1], -0.05, 0.05), FLOAT32[1])
+    close(once[0], np.clip(expected[:, :1].numpy(), -0.05, 0.05), FLOAT32[1])
 
 
 # ---- Published equations ------------------------------------------------------------------------

@@ -90,7 +90,9 @@ class GateActivations:
             found = told(strangers[0]) if strangers else "a mapping"
             gates = f"has the gates {', '.join(letters)}" if letters else "has no gates"
             raise OptionError(f"{layer}: {option} {gates}; found {found}")
-        own = {gate: ActivationSpec.of(value[gate], f"{layer}: {option} of {gate}") for gate in value}
+        own = {
+            gate: ActivationSpec.of(value[gate], f"{layer}: {option} of {gate}") for gate in value
+        }
         self.named |= set(own)
         default = ActivationSpec(_DEFAULTS[option])
         if len(own) == len(letters) and len(set(own.values())) == 1:
@@ -231,4 +233,3 @@ def first_states(
         layouts.weight(state, layer, f"{name}0", (size,))
         for state, name, size in zip(states, names, sizes, strict=True)
     )
-

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,7 +43,9 @@ class GRU(Recurrent):
         ``h = (1-z)*h + z*n``, as Chung et al. (2014) write it.
     clip : float, optional
         The inputs of all activations are clipped to ``-clip .. clip``.
-    initial_state, use_bias, return_sequences, return_state, go_backwards, zero_output_for_mask, name
+    initial_state, use_bias, return_sequences, return_state, go_backwards
+        As in `SimpleRNN`.
+    zero_output_for_mask, name
         As in `SimpleRNN`.
 
     Raises
@@ -51,7 +54,7 @@ class GRU(Recurrent):
     """
 
     op = "gru"
-    gate_letters = {"activation": "n", "recurrent_activation": "rz"}
+    gate_letters: ClassVar[Mapping[str, str]] = {"activation": "n", "recurrent_activation": "rz"}
 
     def __init__(
         self,

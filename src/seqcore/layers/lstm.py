@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -100,7 +100,9 @@ class LSTM(Recurrent):
     """
 
     op = "lstm"
-    gate_letters = {"activation": "gh", "recurrent_activation": "ifo"}
+    gate_letters: ClassVar[Mapping[str, str]] = {
+        "activation": "gh", "recurrent_activation": "ifo",
+    }  # fmt: skip
     state_names = ("h", "c")
 
     def __init__(
@@ -152,7 +154,7 @@ class LSTM(Recurrent):
         )  # fmt: skip
         if self.input_forget and "f" in self.activations.named:
             raise OptionError(
-                f"{self.label}: recurrent_activation of f is given, and with input_forget f is 1 - i"
+                f"{self.label}: recurrent_activation of f is given; with input_forget f is 1 - i"
             )
 
     def _check_together(self, sized: bool, label: str) -> None:

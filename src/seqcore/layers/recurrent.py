@@ -199,7 +199,9 @@ class Recurrent(Sequencer):
         layer = cls(cell.W, cell.U, cell.b, **options)
         own = (cell.W, cell.U, cell.b, cell.P, cell.peepholes)
         # What options added counts as it is.
-        layer._parameters += cell.parameters - sum(part.size for part in own if part is not None)
+        layer._parameters = (
+            layer.parameters(()) + cell.parameters - sum(a.size for a in own if a is not None)
+        )
         return layer
 
     @classmethod

@@ -1,8 +1,8 @@
 """Keras's layouts: what ``get_weights()`` gives, and the weights that files of Keras 1 name.
 
-    Keras   matrices (in, G*H)   LSTM i f c o   GRU z r h   bias (G*H,); reset_after (2, 3H)
-    Keras 1 W, U, b of each gate LSTM i c f o   GRU z r h
-    CuDNN   as Keras, each gate's matrices as (H, in)       bias (2*G*H,): input, recurrent
+Keras   matrices (in, G*H)   LSTM i f c o   GRU z r h   bias (G*H,); reset_after (2, 3H)
+Keras 1 W, U, b of each gate LSTM i c f o   GRU z r h
+CuDNN   as Keras, each gate's matrices as (H, in)       bias (2*G*H,): input, recurrent
 """
 
 from __future__ import annotations

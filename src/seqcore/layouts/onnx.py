@@ -62,7 +62,9 @@ def onnx_recurrent(
     if missing:
         raise WeightsError(f"layer {layer!r}: {_OPERATORS[kind]} has no {' and no '.join(missing)}")
     if P is not None and kind != "LSTM":
-        raise WeightsError(f"layer {layer!r}: P is there, which LSTM has and {_OPERATORS[kind]} not")
+        raise WeightsError(
+            f"layer {layer!r}: P is there, which LSTM has and {_OPERATORS[kind]} not"
+        )
     if arrays["R"].ndim == 2:
         arrays = {name: array[None] for name, array in arrays.items()}
     directions, units = _sizes(arrays["R"], gates, layer)

@@ -1,7 +1,7 @@
 """torch's layouts: weights of a state_dict by their names, also what weight_norm took apart.
 
-    matrices (G*H, in)   LSTM i f g o   GRU r z n   bias_ih (G*H,) and bias_hh (G*H,)
-    weight_hr (P, H) with proj_size
+matrices (G*H, in)   LSTM i f g o   GRU r z n   bias_ih (G*H,) and bias_hh (G*H,)
+weight_hr (P, H) with proj_size
 """
 
 from __future__ import annotations
