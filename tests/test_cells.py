@@ -253,6 +253,26 @@ def test_a_call_overrides_learned_states(rng):
     same(outputs(model, x, *states), definition(case, arrays, x, states))
 
 
+def test_streams_and_pools_begin_with_learned_states(rng):
+    case = lstm(learned=True, peepholes=True, projects=True)
+    arrays = arrays_of(rng, case, 5, 9)
+    model = sc.Sequential([layer_of(case, arrays, return_sequences=True)])
+    x = floats(rng, 2, 4, 5)
+    whole, stream = model(x), model.stream(2)
+    for _ in range(2):
+        for part, learned in zip(stream.state, arrays["initial_state"], strict=True):
+            np.testing.assert_array_equal(part, [learned] * 2)
+        for t in range(4):
+            np.testing.assert_array_equal(stream.step(x[:, t]), whole[:, t])
+        stream.reset()
+    pool = model.pool(3)
+    for row in range(2):  # the second one in memory that the first one left
+        place = pool.open()
+        for t in range(4):
+            np.testing.assert_array_equal(pool.step([place], x[[row], t]), whole[[row], t])
+        pool.close(place)
+
+
 def test_learned_states_of_cells_and_stacks(rng):
     """Every cell has its own: over time, on single frames, in torch's stacks, on folded frames."""
     first, second = lstm(learned=True), gru(learned=True)

@@ -217,6 +217,7 @@ def first_states(
     """
     if given is None:
         return ()
+    # A single state stands alone or in a list; several are a list, or the rows of an array.
     listed = isinstance(given, (list, tuple))
     states: Sequence[ArrayLike] = given if listed else []
     if len(names) == 1 and not (len(states) == 1 and layouts.as_array(states[0], layer, "h0").ndim):
