@@ -46,22 +46,44 @@ ACTIVATIONS = {
 GATES = {"lstm": "ifgo", "gru": "rzn", "simple_rnn": ""}
 
 
-def gates_of(op, x, h, weights, attrs):
-    """Return the gates (H,) of one frame x (I,) that meets a state h."""
+def gates_of(op, x, h, weights, attrs, before=None, behind=None):
+    """Return the gates (H,) of one frame x (I,) that meets a state h.
+
+    The peepholes of an LSTM see c `before` the frame, and o's c `behind` it.
+    """
     x, h = torch.from_numpy(x.astype(np.float64)), torch.from_numpy(h.astype(np.float64))
     w = {name: torch.from_numpy(array.astype(np.float64)) for name, array in weights.items()}
     units = len(w["b"]) // max(1, len(GATES[op]))
+    products = {"input": x @ w["W"], "recurrent": h @ w["U"]}
+    if attrs.get("layer_norm") == "products":
+        products = {part: _normed(z, w, part, attrs) for part, z in products.items()}
     made = {}
     for number, name in enumerate(GATES[op]):
         part = slice(number * units, (number + 1) * units)
-        share, recurrent = x @ w["W"][:, part] + w["b"][part], h @ w["U"][:, part]
+        share, recurrent = products["input"][part] + w["b"][part], products["recurrent"][part]
         if name == "n" and attrs["reset_after"]:
             recurrent = made["r"] * (recurrent + w["bn"])
         elif name == "n":
             recurrent = (made["r"] * h) @ w["U"][:, part]
-        kind, *constants = attrs["activation" if name in "gn" else "recurrent_activation"]
-        made[name] = ACTIVATIONS[kind](share + recurrent, *constants)
+        z = share + recurrent
+        if attrs.get("layer_norm") == "gates":
+            z = _normed(z, {k: a[part] for k, a in w.items() if "gate_" in k}, "gate", attrs)
+        if "peepholes" in w and name in "ifo":
+            seen = torch.from_numpy(behind if name == "o" else before).double()
+            z = z + w["peepholes"]["ifo".index(name)] * seen
+        if "clip" in attrs:
+            z = torch.clamp(z, -attrs["clip"], attrs["clip"])
+        default = attrs["activation" if name in "gn" else "recurrent_activation"]
+        kind, *constants = attrs.get("gate_activations", {}).get(name, default)
+        made[name] = ACTIVATIONS[kind](z, *constants)
+    if attrs.get("input_forget"):
+        made["f"] = 1 - made["i"]
     return {name: gate.numpy() for name, gate in made.items()}
+
+
+def _normed(z, w, part, attrs):
+    scale, offset = w[f"{part}_scale"], w[f"{part}_offset"]
+    return F.layer_norm(z, z.shape, scale, offset, attrs["epsilon"])
 
 
 def row_by_hand(op, weights, attrs, x, initial, counts):
@@ -81,11 +103,13 @@ def row_by_hand(op, weights, attrs, x, initial, counts):
     made |= {name: np.zeros((len(x), len(s))) for name, s in zip("hc", state, strict=False)}
     for t in range(len(x))[:: -1 if attrs["reverse"] else 1]:
         if counts[t]:
-            for name, gate in gates_of(op, x[t], state[0], weights, attrs).items():
-                made[name][t] = gate
             given = [s[None] for s in state]
             _, *new = ref.OPS[op](x[None, [t]], *given, **weights, **options)
-            state = [s[0] for s in new]
+            new = [s[0] for s in new]
+            cells = (state[1], new[1]) if op == "lstm" else ()
+            for name, gate in gates_of(op, x[t], state[0], weights, attrs, *cells).items():
+                made[name][t] = gate
+            state = new
         for name, s in zip("hc", state, strict=False):
             made[name][t] = s
     return made

@@ -402,7 +402,7 @@ def test_one_model_runs_in_many_threads(rng):
         "vocabulary",
         "layers.base",
         "layers.feedforward",
-        "layers.recurrent",
+        "layers.lstm",
         "layers.wrappers",
         "trace",
         "importers.torch",

@@ -13,6 +13,8 @@ import threading
 import numpy as np
 import pytest
 import torch
+from cells import CASES, arrays_of, gru
+from cells import layer_of as layer_of_case
 from gates_by_hand import ACTIVATIONS, row_by_hand
 from tolerances import FLOAT32, FLOAT64, close
 
@@ -102,6 +104,28 @@ def test_gates_are_those_by_hand(rng, kind, options, final, isa):
         assert trace.lengths.tolist() == (ends or [9] * 3)
         assert np.array_equal(trace.counts, np.arange(9) < trace.lengths[:, None])
         agrees(trace, by_hand(model, "cell", x, given, ends))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_gates_of_cells_in_full(rng, case):
+    units = SIZES[CASES.index(case) % len(SIZES)]
+    arrays = arrays_of(rng, case, FEATURES, units)
+    for backwards in (False, True):
+        layer = layer_of_case(case, arrays, name="cell", go_backwards=backwards)
+        model, x, ends = sc.Sequential([layer]), floats(rng, 3, 8, FEATURES), [5, 8, 1]
+        first = [np.tile(state, (3, 1)) for state in layer.initial_state]
+        agrees(model.trace(x), by_hand(model, "cell", x, first))
+        agrees(model.trace(x, lengths=ends), by_hand(model, "cell", x, first, ends))
+        mask = rng.random((3, 8)) < 0.6
+        agrees(model.trace(x, mask=mask), by_hand(model, "cell", x, first, mask=mask))
+
+
+def test_memory_of_a_gru_whose_z_replaces(rng):
+    case = gru(update_keeps=False)
+    arrays, x = arrays_of(rng, case, FEATURES, H), floats(rng, 3, 8, FEATURES)
+    trace = sc.Sequential([layer_of_case(case, arrays)]).trace(x)
+    assert trace.update_keeps is False
+    close(trace.memory(), 1 / trace["z"].astype(np.float64).mean(axis=(0, 1)), FLOAT32[1])
 
 
 @pytest.mark.parametrize("kind", [sc.LSTM, sc.GRU])

@@ -251,8 +251,8 @@ def stepped(
                     f"context {spec['name']!r} has its batch in axis 1: a context has it in axis 0"
                 )
             spec["context"] = True
-    _begin_anew(made, contexts, shape_of, bool(carry))
-    return _carrying_states(made) if carry else made
+    anew = _begin_anew(made, contexts, shape_of, bool(carry))
+    return _carrying_states(made, anew) if carry else made
 
 
 def _begin_anew(
@@ -260,12 +260,13 @@ def _begin_anew(
     contexts: Sequence[str],
     shape_of: Callable[[str], Shape],
     carries: bool,
-) -> None:
-    """Let recurrent layers that go over a context's frames begin with zeros, in place.
+) -> list[dict[str, Any]]:
+    """Let recurrent layers that go over a context's frames begin anew, in place; return them.
 
-    What they end with belongs to the step, or to the sequence; as a state it would be where the
-    next step begins. If the graph `carries` something these are also those that see something of
-    the step there: in a graph that is run on single frames, what has other frames has a context's.
+    That is with zeros, or with the initial state that they have learned. What they end with belongs
+    to the step, or to the sequence; as a state it would be where the next step begins. If the graph
+    `carries` something these are also those that see something of the step there: in a graph that
+    is run on single frames, what has other frames has a context's.
     """
     specs = {spec["name"]: spec for spec in document["inputs"]}
     states = {name for name, spec in specs.items() if spec["kind"] == "state"}
@@ -286,17 +287,20 @@ def _begin_anew(
     document["inputs"] = [
         spec for name, spec in specs.items() if name in read or name not in states
     ]
+    return nodes
 
 
-def _carrying_states(document: Document) -> Document:
+def _carrying_states(document: Document, anew: Sequence[dict[str, Any]]) -> Document:
     """Let recurrent layers whose initial states are inputs of the graph carry them on.
 
-    A graph that carries something is run anew for each step, on a single frame.
+    A graph that carries something is run anew for each step, on a single frame. Those that begin
+    `anew` in each of them carry nothing.
 
     Raises
     ------
     UnsupportedLayerError
-        Naming the layers that look at several frames of a sequence.
+        Naming the layers that look at several frames of a sequence, or that have an initial state
+        of their own.
     """
     specs = {spec["name"]: spec for spec in document["inputs"]}
     free = any(
@@ -308,9 +312,12 @@ def _carrying_states(document: Document) -> Document:
     if free and refused:
         why = "looks at several frames, and what is carried makes them come one by one"
         raise UnsupportedLayerError([(layer, f"{op}: {why}") for layer, op in refused])
-    for node in document["nodes"]:
-        if node["op"] not in _RECURRENT:
-            continue
+    steps = [
+        node for node in document["nodes"]
+        if node["op"] in _RECURRENT and not any(node is other for other in anew)
+    ]  # fmt: skip
+    _refuse_learned(document, steps)
+    for node in steps:
         count = 2 if node["op"] == "lstm" else 1
         for place, name in enumerate(node["inputs"][1 : 1 + count], start=1):
             spec = specs.get(name, {})
@@ -327,6 +334,24 @@ def _carrying_states(document: Document) -> Document:
         why = "an initial state that is not a recurrent layer's own cannot be carried on"
         raise UnsupportedLayerError([(name, why) for name in left])
     return document
+
+
+def _refuse_learned(document: Document, nodes: Sequence[dict[str, Any]]) -> None:
+    """Raise UnsupportedLayerError for layers whose first state is a constant of their own.
+
+    Carried on, a state begins with what a caller gives, or with zeros. A constant that a user put
+    there, a layer of another name, is the state of every step.
+    """
+    constants = {
+        node["outputs"][0]: node["layer"] for node in document["nodes"] if node["op"] == "constant"
+    }
+    why = "it has learned its initial state, and what is carried makes its frames come one by one"
+    learned = [
+        node["layer"] for node in nodes
+        if any(constants.get(name) == node["layer"] for name in node["inputs"][1:])
+    ]  # fmt: skip
+    if learned:
+        raise UnsupportedLayerError([(layer, why) for layer in dict.fromkeys(learned)])
 
 
 @dataclass(frozen=True)

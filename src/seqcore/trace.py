@@ -3,7 +3,7 @@
 A gate of frame t is a function of the layer's input x_t and of its state before, which is the
 output of the frame before. So the graph is rewritten, document to document, to end in that layer
 and to put out what it reads and its whole sequence; the kernels run it as ever, h is theirs to the
-bit, and the gates of all frames follow in float64 as one product. Only the cell state has a loop.
+bit, and the sums of all gates follow in float64 as one product. Only the cell state has a loop.
 
 Here are that rewriting, the equations and `Trace`. Pictures of it: plots.py.
 """
@@ -60,15 +60,19 @@ class Trace:
         "LSTM", "GRU" or "SimpleRNN".
     gates : dict of str to (B, T, H) float32
         LSTM: i, f, g, o, with ``c = f*c + i*g`` and ``h = o*act(c)``. GRU: r, z, n, with
-        ``h = (1-z)*n + z*h``. SimpleRNN: none. All behind their activations.
+        ``h = (1-z)*n + z*h``. SimpleRNN: none. All behind their activations. What else a cell does
+        (peepholes, limits, normalisation) is in them.
     h : (B, T, H) float32
         The output, as the kernels compute it; (B, T, P) with a projection.
     c : (B, T, H) float32, or None
-        The cell state of an LSTM.
+        The cell state of an LSTM, as it is kept: clipped or normalised where the cell says so.
     lengths : (B,) int64
         Frames of each row.
     counts : (B, T) bool
         Where there are gates: frames within their row that no mask leaves out.
+    update_keeps : bool
+        Of a GRU: whether z is the share of h that is kept; else it is that of n, and
+        ``h = (1-z)*h + z*n``.
 
     Examples
     --------
@@ -90,6 +94,7 @@ class Trace:
     c: Array | None
     lengths: Array
     counts: Array
+    update_keeps: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,8 +155,8 @@ class Trace:
         -------
         (H,) ndarray of float64
             ``1 / (1 - mean f)``, the mean over all frames that count; f is the forget gate of an
-            LSTM, and of a GRU z, which is what its state before is multiplied by. Infinite where
-            the mean is 1 or more, NaN if no frame counts.
+            LSTM, and of a GRU z or, if z is the share of n, 1 - z: what the state before is
+            multiplied by. Infinite where the mean is 1 or more, NaN if no frame counts.
 
         Raises
         ------
@@ -164,9 +169,12 @@ class Trace:
         independent of each other that is ``mean(f)**k`` on average, and its sum over k = 0, 1, ...
         is this number: 1 for a unit that forgets at once, 100 for one that keeps 99% per frame. It
         says nothing of what h shows: an output gate may hide a memory, a reset gate disregard it.
+        Nor of what becomes of c behind the gates, where it is normalised or clipped.
         """
         self._check_gates("memory")
         kept = self._mean(self.gates[_FORGETTING[self.kind]])
+        if not self.update_keeps:
+            kept = 1 - kept
         with np.errstate(divide="ignore"):
             return np.where(kept >= 1, np.inf, 1 / (1 - kept))
 
@@ -355,7 +363,8 @@ class Tracer:
             part[~exists] = np.nan
         h, c = parts.pop("h"), parts.pop("c", None)
         kind = _KINDS[self._node["op"]]
-        return Trace(self._name, kind, parts, h, c, exists.sum(axis=1), counts)
+        keeps = self._node["attrs"].get("update_keeps", True)
+        return Trace(self._name, kind, parts, h, c, exists.sum(axis=1), counts, keeps)
 
     def _states_and_gates(
         self, x: Array, y: Array, initial: Sequence[Array | None], counts: Array
@@ -374,12 +383,13 @@ class Tracer:
         before[:, 1:] = behind[:, :-1]
         met = np.take_along_axis(states, before[:, :, None], axis=1)
         with np.errstate(all="ignore"):  # infinities are the model's own
-            gates = _EQUATIONS[op](
-                x[counts], met[counts].astype(np.float64), self._weights, self._node["attrs"]
-            )
-            parts = {name: _placed(gate, counts, np.nan) for name, gate in gates.items()}
+            w, attrs = self._weights, self._node["attrs"]
+            read = x[counts], met[counts].astype(np.float64), w, attrs
             if op == "lstm":
-                parts["c"] = _cells(gates, initial[1], counts)
+                parts = _lstm(_lstm_sums(*read), w, attrs, initial[1], counts)
+            else:
+                gates = _gru(*read) if op == "gru" else {}
+                parts = {name: _placed(gate, counts, np.nan) for name, gate in gates.items()}
             parts = {name: part.astype(np.float32) for name, part in parts.items()}
         return parts | {"h": np.take_along_axis(states, behind[:, :, None], axis=1)}
 
@@ -411,27 +421,77 @@ def _placed(values: Array, counts: Array, other: float) -> Array:
 
 
 def _share(x: Array, w: Mapping[str, Array]) -> Array:
-    """``x.W + b``; of ids (N,) in place of one-hot vectors, which pick rows of W."""
+    """``x.W``; of ids (N,) in place of one-hot vectors, which pick rows of W."""
     picked: Array = w["W"][x] if x.ndim == 1 else x.astype(np.float64) @ w["W"]
-    return picked + w["b"]
+    return picked
 
 
-def _lstm(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, Array]:
-    """``i, f, o = act_r(x.W + h.U + b)`` and ``g = act(x.W + h.U + b)``."""
-    sums = np.split(_share(x, w) + h @ w["U"], 4, axis=1)
-    kinds = [attrs["activation" if name == "g" else "recurrent_activation"] for name in "ifgo"]
-    return {name: activate(*each) for name, *each in zip("ifgo", sums, kinds, strict=True)}
+def _normed(a: Array, epsilon: float, w: Mapping[str, Array], part: str) -> Array:
+    """``(a - mean)/sqrt(variance + epsilon) * scale + offset``, over each row of scale's size."""
+    scale, offset = w[f"{part}_scale"], w[f"{part}_offset"]
+    apart = a - a.mean(axis=-1, keepdims=True)
+    made: Array = apart / np.sqrt(a.var(axis=-1, keepdims=True) + epsilon) * scale + offset
+    return made
 
 
-def _cells(gates: Mapping[str, Array], c0: Array | None, counts: Array) -> Array:
-    """``c = f*c + i*g`` at every frame that counts, (B, T, H)."""
-    kept = _placed(gates["f"], counts, 1.0)
-    added = _placed(gates["i"] * gates["g"], counts, 0.0)
-    cells = np.empty_like(kept)
-    c = np.zeros((len(kept), kept.shape[2])) if c0 is None else c0.astype(np.float64)
-    for t in range(kept.shape[1]):
-        c = cells[:, t] = kept[:, t] * c + added[:, t]
-    return cells
+def _within(a: Array, limit: float | None) -> Array:
+    """Return a, or a clipped to ``-limit .. limit``."""
+    return a if limit is None else np.clip(a, -limit, limit)
+
+
+def _gate(name: str, sums: Array, attrs: Node) -> Array:
+    """Return a gate, of the activation that it has by its name or else by its option."""
+    option = "activation" if name in "gn" else "recurrent_activation"
+    kind = attrs.get("gate_activations", {}).get(name, attrs[option])
+    return activate(_within(sums, attrs.get("clip")), kind)
+
+
+def _lstm_sums(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> Array:
+    """``x.W + h.U + b``, (N, 4H), with the products or the gates of it normalised."""
+    products, norm = [_share(x, w), h @ w["U"]], attrs.get("layer_norm")
+    if norm == "products":
+        parts = zip(products, ("input", "recurrent"), strict=True)
+        products = [_normed(product, attrs["epsilon"], w, part) for product, part in parts]
+    sums = products[0] + w["b"] + products[1]
+    if norm == "gates":
+        gates = sums.reshape(len(sums), 4, -1)
+        by_gate = {name: array.reshape(4, -1) for name, array in w.items() if "gate_" in name}
+        sums = _normed(gates, attrs["epsilon"], by_gate, "gate").reshape(sums.shape)
+    return sums
+
+
+def _lstm(
+    sums: Array, w: Mapping[str, Array], attrs: Node, c0: Array | None, counts: Array
+) -> dict[str, Array]:
+    """Return the gates, NaN at frames that do not count, and c, (B, T, H) each.
+
+    ``i, f, o = act_r(sums + p*c)``, ``g = act(sums)``, ``c = f*c + i*g``; f may be 1 - i, and c
+    normalised and clipped before it is kept.
+    """
+    placed = _placed(sums, counts, 0.0)
+    rows, time, units = *counts.shape, sums.shape[1] // 4
+    looking, epsilon = w.get("peepholes"), attrs.get("epsilon", 0.0)
+    made = {name: np.full((rows, time, units), np.nan) for name in "ifgoc"}
+    c = np.zeros((rows, units)) if c0 is None else c0.astype(np.float64)
+    for t in range(time):
+        z = dict(zip("ifgo", np.split(placed[:, t], 4, axis=1), strict=True))
+        if looking is not None:
+            z["i"], z["f"] = z["i"] + looking[0] * c, z["f"] + looking[1] * c
+        gates = {name: _gate(name, z[name], attrs) for name in "ifg"}
+        if attrs.get("input_forget"):
+            gates["f"] = 1 - gates["i"]
+        new = gates["f"] * c + gates["i"] * gates["g"]
+        if attrs.get("norm_state") == "kept":
+            new = _normed(new, epsilon, w, "state")
+        new = _within(new, attrs.get("cell_clip"))
+        if looking is not None:
+            z["o"] = z["o"] + looking[2] * new
+        gates["o"] = _gate("o", z["o"], attrs)
+        counted = counts[:, t]
+        for name, gate in gates.items():
+            made[name][counted, t] = gate[counted]
+        c = made["c"][:, t] = np.where(counted[:, None], new, c)
+    return made
 
 
 def _gru(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, Array]:
@@ -439,16 +499,8 @@ def _gru(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> dict[str, A
 
     Before: ``n = act(x.W + (r*h).U + b)``; after: ``n = act(x.W + b + r*(h.U + bn))``.
     """
-    x_r, x_z, x_n = np.split(_share(x, w), 3, axis=1)
+    x_r, x_z, x_n = np.split(_share(x, w) + w["b"], 3, axis=1)
     U_r, U_z, U_n = np.split(w["U"], 3, axis=1)
-    r = activate(x_r + h @ U_r, attrs["recurrent_activation"])
-    z = activate(x_z + h @ U_z, attrs["recurrent_activation"])
+    r, z = _gate("r", x_r + h @ U_r, attrs), _gate("z", x_z + h @ U_z, attrs)
     h_n = r * (h @ U_n + w["bn"]) if attrs["reset_after"] else (r * h) @ U_n
-    return {"r": r, "z": z, "n": activate(x_n + h_n, attrs["activation"])}
-
-
-def _simple_rnn(*_: Any) -> dict[str, Array]:
-    return {}
-
-
-_EQUATIONS = {"lstm": _lstm, "gru": _gru, "simple_rnn": _simple_rnn}
+    return {"r": r, "z": z, "n": _gate("n", x_n + h_n, attrs)}

@@ -350,6 +350,11 @@ NOT_NUMBERS = {
 }  # fmt: skip
 # What today's Keras does not have: tests/parity/test_parity_shapes.py and test_parity_norms.py.
 OF_KERAS_2 = {"mask_rule", "theta"}
+# No framework here has these; tests/test_cells.py turns every one of them.
+OF_CELLS = {
+    "peepholes", "clip", "cell_clip", "projection_clip", "input_forget", "layer_norm",
+    "norm_weights", "norm_state", "initial_state", "update_keeps",
+}  # fmt: skip
 # Nor these; tests/test_alignment.py holds every score against its own equation.
 OF_ALIGNMENT = {"W", "W_query", "W_memory", "v", "score", "query_features"}
 
@@ -363,8 +368,9 @@ def test_every_option_of_every_layer_is_turned():
     options = {name for layer in layers for name in inspect.signature(layer).parameters}
     assert len(layers) > 10
     by_keras = {option for family in keras_matrix.FAMILIES for option in family.options}
-    assert options <= TURNED | NOT_NUMBERS | by_keras | OF_KERAS_2 | OF_ALIGNMENT | set(OF_TORCH)
-    assert options >= TURNED | NOT_NUMBERS | OF_KERAS_2 | OF_ALIGNMENT | set(OF_TORCH)
+    elsewhere = NOT_NUMBERS | OF_KERAS_2 | OF_CELLS | OF_ALIGNMENT | set(OF_TORCH)
+    assert options <= TURNED | elsewhere | by_keras
+    assert options >= TURNED | elsewhere
     turned = {option for case in CASES for option in case.wrong}
     # these have tests of their own, above
     apart = {"merge_mode", "use_bias", "groups", "pool_size", "projection"}

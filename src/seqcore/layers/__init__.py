@@ -16,7 +16,7 @@ indices.py      ArgMax, TopK, Cast
 one_hot.py      OneHot
 convolution.py  convolution over time
 windows.py      pooling over time, padding and cropping
-recurrent.py    SimpleRNN, LSTM, GRU
+recurrent.py    SimpleRNN; gru.py lstm.py GRU, LSTM; cells.py what options of their cells mean
 stacks.py       cells, RNN over them, RecurrentStack
 masking.py      Masking
 crf.py          CRF
@@ -34,8 +34,10 @@ from .convolution import Conv1D, Conv1DTranspose, DepthwiseConv1D, SeparableConv
 from .crf import CRF
 from .einsum import EinsumDense
 from .feedforward import Activation, Dense, Embedding
+from .gru import GRU
 from .indices import ArgMax, Cast, TopK
 from .logic import Compare, Logical, Where
+from .lstm import LSTM
 from .masking import Masking
 from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
 from .norms import (
@@ -49,7 +51,7 @@ from .norms import (
 )
 from .one_hot import OneHot
 from .places import Positions
-from .recurrent import GRU, LSTM, Recurrent, Sequencer, SimpleRNN
+from .recurrent import Recurrent, Sequencer, SimpleRNN
 from .shapes import (
     BatchFirst,
     BatchSecond,

@@ -1,4 +1,4 @@
-"""SimpleRNN, LSTM, GRU.
+"""What recurrent layers share, and SimpleRNN; gru.py lstm.py: the others, cells.py: their options.
 
 A recurrent layer lowers to one node per direction. `Recurrent.run` makes that node; what composes
 several (stacks.py, wrappers.py) calls it too.
@@ -15,15 +15,14 @@ from numpy.typing import ArrayLike
 
 from .. import layouts
 from ..errors import OptionError, WeightsError
-from ..graph import ActivationSpec, GraphBuilder, Mask, Site, Value
+from ..graph import GraphBuilder, Mask, Site, Value
 from .base import Array, Layer, Shape, Slot, flag, is_size, whole
+from .cells import ActivationLike, GateActivations, GateActivationsLike, first_states, limit
 
 if TYPE_CHECKING:
     from .stacks import RecurrentStack
 
-__all__ = ["GRU", "LSTM", "Recurrent", "Sequencer", "SimpleRNN"]
-
-ActivationLike = ActivationSpec | str | None
+__all__ = ["Recurrent", "Sequencer", "SimpleRNN"]
 
 
 class Sequencer(Layer):
@@ -101,9 +100,12 @@ class Recurrent(Sequencer):
         Of h and of the output: H, or P with a projection.
     weights : dict of str to (array or None)
         Canonical, by the names that the graph uses; None before there are any.
+    initial_state : tuple of array
+        The learned states that every row begins with; () for none.
     """
 
     op: ClassVar[str]
+    gate_letters: ClassVar[Mapping[str, str]] = {"activation": ""}  # by option
     state_names: ClassVar[tuple[str, ...]] = ("h",)
     weight_names: tuple[str, ...] = ("W", "U", "b")
 
@@ -113,7 +115,9 @@ class Recurrent(Sequencer):
         U: ArrayLike | None,
         b: ArrayLike | None,
         *,
-        activations: Mapping[str, ActivationLike],
+        activations: Mapping[str, GateActivationsLike],
+        clip: float | None,
+        initial_state: Any,
         use_bias: bool,
         return_sequences: bool,
         return_state: bool,
@@ -126,10 +130,8 @@ class Recurrent(Sequencer):
             go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
         self.use_bias = flag(use_bias, self.label, "use_bias")
-        self.activations = {
-            option: ActivationSpec.of(value, f"{self.label}: {option}")
-            for option, value in activations.items()
-        }
+        self.activations = GateActivations(activations, self.gate_letters, self.label)
+        self.clip = limit(clip, self.label, "clip")
         self._parameters: int | None = None
         self.weights: dict[str, Array | None] = dict.fromkeys(self.weight_names)
         if is_size(units):
@@ -138,6 +140,11 @@ class Recurrent(Sequencer):
             self.units = self.out_features = whole(units, self.label, "units")
         else:
             self._take(units, U, b)
+        self.initial_state = first_states(
+            initial_state, self.state_names, self.state_sizes, self.label
+        )
+        if self._parameters is not None:
+            self._parameters += sum(state.size for state in self.initial_state)
 
     def _take(self, W: ArrayLike, U: ArrayLike | None, b: ArrayLike | None) -> None:
         """Keep canonical weights."""
@@ -156,28 +163,45 @@ class Recurrent(Sequencer):
         shape = (self.out_features or None, width or None)
         U = layouts.weight(U, self.label, "U", shape, meaning.format(read))
         W = layouts.weight(W, self.label, "W", (None, width), meaning.format("features"))
-        self.weights.update(W=W, U=U, **self._biases(b), **projection)
+        inner, counted = self._inner_weights()
+        self.weights.update(W=W, U=U, **self._biases(b), **projection, **inner)
         self.use_bias = b is not None
         kept = [W, U, *projection.values(), *([] if b is None else [b])]
-        self._parameters = sum(array.size for array in kept)
+        self._parameters = sum(array.size for array in kept) + counted
 
     def _projections(self) -> dict[str, Array]:
         """Return the weight that makes h of what the units give; a kind without has none."""
         return {}
 
-    def _biases(self, b: ArrayLike | None) -> dict[str, Array]:
-        """Return the canonical biases; a layer without has zeros."""
+    def _inner_weights(self) -> tuple[dict[str, Array], int]:
+        """Return what else the cell multiplies or adds, and how many numbers were given of it."""
+        return {}, 0
+
+    def _inner_parameters(self) -> int:
+        """How many numbers the same are of a layer without weights."""
+        return 0
+
+    def _biases(self, b: Array | None) -> dict[str, Array]:
+        """Return the canonical biases; a layer without has zeros, and of two rows the sum."""
         width = layouts.GATES[self.kind] * self.units
         given = np.zeros(width, np.float32) if b is None else b
+        if given.ndim == 2:
+            both = layouts.weight(given, self.label, "b", (2, width))
+            given = both[0].astype(np.float64) + both[1]  # rounded once
         return {"b": layouts.weight(given, self.label, "b", (width,))}
 
     @classmethod
     def from_cell(cls, cell: layouts.Cell, **options: Any) -> Any:
         """Make the layer from canonical weights whose parameters a framework has counted."""
-        if cell.P is not None:
-            options = {**options, "projection": cell.P}
+        for option, array in (("projection", cell.P), ("peepholes", cell.peepholes)):
+            if array is not None:
+                options = {**options, option: array}
         layer = cls(cell.W, cell.U, cell.b, **options)
-        layer._parameters = cell.parameters
+        own = (cell.W, cell.U, cell.b, cell.P, cell.peepholes)
+        # What options added counts as it is.
+        layer._parameters = (
+            layer.parameters(()) + cell.parameters - sum(a.size for a in own if a is not None)
+        )
         return layer
 
     @classmethod
@@ -204,7 +228,55 @@ class Recurrent(Sequencer):
         name = options.get("name") or cls.__name__
         use_bias = options.get("use_bias")
         cell = layouts.keras_recurrent(cls.__name__, arrays, name, use_bias, cudnn)
+        after = options.get("reset_after")
+        if cell.b is not None and cell.b.ndim == 2 and after is not None and not after:
+            raise WeightsError(
+                f"layer {name!r}, weight b: expected shape {cell.b.shape[1:]} with "
+                f"reset_after=False, found {cell.b.shape}, which Keras has with reset_after=True"
+            )
         return cls.from_cell(cell, **options)
+
+    @classmethod
+    def from_onnx(
+        cls,
+        W: ArrayLike,
+        R: ArrayLike,
+        B: ArrayLike | None = None,
+        P: ArrayLike | None = None,
+        **options: Any,
+    ) -> Any:
+        """Make the layer from the arrays of one direction of ONNX's RNN, LSTM or GRU.
+
+        Parameters
+        ----------
+        W, R : array (1, G*H, I) and array (1, G*H, H)
+            With gates in ONNX's order: i,o,f,c of an LSTM, z,r,h of a GRU. The first axis may be
+            left out, in all arrays alike.
+        B : array (1, 2*G*H), optional
+            The biases of both products, W's before R's.
+        P : array (1, 3*H), optional
+            An LSTM's peepholes, of i,o,f.
+        **options
+            The constructor's. ONNX's ``direction="reverse"`` is a backward layer of Bidirectional:
+            go_backwards alone puts out the frames in the order of processing.
+
+        Raises
+        ------
+        WeightsError, OptionError, DtypeError
+
+        Notes
+        -----
+        ONNX's ``clip``, ``input_forget`` and ``linear_before_reset`` are clip, input_forget and a
+        GRU's reset_after; one of its activations with its constants is an `ActivationSpec`.
+        """
+        name = options.get("name") or cls.__name__
+        cells = layouts.onnx_recurrent(cls.__name__, W, R, B, P, name)
+        if len(cells) > 1:
+            raise WeightsError(
+                f"layer {name!r}: expected the arrays of one direction; found those of 2, which "
+                "are two layers in a Bidirectional"
+            )
+        return cls.from_cell(cells[0], **options)
 
     @classmethod
     def from_torch(
@@ -278,7 +350,8 @@ class Recurrent(Sequencer):
         if shape[-1] is None:
             raise OptionError(f"{self.label}: the number of input features is not known")
         width = layouts.GATES[self.kind] * self.units
-        return width * (shape[-1] + self.units + self._bias_rows())
+        learned = sum(state.size for state in self.initial_state) + self._inner_parameters()
+        return width * (shape[-1] + self.units + self._bias_rows()) + learned
 
     def _bias_rows(self) -> int:
         """How often the framework counts a bias of one value per gate and unit."""
@@ -302,14 +375,22 @@ class Recurrent(Sequencer):
 
     def _attrs(self) -> dict[str, Any]:
         """Return the attributes of this kind of cell."""
-        return {option: spec.attr() for option, spec in self.activations.items()}
+        return self.activations.attrs() | ({} if self.clip is None else {"clip": self.clip})
 
-    def initial(self, graph: GraphBuilder, site: Site) -> Sequence[Value | None]:
-        """Return the initial states of one direction: given, new inputs of the graph, or none."""
-        if site.states is None:
-            return [None] * self.states
+    def initial(self, graph: GraphBuilder, site: Site, x: Value) -> Sequence[Value | None]:
+        """Return the initial states of one direction: given, learned, new inputs, or none."""
         if site.states:
             return site.states
+        if self.initial_state:
+            return [
+                graph.node(
+                    "constant", site.inner(f"{name}0"), [x], weights={"W": state},
+                    attrs={"shape": list(state.shape)}, time="gone",
+                )[0]
+                for name, state in zip(self.state_names, self.initial_state, strict=True)
+            ]  # fmt: skip
+        if site.states is None:
+            return [None] * self.states
         return [
             graph.state_input(f"{site.value}:{state}0", (size,))
             for state, size in zip(self.state_names, self.state_sizes, strict=True)
@@ -335,7 +416,7 @@ class Recurrent(Sequencer):
         made = graph.node(
             self.op,
             site,
-            [x, *self.initial(graph, site), graph.mask(x)],
+            [x, *self.initial(graph, site, x), graph.mask(x)],
             outputs=[site.value, *names],
             weights=self.weights,
             attrs=attrs,
@@ -351,9 +432,13 @@ class SimpleRNN(Recurrent):
     ----------
     units : int or array (I, H)
         The number of units, or W.
-    U, b : array (H, H) and array (H,), optional
-        With W. Without b, there is no bias.
+    U, b : array (H, H) and array (H,) or (2, H), optional
+        With W. Without b, there is no bias; of two rows the sum is one.
     activation : str, ActivationSpec or None
+    clip : float, optional
+        The activation's input is clipped to ``-clip .. clip``.
+    initial_state : array (H,), optional
+        The state that every row begins with, in place of zeros, where a call gives none.
     use_bias : bool
     return_sequences : bool
         Every state instead of the last one.
@@ -380,6 +465,8 @@ class SimpleRNN(Recurrent):
         b: ArrayLike | None = None,
         *,
         activation: ActivationLike = "tanh",
+        clip: float | None = None,
+        initial_state: ArrayLike | None = None,
         use_bias: bool = True,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -388,181 +475,8 @@ class SimpleRNN(Recurrent):
         name: str | None = None,
     ) -> None:
         super().__init__(
-            units, U, b, activations={"activation": activation}, use_bias=use_bias,
+            units, U, b, activations={"activation": activation}, clip=clip,
+            initial_state=initial_state, use_bias=use_bias,
             return_sequences=return_sequences, return_state=return_state,
             go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
         )  # fmt: skip
-
-
-class LSTM(Recurrent):
-    """Long short-term memory, (B, T, I) to (B, H) or (B, T, H).
-
-    Parameters
-    ----------
-    units : int or array (I, 4H)
-        The number of units, or W with gates i,f,g,o.
-    U, b : array (H, 4H) and array (4H,), optional
-        With W. Without b, there is no bias.
-    activation, recurrent_activation : str, ActivationSpec or None
-        Of g and of the output; of i, f and o.
-    return_state : bool
-        Appends the final states h and c, (B, H) each.
-    projection : array (H, P), optional
-        With W, whose U is then (P, 4H): ``h = (o * tanh(c)) . projection``, torch's ``proj_size``
-        P. Outputs and h have P features, c has H. Keras's form, a number of units, has none.
-    use_bias, return_sequences, go_backwards, zero_output_for_mask, name
-        As in `SimpleRNN`.
-
-    Raises
-    ------
-    OptionError, WeightsError, DtypeError
-
-    Examples
-    --------
-    >>> import numpy as np, seqcore as sc
-    >>> rng = np.random.default_rng(0)
-    >>> W, U, b = rng.normal(size=(3, 8)), rng.normal(size=(2, 8)), np.zeros(8)
-    >>> model = sc.Sequential([sc.LSTM(W, U, b, return_sequences=True)])
-    >>> model(rng.normal(size=(4, 10, 3))).shape
-    (4, 10, 2)
-    >>> small = sc.LSTM(W, U[:1], b, projection=rng.normal(size=(2, 1)), return_sequences=True)
-    >>> sc.Sequential([small])(rng.normal(size=(4, 10, 3))).shape
-    (4, 10, 1)
-    """
-
-    op = "lstm"
-    state_names = ("h", "c")
-
-    def __init__(
-        self,
-        units: int | ArrayLike,
-        U: ArrayLike | None = None,
-        b: ArrayLike | None = None,
-        *,
-        activation: ActivationLike = "tanh",
-        recurrent_activation: ActivationLike = "sigmoid",
-        use_bias: bool = True,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        zero_output_for_mask: bool = False,
-        projection: ArrayLike | None = None,
-        name: str | None = None,
-    ) -> None:
-        self._projection = projection
-        if projection is not None:
-            self.weight_names = ("W", "U", "b", "P")
-            if is_size(units):
-                raise OptionError(f"{name or 'LSTM'}: a projection needs W in place of units")
-        activations = {"activation": activation, "recurrent_activation": recurrent_activation}
-        super().__init__(
-            units, U, b, activations=activations, use_bias=use_bias,
-            return_sequences=return_sequences, return_state=return_state,
-            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
-        )  # fmt: skip
-
-    def _projections(self) -> dict[str, Array]:
-        if self._projection is None:
-            return {}
-        shape, meaning = (None, None), "(units, projection)"
-        P = layouts.weight(self._projection, self.label, "projection", shape, meaning)
-        self.units, self.out_features = P.shape
-        return {"P": P}
-
-    @classmethod
-    def from_keras(
-        cls, arrays: Sequence[ArrayLike], *, cudnn: bool | None = None, **options: Any
-    ) -> Any:
-        if options.get("projection") is not None:
-            raise OptionError(f"{options.get('name') or 'LSTM'}: Keras's LSTM has no projection")
-        return super().from_keras(arrays, cudnn=cudnn, **options)
-
-    def keras_weights(self) -> list[Slot]:
-        if self._projection is not None:
-            raise OptionError(f"{self.label}: Keras's LSTM has no projection")
-        return super().keras_weights()
-
-    def _attrs(self) -> dict[str, Any]:
-        projected = self._projection is not None
-        return super()._attrs() | ({"projection": self.out_features} if projected else {})
-
-
-class GRU(Recurrent):
-    """Gated recurrent unit, ``h = (1-z)*n + z*h``, (B, T, I) to (B, H) or (B, T, H).
-
-    Parameters
-    ----------
-    units : int or array (I, 3H)
-        The number of units, or W with gates r,z,n.
-    U : array (H, 3H), optional
-        With W.
-    b : array (3H,) or (2, 3H), optional
-        With W. Row 1 of (2, 3H) is the bias of the recurrent product, which reset_after keeps apart
-        for n.
-    reset_after : bool, optional
-        Whether r applies to the recurrent product (torch, CuDNN, Keras's default) or to the state
-        before it. Left out: what a given b says by its shape, (2, 3H) after and (3H,) before;
-        without b, after.
-    activation, recurrent_activation : str, ActivationSpec or None
-        Of n; of r and z.
-    use_bias, return_sequences, return_state, go_backwards, zero_output_for_mask, name
-        As in `SimpleRNN`.
-
-    Raises
-    ------
-    OptionError, WeightsError, DtypeError
-    """
-
-    op = "gru"
-
-    def __init__(
-        self,
-        units: int | ArrayLike,
-        U: ArrayLike | None = None,
-        b: ArrayLike | None = None,
-        *,
-        activation: ActivationLike = "tanh",
-        recurrent_activation: ActivationLike = "sigmoid",
-        use_bias: bool = True,
-        return_sequences: bool = False,
-        return_state: bool = False,
-        go_backwards: bool = False,
-        zero_output_for_mask: bool = False,
-        reset_after: bool | None = None,
-        name: str | None = None,
-    ) -> None:
-        if b is not None:
-            b = layouts.as_array(b, name or "GRU", "b")
-        if reset_after is None:
-            reset_after = b is None or b.ndim == 2
-        self.reset_after = flag(reset_after, name or "GRU", "reset_after")
-        if self.reset_after:
-            self.weight_names = ("W", "U", "b", "bn")
-        activations = {"activation": activation, "recurrent_activation": recurrent_activation}
-        super().__init__(
-            units, U, b, activations=activations, use_bias=use_bias,
-            return_sequences=return_sequences, return_state=return_state,
-            go_backwards=go_backwards, zero_output_for_mask=zero_output_for_mask, name=name,
-        )  # fmt: skip
-
-    def _biases(self, b: ArrayLike | None) -> dict[str, Array]:
-        if not self.reset_after or np.ndim(b) != 2:  # type: ignore[arg-type]
-            biases = super()._biases(b)
-            if self.reset_after:
-                biases["bn"] = layouts.weight(np.zeros(self.units), self.label, "bn", (self.units,))
-            return biases
-        both = layouts.weight(b, self.label, "b", (2, 3 * self.units))  # type: ignore[arg-type]
-        # Both biases of r and z are added to the same sum; only n's recurrent bias is multiplied by
-        # r first.
-        once = both[0].astype(np.float64)
-        once[: 2 * self.units] += both[1, : 2 * self.units]
-        return {
-            "b": layouts.weight(once, self.label, "b", (3 * self.units,)),
-            "bn": layouts.weight(both[1, 2 * self.units :], self.label, "bn", (self.units,)),
-        }
-
-    def _bias_rows(self) -> int:
-        return self.use_bias * (2 if self.reset_after else 1)
-
-    def _attrs(self) -> dict[str, Any]:
-        return super()._attrs() | {"reset_after": self.reset_after}

@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike
 from ..errors import OptionError, WeightsError
 from ..graph import GraphBuilder, Mask, Site, Value, unique_names
 from .base import Array, Layer, Shape, Slot, flag
-from .recurrent import GRU, LSTM, ActivationLike, Recurrent, Sequencer, SimpleRNN
+from .cells import ActivationLike
+from .gru import GRU
+from .lstm import LSTM
+from .recurrent import Recurrent, Sequencer, SimpleRNN
 
 __all__ = [
     "RNN",
@@ -103,7 +106,8 @@ class Cell(Step):
         U and b, as in the layer of that kind.
     name : str, optional
     **options
-        Of the layer of that kind: activations, use_bias, reset_after.
+        Of the layer of that kind, but for those that are about time: activations, use_bias,
+        reset_after, peepholes, layer_norm ... An initial_state is that of whoever gives none.
 
     Raises
     ------
@@ -353,6 +357,7 @@ class RecurrentStack(Layer):
     stacked : bool
         Whether states have torch's shape (layers*directions, B, H), both those given and those
         returned, instead of being (B, H) each. With a projection an h has P features, a c has H.
+        Where the cells have learned initial states, none are given.
     zero_output_for_mask : bool
         Whether a masked frame gives zeros, as it always does in two directions, instead of the
         output before.
@@ -379,6 +384,12 @@ class RecurrentStack(Layer):
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")
         self.return_state = flag(return_state, self.label, "return_state")
         self.stacked = stacked
+        learned = [bool(cell.initial_state) for cell in self.cells]
+        if stacked and any(learned) and not all(learned):
+            raise OptionError(
+                f"{self.label}: some cells have an initial_state and some have not, and the states "
+                "that a caller gives are stacked"
+            )
 
     @property
     def kind(self) -> str:
@@ -437,6 +448,8 @@ class RecurrentStack(Layer):
         if not self.stacked:
             states = site.states
             return [states and states[k * count : (k + 1) * count] for k in range(cells)]
+        if self.cells[0].initial_state:
+            return [()] * cells
         first = self.cells[0]
         whole = [
             graph.state_input(f"{site.value}:{name}0", (cells, size), batch_axis=1)

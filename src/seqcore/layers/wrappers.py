@@ -44,7 +44,8 @@ class Bidirectional(Layer):
 
     Notes
     -----
-    With return_state, the forward states follow the output, then the backward ones.
+    With return_state, the forward states follow the output, then the backward ones. A direction's
+    initial_state is its own.
     """
 
     reads_mask = True

@@ -9,7 +9,7 @@ booleans.py    masks that a graph computes itself
 weights.py     arrays of a file -> weights of layers
 keras1.py      configs of Keras 1 as those of Keras 2
 
-Bytes are formats/; gate orders layouts.py.
+Bytes are formats/; gate orders layouts/.
 """
 
 from __future__ import annotations

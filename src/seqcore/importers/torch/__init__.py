@@ -8,7 +8,7 @@ trees.py      a live module as a tree of modules
 modules.py    a tree of torch's own modules -> a program; refused.py those that never will be one
 described.py  what a state_dict seems to hold
 
-Bytes are formats/; gate orders layouts.py. Weights by name, from a state_dict or a file, are the
+Bytes are formats/; gate orders layouts/. Weights by name, from a state_dict or a file, are the
 business of ``LSTM.from_torch(weights, prefix)`` and the like.
 """
 
