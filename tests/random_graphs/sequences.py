@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,10 @@ from .elements import Elements
 from .graph import BOUNDED, MAX_CHANNELS, MAX_DEPTH, PADS, ROWS, Value
 
 GATES = {"lstm": 4, "gru": 3, "simple_rnn": 1}
+BOUNDED_GATES = [
+    ["tanh", 0, 0], ["sigmoid", 0, 0], ["hard_sigmoid", 0.2, 0.5], ["softsign", 0, 0],
+    ["softmax", 0, 0],
+]  # fmt: skip
 
 
 class Sequences(Elements):
@@ -100,7 +105,43 @@ class Sequences(Elements):
             attrs["reset_after"] = self.draw.random() < 0.6
             if attrs["reset_after"]:
                 weights["bn"] = self.weight(units)
+        self.fill_cell(op, units, attrs, weights)
         return attrs, weights
+
+    def fill_cell(
+        self, op: str, units: int, attrs: dict[str, Any], weights: dict[str, str]
+    ) -> None:
+        """Give every third cell some of the options of cells in full.
+
+        They are drawn apart, so that a seed's graph is the same with them and without. Epsilons
+        are large: the smaller one is, the more a norm makes of errors.
+        """
+        draw = random.Random(units + 97 * len(self.graph.tensors))
+        if draw.random() < 0.65:
+            return
+        options: dict[str, Any] = {"clip": draw.choice([0.3, 1.5])}
+        letters = {"lstm": "ifgoh", "gru": "rzn", "simple_rnn": ""}[op]
+        if letters:
+            some = draw.sample(letters, draw.randint(1, len(letters)))
+            options["gate_activations"] = {letter: draw.choice(BOUNDED_GATES) for letter in some}
+        if op == "gru":
+            options["update_keeps"] = draw.random() < 0.5
+        norm = draw.choice([None, None, "products", "gates"]) if op == "lstm" else None
+        if op == "lstm":
+            options |= {"cell_clip": draw.choice([0.2, 1.0]), "input_forget": draw.random() < 0.5}
+        if attrs.get("projection"):
+            options["projection_clip"] = draw.choice([0.1, 0.7])
+        attrs |= {key: value for key, value in options.items() if draw.random() < 0.5}
+        if norm is not None:
+            state = draw.choice(["none", "kept", "output"])
+            attrs |= {"layer_norm": norm, "epsilon": draw.choice([0.5, 1.0]), "norm_state": state}
+            parts = {"products": ["input", "recurrent"], "gates": ["gate"]}[norm]
+            sizes = dict.fromkeys(parts, 4 * units) | ({} if state == "none" else {"state": units})
+            for part, size in sizes.items():
+                weights[f"{part}_scale"] = self.weight(size)
+                weights[f"{part}_offset"] = self.weight(size)
+        elif op == "lstm" and draw.random() < 0.5:
+            weights["peepholes"] = self.weight(3, units, scale=0.3)
 
     # ---- Windows ---------------------------------------------------------------------------------
 
