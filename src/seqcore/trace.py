@@ -454,7 +454,7 @@ def _lstm_sums(x: Array, h: Array, w: Mapping[str, Array], attrs: Node) -> Array
         products = [_normed(product, attrs["epsilon"], w, part) for product, part in parts]
     sums = products[0] + w["b"] + products[1]
     if norm == "gates":
-        gates = sums.reshape(len(sums), 4, -1)
+        gates = sums.reshape(len(sums), 4, sums.shape[1] // 4)
         by_gate = {name: array.reshape(4, -1) for name, array in w.items() if "gate_" in name}
         sums = _normed(gates, attrs["epsilon"], by_gate, "gate").reshape(sums.shape)
     return sums
