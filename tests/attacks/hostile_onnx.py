@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
-from onnx_models import FLOAT, small
+from onnx_files import FLOAT, small
 
 from seqcore.errors import ModelFileError
 from seqcore.formats.onnx_files import read_onnx

@@ -20,7 +20,7 @@ from hostile_onnx import (
     with_graph,
 )
 from onnx import TensorProto, helper
-from onnx_models import function, graph, model, small, value
+from onnx_files import function, graph, model, small, value
 
 from seqcore.errors import ModelFileError
 from seqcore.formats import onnx_files, onnx_wire, read_weights

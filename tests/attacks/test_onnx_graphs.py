@@ -19,7 +19,7 @@ from hostile_onnx import (
     with_graph,
 )
 from onnx import helper
-from onnx_models import function, graph, model, small, value
+from onnx_files import function, graph, model, small, value
 
 from seqcore.formats import onnx_linking
 from seqcore.formats.onnx_files import read_onnx

@@ -16,7 +16,7 @@ from hostile_onnx import (
     with_tensor,
 )
 from onnx import TensorProto, helper
-from onnx_models import FLOAT, small
+from onnx_files import FLOAT, small
 
 from seqcore.errors import ModelFileError
 from seqcore.formats import read_weights

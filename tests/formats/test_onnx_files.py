@@ -22,7 +22,7 @@ import pytest
 import torch
 from bits import assert_owned, assert_same
 from onnx import TensorProto, helper, numpy_helper
-from onnx_models import FLOAT, function, graph, model, rebuilt, small, value
+from onnx_files import FLOAT, function, graph, model, rebuilt, small, value
 
 from seqcore.errors import MissingExtraError, ModelFileError, OptionError
 from seqcore.formats import read_weights
