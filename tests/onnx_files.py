@@ -1,4 +1,4 @@
-"""ONNX files for tests of their reading, made by the package `onnx`, and programs as models again."""
+"""ONNX files for tests of reading them, made by the package `onnx`; programs as models again."""
 
 from __future__ import annotations
 
