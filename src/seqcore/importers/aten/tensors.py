@@ -223,6 +223,9 @@ class Traced:
                 if axis.size > 1:
                     attrs = {"axis": len(axes), "repeats": axis.size}
                     steps.append(("repeat", attrs, "kept"))
+                elif axis.size == 0:
+                    attrs = {"axis": len(axes), "start": 0, "stop": 0, "step": 1}
+                    steps.append(("slice", attrs, "kept"))
                 symbol = Rearrange(steps)(symbol)
             else:
                 zeros = _zeros_along(axis, len(axes))
@@ -329,12 +332,16 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
                 raise _other_shape(tensor, sizes)
             axis = left_axes.pop(0)
             rest = divided(need, axis.size)
-            if rest is None:
-                inner = divided(axis.size, need)
-                if inner is None:
+            while rest is None and divided(axis.size, need) is None:
+                if not left_axes or axis.is_batch or left_axes[0].is_batch:
                     raise RefusedError(
                         f"a shape of {told_sizes(tensor.sizes)} as {told_sizes(sizes)}"
                     )
+                tensor, axis = _welded(tensor, axis, left_axes.pop(0))
+                rest = divided(need, axis.size)
+            if rest is None:
+                inner = divided(axis.size, need)
+                assert inner is not None
                 tensor, parts = split(tensor, axis, [need, inner])
                 axis, rest = parts[0], 1
                 left_axes.insert(0, parts[1])
@@ -342,6 +349,20 @@ def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:
             need = rest
         dims.append(tuple(taken))
     return tensor.seen_as(_with_lone_batch(tensor, dims))
+
+
+def _welded(tensor: Traced, first: Axis, second: Axis) -> tuple[Traced, Axis]:
+    """Return the tensor with two axes that stand one behind the other as one, and that one."""
+    one = Axis(first.size * second.size)
+    rest = [axis for dim in tensor.dims for axis in dim if not axis.is_batch]
+    groups = [(first, second) if a is first else (a,) for a in rest if a is not second]
+    made = [one if axis is first else axis for axis in rest if axis is not second]
+    dims = tuple(
+        tuple(one if axis is first else axis for axis in dim if axis is not second)
+        for dim in tensor.dims
+    )
+    symbol = tensor.arranged(groups)
+    return replace(tensor, symbol=symbol, axes=(tensor.batch, *made), dims=dims), one
 
 
 def _with_lone_batch(tensor: Traced, dims: list[tuple[Axis, ...]]) -> list[tuple[Axis, ...]]:

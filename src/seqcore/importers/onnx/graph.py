@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 
 from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
 from ...formats.onnx_programs import OnnxGraph, OnnxNode, OnnxProgram, OnnxValue
+from ...graph import SizeRule
+from ...layers import Input
 from ...model import Model
 from ..aten.arguments import as_traced
 from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, first_model, has
+from ..aten.sizes import AnySize
 from ..aten.tensors import Constant, RefusedError, Traced
 from .operators import OPERATORS
-from .operators.table import NotKnownError
+from .operators.table import NotKnownError, numbers_of
 from .shape_values import of_sizes
 
 __all__ = ["model_of"]
@@ -32,12 +35,15 @@ _OLDEST, _NEWEST = 9, 28  # opsets
 _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
-    "Abs", "Add", "Clip", "Concat", "CumSum", "Div", "Dropout", "Expand", "Flatten", "Gather",
-    "Identity", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "PRelu", "Pad", "Pow", "ReduceL1",
-    "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
-    "ReduceSumSquare", "Relu", "Reshape", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile",
-    "TopK", "Transpose", "Unsqueeze", "Where",
+    "Abs", "Add", "Clip", "Concat", "ConcatFromSequence", "CumSum", "Div", "Dropout", "Expand",
+    "Flatten", "Gather", "GatherElements", "Identity", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "OneHot",
+    "PRelu", "Pad", "Pow", "Range", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence",
+    "SequenceAt", "SequenceConstruct", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile",
+    "TopK", "Transpose", "Trilu",
+    "Unsqueeze", "Where",
 ])  # fmt: skip
+_TELLING = {"Where": 1, "OneHot": 2}  # which input tells the dtype, where it is not the first
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ def model_of(
         raise ModelFileError(f"{source}: opset {opset}; {_OLDEST} to {_NEWEST} are known")
     fixed = dict(constants or {})
     graph = program.graph
-    known = {name: _constant(array, name) for name, array in {**graph.constants, **fixed}.items()}
+    known = {name: numbers_of(array, name) for name, array in {**graph.constants, **fixed}.items()}
     inputs = [_given(each, number) for number, each in enumerate(graph.inputs)
               if each.name not in fixed]  # fmt: skip
     reads = Counter(name for node in graph.nodes for name in _read_by(node))
@@ -107,26 +113,6 @@ def _read_by(node: OnnxNode) -> Iterator[str]:
             yield from (each.name for each in value.outputs)
 
 
-def _constant(array: NDArray[Any], name: str | None = None) -> Constant:
-    """Return an array as a constant of float32, int64 or bool."""
-    array = np.asarray(array)
-    if array.dtype.kind in "iu":
-        return Constant.of(array.astype(np.int64, copy=False), name)
-    if array.dtype.kind == "b":
-        return Constant.of(array, name)
-    if array.dtype.kind != "f":
-        raise ModelFileError(f"{name!r}: numbers of dtype {array.dtype}")
-    made = _as_float32(array)
-    if np.isinf(made).sum() != np.isinf(array).sum():
-        raise ModelFileError(f"{name!r}: numbers outside of float32's range")
-    return Constant.of(made, name)
-
-
-def _as_float32(array: NDArray[Any]) -> NDArray[Any]:
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32, copy=False)
-
-
 class _Reader(Reader):
     whole_call = "graph"
 
@@ -143,6 +129,7 @@ class _Reader(Reader):
         self.names: dict[Any, list[str]] = {}  # of values and their views, by symbol
         self.node: OnnxNode | None = None
         self.needed: dict[str, None] = {}  # inputs whose numbers must be known
+        self.bounds: dict[str, tuple[int, int | None]] = {}  # of sizes, by name
 
     # ---- Inputs and outputs ----
 
@@ -156,13 +143,71 @@ class _Reader(Reader):
             self.hold(self.values[each.name])
 
     def outputs(self) -> Iterator[tuple[Any, str | None]]:
-        in_rows = any(place is not None for place in self.guess.values())
+        self._rule_sizes()
         for each in self.program.graph.outputs:
             value = self.values[each.name]
-            if isinstance(value, Constant) and not in_rows:
-                value = as_traced(self, value)
+            if isinstance(value, list):
+                raise RefusedError(f"{each.name!r}, a sequence of tensors")
+            if isinstance(value, Constant):
+                value = self._of_every_row(value)
             whole = each.dtype in WHOLE or (each.dtype is None and each.name in self.whole_names)
             yield value, "int64" if whole else None
+
+    def _of_every_row(self, value: Constant) -> Any:
+        """Return a constant as a tensor, of which a dim is the batch if that is how long it is.
+
+        Its rows must be equal: then it is that row for any number of rows.
+        """
+        if all(place is None for place in self.guess.values()):
+            return as_traced(self, value)
+        for at, size in enumerate(value.sizes):
+            one = value.array[(slice(None),) * at + (slice(1),)]
+            if size == self.batch.size and (value.array == one).all():
+                rest = (*value.sizes[:at], 1, *value.sizes[at + 1 :])
+                made = as_traced(self, Constant(one, rest))
+                return made.seen_as([*made.dims[:at], (self.batch,), *made.dims[at + 1 :]])
+        return value
+
+    def _rule_sizes(self) -> None:
+        """Let calls keep to what was taken for granted of sizes, and to equal names."""
+        where: dict[str, list[tuple[Input, int]]] = {}
+        for source, given in zip(self.inputs, self.given, strict=True):
+            place = self.guess[given.name]
+            for k, size in enumerate(given.shape):
+                if isinstance(size, str):
+                    where.setdefault(size, []).append((source, k + (place is None)))
+        for name, axes in where.items():
+            rows = all(axis == source.batch_axis for source, axis in axes)
+            if name in self.bounds or (len(axes) > 1 and not rows):
+                rule = SizeRule(*self.bounds.get(name, (None, None)))
+                for source, axis in axes:
+                    source.rules += ((axis, rule),)
+
+    def bound(self, size: AnySize, least: int, most: int | None = None) -> bool:
+        if isinstance(size, int):
+            return least <= size and (most is None or size <= most)
+        terms = dict(size.terms)
+        offset = terms.pop((), 0)
+        ((names, factor),) = [*terms.items()][:1] if len(terms) == 1 else [((), 0)]
+        if len(names) != 1 or factor < 1 or names[0] not in self.size_names:
+            return False
+        before, highest = self.bounds.get(names[0], (0, None))
+        least = max(before, -((offset - least) // factor))
+        if most is not None:
+            own = (most - offset) // factor
+            highest = own if highest is None else min(own, highest)
+        if highest is not None and least > highest:
+            raise RefusedError(f"{size} would have to be of different sizes at once")
+        if least > 0 or highest is not None:
+            self.bounds[names[0]] = (least, highest)
+        return True
+
+    @functools.cached_property
+    def size_names(self) -> frozenset[str]:
+        """Names of sizes that inputs have."""
+        return frozenset(
+            size for each in self.given for size in each.shape if isinstance(size, str)
+        )
 
     def error(self, source: str) -> UnsupportedLayerError:
         error = super().error(source)
@@ -212,7 +257,7 @@ class _Reader(Reader):
         if function is None:
             raise RefusedError("is not supported")
         if not has(given, Traced):
-            made = of_sizes(node.op, given, node.attributes)
+            made = of_sizes(node.op, given, node.attributes, self.bound)
             if made is not NotImplemented:
                 return made
         try:
@@ -248,7 +293,7 @@ class _Reader(Reader):
         return node.op in _KEEPING_DTYPE and self._first_is_whole(node)
 
     def _first_is_whole(self, node: OnnxNode) -> bool:
-        names = node.inputs[1:] if node.op == "Where" else node.inputs
+        names = node.inputs[_TELLING.get(node.op, 0) :]
         return bool(names) and names[0] in self.whole_names
 
     # ---- What operators ask ----
@@ -261,6 +306,11 @@ class _Reader(Reader):
         if len(path) > 1 and path[-1].startswith(self.node.op):
             path.pop()
         return "/".join(path) or self.node.op
+
+    @property
+    def made(self) -> int:
+        assert self.node is not None
+        return len(self.node.outputs)
 
     def wanted(self, index: int) -> bool:
         assert self.node is not None
@@ -294,8 +344,12 @@ class _Reader(Reader):
             raise RefusedError(f"more than {_MOST_BRANCHES} deep")
         self.scopes = self.values = self.scopes.new_child()
         try:
-            self.values.update({n: _constant(array, n) for n, array in graph.constants.items()})
+            self.values.update({n: numbers_of(array, n) for n, array in graph.constants.items()})
             self._read_all(graph)
+            assert self.node is not None
+            for outer, inner in zip(self.node.outputs, graph.outputs, strict=False):
+                if inner.name in self.whole_names:
+                    self.whole_names.add(outer)
             return tuple(self.values[each.name] for each in graph.outputs)
         finally:
             self.scopes = self.values = self.scopes.parents

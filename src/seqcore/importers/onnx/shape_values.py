@@ -6,6 +6,7 @@ Exporters compute shapes in the graph: ``Concat(Gather(Shape(x), 0), -1, 64)``. 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,18 +14,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..aten.sizes import Size, product, quotient
+from ..aten.sizes import AnySize, Size, product, quotient
 from ..aten.tensors import Constant, RefusedError
 
 __all__ = ["of_sizes"]
 
 Array = NDArray[Any]
+Bound = Callable[[AnySize, int], bool]
+
+_MOST_ENTRIES = 1 << 16
+_WHOLE_TYPES = (5, 6, 7, 12, 13)  # of TensorProto, of 16 bits or more: int32, int64 ...
 
 
-def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound: Bound) -> Any:
     """Return what an operator makes of constants of which one holds sizes that vary.
 
     NotImplemented: there is none, or the operator is not one of those that shapes go through.
+    `bound` lets a size be at least so large, and tells whether that can be said: a size is never
+    equal to 1 (torch asks that before it squeezes) if calls in which it is are refused.
 
     Raises
     ------
@@ -32,13 +39,21 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any]) -> An
         The result depends on what a size is.
     """
     arrays = [value.array for value in given if isinstance(value, Constant)]
-    function = _FUNCTIONS.get(op)
-    if function is None or not any(array.dtype == object for array in arrays):
+    if op not in _OPERATORS or not any(array.dtype == object for array in arrays):
         return NotImplemented
+    if sum(array.size for array in arrays) > _MOST_ENTRIES:
+        raise RefusedError("of shapes of too many entries")
     if any(isinstance(value, Constant) and value.array.shape != value.sizes for value in given):
         raise RefusedError("of shapes of which one is as long as another is large")
     whole = [None if value is None else value.array for value in given]
-    made = function(*whole, **dict(attributes))
+    if op in _COMPARING:
+        made = _each(functools.partial(_COMPARING[op], bound))(*whole[:2])
+    elif op in ("Max", "Min"):
+        made = _extreme(bound, op == "Max", whole)
+    else:
+        made = _FUNCTIONS[op](*whole, **dict(attributes))
+    if made is NotImplemented:
+        return made
     if isinstance(made, tuple):
         return tuple(_settled(each) for each in made)
     return _settled(made)
@@ -63,58 +78,83 @@ def _each(function: Callable[..., Any], count: int = 2) -> Callable[..., Any]:
     return lambda *arrays: np.asarray(made(*arrays), object)
 
 
-def _divided(a: Any, b: Any) -> Any:
-    """Integers are divided towards zero; sizes are not negative."""
+def _reaches(bound: Bound, size: AnySize, least: int) -> bool:
+    """Tell whether a size is so large in every call, or in all that are not refused."""
+    if isinstance(size, int):
+        return size >= least
+    if all(factor > 0 for _, factor in size.terms) and dict(size.terms).get((), 0) >= least:
+        return True
+    return bound(size, least)
+
+
+def _divided(bound: Bound, a: Any, b: Any) -> Any:
+    """Integers are divided towards zero."""
     if isinstance(a, float) or isinstance(b, float):
         raise RefusedError("a quotient of sizes that vary")
     if not isinstance(a, Size) and not isinstance(b, Size):
         return math.trunc(a / b) if abs(a) < 1 << 52 else a // b
+    if not _reaches(bound, a, 0) or not _reaches(bound, b, 0):
+        raise RefusedError(f"a quotient of {a} and {b}, which may be negative")
     return quotient(a, b)
 
 
-def _remainder(a: Any, b: Any) -> Any:
-    return a - _divided(a, b) * b if isinstance(a, Size) or isinstance(b, Size) else a % b
+def _remainder(bound: Bound, a: Any, b: Any) -> Any:
+    if isinstance(a, Size) or isinstance(b, Size):
+        return a - _divided(bound, a, b) * b
+    return a % b
 
 
-def _equal(a: Any, b: Any) -> bool:
-    """A size is one of an axis: it is no negative number."""
+def _equal(bound: Bound, a: Any, b: Any) -> bool:
     if not isinstance(a, Size) and not isinstance(b, Size):
         return bool(a == b)
     if a == b:
         return True
-    least = a if isinstance(b, Size) else b
-    if not isinstance(least, Size) and least < 0:
+    size, other = (a, b) if isinstance(a, Size) else (b, a)
+    if not isinstance(other, Size) and other <= 1 and _reaches(bound, size, other + 1):
         return False
     raise RefusedError(f"asks whether {a} is {b}")
 
 
-def _above(a: Any, b: Any) -> bool:
+def _above(bound: Bound, a: Any, b: Any) -> bool:
     if not isinstance(a, Size) and not isinstance(b, Size):
         return bool(a > b)
-    if isinstance(a, Size) and not isinstance(b, Size) and b < 0:
+    if isinstance(a, Size) and not isinstance(b, Size) and b <= 1 and _reaches(bound, a, b + 1):
         return True
-    if isinstance(b, Size) and not isinstance(a, Size) and a < 0:
+    if isinstance(b, Size) and not isinstance(a, Size) and a <= 1 and _reaches(bound, b, a):
         return False
     raise RefusedError(f"asks whether {a} is greater than {b}")
 
 
-def _extreme(name: str) -> Callable[..., Any]:
+def _extreme(bound: Bound, largest: bool, arrays: Sequence[Array]) -> Array:
     """Max and Min: of a size and a number that no size is below, it is the size or the number."""
 
     def choose(a: Any, b: Any) -> Any:
-        larger = a if a == b or _above(a, b) else b
-        return larger if name == "max" else (b if larger is a else a)
+        size, other = (a, b) if isinstance(a, Size) else (b, a)
+        if a != b and not _above(bound, other, size):
+            size, other = other, size  # the larger one is last
+        return other if largest else size
 
-    def apply(*arrays: Array) -> Array:
-        total = arrays[0]
-        for array in arrays[1:]:
-            total = _each(choose)(total, array)
-        return total
+    total = np.asarray(arrays[0], object)
+    for array in arrays[1:]:
+        total = _each(choose)(total, array)
+    return total
 
-    return apply
+
+_COMPARING: Mapping[str, Callable[..., Any]] = {
+    "Equal": _equal, "Greater": _above, "Less": lambda bound, a, b: _above(bound, b, a),
+    "GreaterOrEqual": lambda bound, a, b: not _above(bound, b, a),
+    "LessOrEqual": lambda bound, a, b: not _above(bound, a, b),
+    "Div": _divided, "Mod": _remainder,
+}  # fmt: skip
+
+
+def _few(entries: float) -> None:
+    if entries > _MOST_ENTRIES:
+        raise RefusedError("of shapes of too many entries")
 
 
 def _gather(data: Array, indices: Array, axis: int = 0) -> Array:
+    _few(data.size / max(1, data.shape[axis]) * indices.size)
     made: Array = np.take(data, np.asarray(indices, np.int64), axis=axis)
     return made
 
@@ -166,6 +206,24 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def _tile(data: Array, repeats: Any) -> Array:
+    times = _ints(repeats)
+    _few(data.size * math.prod(times))
+    return np.tile(data, times)
+
+
+def _expand(data: Array, shape: Any) -> Array:
+    sizes = np.broadcast_shapes(data.shape, tuple(_ints(shape)))
+    _few(math.prod(sizes))
+    return np.broadcast_to(data, sizes)
+
+
+def _cast(data: Array, to: int, saturate: int = 1) -> Any:
+    """Whole numbers of another width; floats are computed with, and no shape."""
+    del saturate
+    return data if to in _WHOLE_TYPES else NotImplemented
+
+
 def _where(condition: Array, a: Array, b: Array) -> Array:
     if condition.dtype == object:
         raise RefusedError("chooses by a size")
@@ -180,19 +238,14 @@ def _power(a: Any, b: Any) -> Any:
 
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "Add": _each(lambda a, b: a + b), "Sub": _each(lambda a, b: a - b),
-    "Mul": _each(lambda a, b: a * b), "Div": _each(_divided),
-    "Mod": lambda a, b, **_: _each(_remainder)(a, b), "Neg": _each(lambda a: -a, 1),
-    "Pow": _each(_power), "Max": _extreme("max"), "Min": _extreme("min"),
-    "Equal": _each(_equal), "Greater": _each(_above), "Less": _each(lambda a, b: _above(b, a)),
-    "GreaterOrEqual": _each(lambda a, b: not _above(b, a)),
-    "LessOrEqual": _each(lambda a, b: not _above(a, b)),
+    "Mul": _each(lambda a, b: a * b), "Neg": _each(lambda a: -a, 1), "Pow": _each(_power),
     "Where": _where, "Identity": lambda x: x, "Gather": _gather, "Slice": _slice,
     "Concat": lambda *arrays, axis: np.concatenate(arrays, axis=axis),
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Split": _split,
     "Reshape": lambda x, shape, **_: x.reshape(_ints(shape)),
     "Flatten": lambda x, axis=1: x.reshape(math.prod(x.shape[:axis]), -1),
-    "Cast": lambda x, **_: x, "CastLike": lambda x, *_, **__: x,
+    "Cast": _cast, "Size": lambda x: np.asarray(x.size),
     "ReduceProd": _reduce(product), "ReduceSum": _reduce(sum),
-    "Tile": lambda x, repeats: np.tile(x, _ints(repeats)),
-    "Expand": lambda x, to: np.broadcast_to(x, np.broadcast_shapes(x.shape, tuple(_ints(to)))),
+    "Tile": _tile, "Expand": _expand,
 }  # fmt: skip
+_OPERATORS = frozenset([*_FUNCTIONS, *_COMPARING, "Max", "Min"])

@@ -23,7 +23,7 @@ _MOST_PIECES = 256
 _MOST_PLACES = 1 << 24  # beyond, floats are not exact
 
 
-def _place(context: Context, tensor: Traced, at: int, rank: int) -> Any:
+def place(context: Context, tensor: Traced, at: int, rank: int) -> Any:
     """Return 0, 1, 2 ... along a dim of a tensor, with as many dims behind it as there are."""
     size = tensor.sizes[at]
     if isinstance(size, int):
@@ -37,12 +37,12 @@ def _place(context: Context, tensor: Traced, at: int, rank: int) -> Any:
     return made.seen_as([*made.dims, *[()] * (rank - at - 1)])
 
 
-def _picked(context: Context, tensor: Traced, at: int, index: Traced) -> Traced:
+def picked(context: Context, tensor: Traced, at: int, index: Traced) -> Traced:
     """Return tensor[..., index, ...], index of as many dims, of size 1 along `at`."""
     if tensor.batch in tensor.dims[at]:
         raise RefusedError("rows of the batch are picked out")
     rank = len(tensor.dims)
-    here = compare(context, "equal", _place(context, tensor, at, rank), index)
+    here = compare(context, "equal", place(context, tensor, at, rank), index)
     return reduced(chosen(context, here, tensor, 0.0), "sum", at, keepdim=True)
 
 
@@ -56,10 +56,10 @@ def gather(
     tensor, picks = traced(self), as_traced(context, index if indices is None else indices)
     at = dim_of(dim, len(tensor.dims))
     if picks.sizes[at] == 1:
-        return _picked(context, tensor, at, _fitted(tensor, picks, at))
+        return picked(context, tensor, at, _fitted(tensor, picks, at))
     wide = unsqueeze(context, tensor, at + 1)
     picks = unsqueeze(context, picks, at)
-    made = _picked(context, wide, at, picks)
+    made = picked(context, wide, at, picks)
     return made.seen_as(d for k, d in enumerate(made.dims) if k != at)
 
 
@@ -121,13 +121,13 @@ def index(context: Context, self: Any, indices: Sequence[Any]) -> Any:
             raise RefusedError("by a mask, which gives rows of different sizes")
         behind = [()] * (len(tensor.dims) - at - 1)
         picks = picks.seen_as([*[()] * (at + 1), *picks.dims, *behind])
-        made = _picked(context, unsqueeze(context, tensor, at + 1), at, picks)
+        made = picked(context, unsqueeze(context, tensor, at + 1), at, picks)
         return made.seen_as(d for k, d in enumerate(made.dims) if k != at)
     if len(given) == 2 and [dim for dim, _ in given] == [0, 1] and tensor.batch_dim == 0:
         rows, picks = given[0][1], given[1][1]
         if _all_rows(context, rows) and isinstance(picks, Traced) and len(picks.dims) == 1:
             shaped = picks.seen_as([*picks.dims, *[()] * (len(tensor.dims) - 1)])
-            made = _picked(context, tensor, 1, _from_the_end(context, tensor, shaped))
+            made = picked(context, tensor, 1, _from_the_end(context, tensor, shaped))
             return made.seen_as(d for k, d in enumerate(made.dims) if k != 1)
     raise RefusedError("by indices that vary")
 
@@ -183,7 +183,7 @@ def _place_of(context: Context, tensor: Traced, at: int, rank: int) -> Any:
     if tensor.batch in tensor.dims[at]:
         raise RefusedError("over the rows of the batch")
     if isinstance(size, int):
-        return as_traced(context, _place(context, tensor, at, rank))
+        return as_traced(context, place(context, tensor, at, rank))
     made = context.positions(size)
     return made.seen_as([*made.dims, *[()] * (rank - at - 1)])
 

@@ -261,8 +261,14 @@ def part(
         return self
     if isinstance(size, int) and begin == 0 and stop == size and stride == 1:
         return self
-    tensor, axis = _alone(traced(self), at)
-    left = _left(size, begin, stop, stride)
+    return sliced(traced(self), at, begin, stop, stride, _left(size, begin, stop, stride))
+
+
+def sliced(
+    tensor: Traced, at: int, begin: int | None, stop: int | None, stride: int, left: AnySize
+) -> Traced:
+    """Return x[begin:stop:stride] of a dim, as in Python, of which `left` elements are left."""
+    tensor, axis = _alone(tensor, at)
     if axis is None or left == 0:
         raise RefusedError("a slice of nothing")
     made = Axis(left, holder=axis.holder)

@@ -2,8 +2,11 @@
 
 from . import (
     activations,
+    branches,
     convolutions,
     elementwise,
+    making,
+    picking,
     products,
     quantised,
     reductions,
@@ -14,4 +17,16 @@ from .table import OPERATORS
 
 __all__ = ["OPERATORS"]
 
-del activations, convolutions, elementwise, products, quantised, reductions, shapes, windows
+del (
+    activations,
+    branches,
+    convolutions,
+    elementwise,
+    making,
+    picking,
+    products,
+    quantised,
+    reductions,
+    shapes,
+    windows,
+)

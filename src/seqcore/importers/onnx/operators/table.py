@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ....errors import ModelFileError
 from ....formats.onnx_programs import OnnxGraph
 from ...aten import arguments
 from ...aten.folding import whole_array
@@ -23,8 +24,8 @@ from ...aten.sizes import AnySize
 from ...aten.tensors import Constant, RefusedError, Traced
 
 __all__ = [
-    "OPERATORS", "Context", "NotKnownError", "aten", "ints", "number", "operator", "shape", "sizes",
-    "text", "vector", "weights",
+    "OPERATORS", "Context", "NotKnownError", "aten", "ints", "number", "numbers_of", "operator",
+    "shape", "sizes", "text", "vector", "weights",
 ]  # fmt: skip
 
 
@@ -35,6 +36,16 @@ class Context(arguments.Context, Protocol):
 
     def declared(self, index: int) -> str | None:
         """Return the dtype that the file says an input of the node at hand has."""
+
+    @property
+    def made(self) -> int:
+        """How many outputs the node at hand has."""
+
+    def bound(self, size: AnySize, least: int, most: int | None = None) -> bool:
+        """Let a call be refused in which a size is below or above what an operator takes it for.
+
+        False where no rule of the inputs' sizes can say so.
+        """
 
     def called(self, target: str, given: dict[str, Any]) -> Any:
         """Return what an operator of ATen makes of its arguments by name."""
@@ -75,6 +86,30 @@ def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def aten(context: Context, name: str, **given: Any) -> Any:
     """Return what ATen's operator of that name makes of its arguments, worked out of constants."""
     return context.called(f"aten.{name}", given)
+
+
+def numbers_of(array: NDArray[Any], name: str | None = None) -> Constant:
+    """Return an array of a file as a constant of float32, int64 or bool.
+
+    Raises
+    ------
+    ModelFileError
+        It holds no numbers, or some that float32 has not.
+    """
+    array = np.asarray(array)
+    if array.dtype.name == "bfloat16":  # of ml_dtypes, of which NumPy knows no more
+        array = array.astype(np.float32)
+    if array.dtype.kind in "iu":
+        return Constant.of(array.astype(np.int64, copy=False), name)
+    if array.dtype.kind == "b":
+        return Constant.of(array, name)
+    if array.dtype.kind != "f":
+        raise ModelFileError(f"{name or 'a constant'!r}: numbers of dtype {array.dtype}")
+    with np.errstate(over="ignore"):
+        made = array.astype(np.float32, copy=False)
+    if np.isinf(made).sum() != np.isinf(array).sum():
+        raise ModelFileError(f"{name or 'a constant'!r}: numbers outside of float32's range")
+    return Constant.of(made, name)
 
 
 # ---- Arguments -----------------------------------------------------------------------------------
