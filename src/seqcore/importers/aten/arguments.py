@@ -138,6 +138,8 @@ def as_traced(context: Context, value: Any) -> Traced:
     array = value.array
     if array.dtype == object:
         return _count_of(context, value)
+    if array.size == 0:  # which a size of 0 tells well enough
+        array = np.zeros([1] * array.ndim, array.dtype)
     axes: list[Axis] = []
     dims: list[tuple[Axis, ...]] = []
     for size, own in zip(value.sizes, array.shape, strict=True):

@@ -187,7 +187,7 @@ def expanded(
 # ---- Parts ---------------------------------------------------------------------------------------
 
 
-def _alone(tensor: Traced, at: int) -> tuple[Traced, Axis | None]:
+def alone(tensor: Traced, at: int) -> tuple[Traced, Axis | None]:
     """Return a tensor and the one axis that a dim is; None of a size of 1 that no axis is."""
     dim = [axis for axis in tensor.dims[at] if axis.size != 1]
     if any(axis.is_batch for axis in dim):
@@ -208,7 +208,7 @@ def _at(tensor: Traced, axis: Axis) -> int:
 def select(context: Context, self: Any, dim: int, index: AnySize) -> Any:
     del context
     at = dim_of(dim, len(traced(self).dims))
-    tensor, axis = _alone(traced(self), at)
+    tensor, axis = alone(traced(self), at)
     number = known(index, "index")
     size = tensor.sizes[at]
     if isinstance(size, int) and not -size <= number < size:
@@ -268,7 +268,7 @@ def sliced(
     tensor: Traced, at: int, begin: int | None, stop: int | None, stride: int, left: AnySize
 ) -> Traced:
     """Return x[begin:stop:stride] of a dim, as in Python, of which `left` elements are left."""
-    tensor, axis = _alone(tensor, at)
+    tensor, axis = alone(tensor, at)
     if axis is None or left == 0:
         raise RefusedError("a slice of nothing")
     made = Axis(left, holder=axis.holder)
@@ -333,7 +333,7 @@ def flip(context: Context, self: Any, dims: Sequence[int]) -> Any:
     tensor = traced(self)
     for dim in dims:
         at = dim_of(dim, len(tensor.dims))
-        tensor, axis = _alone(tensor, at)
+        tensor, axis = alone(tensor, at)
         if axis is not None and axis in tensor.axes:
             where = _at(tensor, axis)
             attrs = {"axis": where, "start": None, "stop": None, "step": -1}

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...aten.arguments import as_traced, dim_of, few, known
 from ...aten.operators.picking import picked, place
-from ...aten.operators.shapes import sliced
+from ...aten.operators.shapes import alone, sliced
 from ...aten.sizes import AnySize, Size, divided, product, quotient, symbol
 from ...aten.tensors import Constant, RefusedError, Traced
 from .table import Context, aten, ints, operator, shape, sizes, vector
@@ -146,7 +146,13 @@ def tile(context: Context, input: Any, repeats: Any) -> Any:
         raise RefusedError(f"{len(times)} repeats of {len(shape(input))} axes")
     if any(isinstance(count, int) and count < 1 for count in times):
         raise RefusedError(f"repeats of {times}")
-    return aten(context, "repeat", self=input, repeats=times)
+    if isinstance(input, Constant) or sum(count != 1 for count in times) < 2:
+        return aten(context, "repeat", self=input, repeats=times)
+    for at, count in enumerate(times):  # one after the other: each is an axis more for a while
+        if count != 1:
+            alone_here = [count if k == at else 1 for k in range(len(times))]
+            input, _ = alone(aten(context, "repeat", self=input, repeats=alone_here), at)
+    return input
 
 
 # ---- Joining -------------------------------------------------------------------------------------
