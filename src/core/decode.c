@@ -318,12 +318,15 @@ void sc_decode_end(const sc_decode *s, size_t number, size_t length, bool ended,
     }
 }
 
-/* A value whose batch is axis 1 has a row's parts as far apart as there are rows. */
+/* A value whose batch is not axis 0 has a row's parts as far apart as there are rows. */
 void sc_decode_take_extra(const sc_decode *s, size_t output, size_t i, char *to)
 {
     const sc_port *port = &s->ports[output];
-    const size_t parts = port->batch_axis == 1 ? port->info.shape[0] : 1,
-                 part = parts > 0 ? port->row_bytes / parts : 0;
+    size_t parts = 1;
+    for (size_t d = 0; d < port->batch_axis; d++) {
+        parts *= port->info.shape[d];
+    }
+    const size_t part = parts > 0 ? port->row_bytes / parts : 0;
     for (size_t n = 0; n < parts && part > 0; n++) {
         memcpy(to + n * part, (const char *)s->outputs[output].data + (n * s->n_alive + i) * part, part);
     }

@@ -82,7 +82,7 @@ static sc_status read_shape(sc_builder *builder, const sc_json *entry, sc_value 
     const sc_json *dims = sc_json_get(entry, "shape");
     const sc_json *axis = sc_json_get(entry, "batch_axis");
     if (dims == NULL || dims->type != SC_JSON_ARRAY || dims->count + 1 > SC_MAX_RANK ||
-        (axis != NULL && (!sc_json_size(axis, &value->batch_axis) || value->batch_axis > 1 || dims->count < 1))) {
+        (axis != NULL && (!sc_json_size(axis, &value->batch_axis) || value->batch_axis > dims->count))) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "input '%s': shape must be a list of at most %d sizes", value->name,
                        SC_MAX_RANK - 1);
     }
@@ -143,8 +143,8 @@ static sc_status read_input(sc_builder *builder, const sc_json *entry)
     status = use_value(builder, plan->values[number].name, sc_json_get(entry, "of"), false, &of);
     const bool foreign = status == SC_OK && (plan->values[of].kind != SC_DATA || plan->shapes[of].rank < 2);
     if (status == SC_OK && !foreign && kind_number == SC_MASK && plan->values[of].batch_axis != 0) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "mask '%s': '%s' has its batch in axis 1, and masks are of inputs whose "
-                       "batch is axis 0", plan->values[number].name, plan->values[of].name);
+        return sc_fail(builder->error, SC_BAD_GRAPH, "mask '%s': '%s' has its batch in axis %zu, and masks are of inputs whose "
+                       "batch is axis 0", plan->values[number].name, plan->values[of].name, plan->values[of].batch_axis);
     }
     if (foreign) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "%s '%s' belong to '%s', which has no time axis", kind->string,
@@ -201,7 +201,8 @@ static const char *unfit(const sc_plan *plan, const sc_node *node, const sc_valu
     if (kind || !fits) {
         return "of a kind that it cannot take";
     }
-    return value->batch_axis != op->batch_in ? "of another batch axis than it reads" : NULL;
+    const bool several = op == &sc_op_batch_first && value->batch_axis > 0;
+    return value->batch_axis != op->batch_in && !several ? "of another batch axis than it reads" : NULL;
 }
 
 static sc_status read_node_inputs(sc_builder *builder, sc_node *node, const sc_json *entry)
@@ -389,8 +390,9 @@ static sc_status read_output(sc_builder *builder, const sc_json *entry)
          (plan->values[output->lengths].kind != SC_LENGTHS || plan->shapes[output->value].rank < 2))) {
         return sc_fail(builder->error, SC_BAD_GRAPH, "output '%s' cannot be an output of a graph", value->name);
     }
-    if (value->batch_axis == 1 && value->output != SC_NONE) {
-        return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1 and cannot be two outputs", value->name);
+    if (value->batch_axis > 0 && value->output != SC_NONE) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis %zu and cannot be two outputs", value->name,
+                       value->batch_axis);
     }
     /* The first output of a storage that a node writes gives that node its memory; any other is copied at the end. */
     sc_value *root = &plan->values[value->root];
@@ -448,16 +450,16 @@ static sc_status list_outside(sc_builder *builder)
     return SC_OK;
 }
 
-/* The parts of a row whose batch is axis 1 lie apart by the batch of the whole call: only the caller's memory has room for
+/* The parts of a row whose batch is not axis 0 lie apart by the batch of the whole call: only the caller's memory has room for
  * that. */
 static sc_status check_batch_axes(sc_builder *builder)
 {
     const sc_plan *plan = builder->plan;
     for (size_t i = 0; i < plan->n_values; i++) {
         const sc_value *value = &plan->values[i];
-        if (value->batch_axis == 1 && value->input == SC_NONE && value->output == SC_NONE) {
-            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis 1, but is no output of the graph",
-                           value->name);
+        if (value->batch_axis > 0 && value->input == SC_NONE && value->output == SC_NONE) {
+            return sc_fail(builder->error, SC_BAD_GRAPH, "'%s' has its batch in axis %zu, but is no output of the graph",
+                           value->name, value->batch_axis);
         }
     }
     return SC_OK;

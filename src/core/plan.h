@@ -29,7 +29,7 @@ typedef struct sc_value {
     const char *name;
     sc_kind kind;
     sc_dtype dtype;
-    size_t batch_axis; /* 0; 1 for torch's (time, batch, features) and (layers, batch, units): in the caller's memory alone */
+    size_t batch_axis; /* 0; more as in torch's (time, batch, features) and (layers, batch, units): in the caller's memory alone */
     size_t input;      /* number of the graph input, or SC_NONE */
     size_t of;         /* lengths and masks that are a graph input: the input whose time axis they are about */
     size_t producer;   /* number of the node, or SC_NONE */
@@ -358,10 +358,10 @@ static inline size_t sc_in_bytes(const sc_node *node, const sc_frame *frame)
     return sc_element_bytes(&frame->plan->values[node->inputs[0]]);
 }
 
-/* Which axis time is, of a value that has any: the one beside its batch. */
+/* Which axis time is, of a value that has any: the first but the batch. */
 static inline size_t sc_time_axis(const sc_value *value)
 {
-    return 1 - value->batch_axis;
+    return value->batch_axis == 0 ? 1 : 0;
 }
 
 /* The lengths of the block's rows in input i, or NULL when all rows are whole. */

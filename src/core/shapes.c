@@ -305,7 +305,7 @@ static void concat_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* ---- Batch axis 1 ------------------------------------------------------------------------------------------------ */
+/* ---- The batch behind other axes ------------------------------------------------------------------------------------------------ */
 
 typedef struct select_params {
     size_t index;
@@ -379,16 +379,51 @@ static void stack_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* (n, B, ...) <-> (B, n, ...): of one row, the first two axes change places. */
+/* (n, B, ...) <-> (B, n, ...): the batch changes places with what stands before it, one axis or several. */
+typedef struct swap_params {
+    size_t axis; /* of the batch in the caller's memory */
+} swap_params;
+
+static sc_status swap_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    swap_params *params = sc_new_params(builder, node, sizeof *params);
+    if (params == NULL) {
+        return sc_no_memory(builder);
+    }
+    params->axis = 1;
+    if (sc_json_get(attributes, "axis") != NULL) {
+        const sc_status status = sc_attr_axis(builder, node, attributes, SC_MAX_RANK, &params->axis);
+        if (status != SC_OK) {
+            return status;
+        }
+    }
+    sc_value *values = builder->plan->values;
+    if (node->op->batch_in == 0) {
+        values[node->outputs[0]].batch_axis = params->axis;
+    } else if (values[node->inputs[0]].batch_axis != params->axis) {
+        return sc_fail(builder->error, SC_BAD_GRAPH, "layer '%s' (%s): input '%s' has its batch in axis %zu, not %zu",
+                       node->layer, node->op->name, values[node->inputs[0]].name, values[node->inputs[0]].batch_axis,
+                       params->axis);
+    }
+    return SC_OK;
+}
+
 static sc_status swap_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
 {
-    const size_t batch = node->op->batch_in;
-    if (in[0].rank < 2 || in[0].dim[batch] != 1) {
-        return sc_rank_error(node, batch == 1 ? "(n, batch, ...)" : "(batch, n, ...), not folded", &in[0], error);
+    const size_t axis = ((const swap_params *)node->params)->axis, before = node->op->batch_in != 0 ? axis : 0;
+    if (in[0].rank <= axis || in[0].dim[before] != 1) {
+        return sc_rank_error(node, before > 0 ? "(n, batch, ...)" : "(batch, n, ...), not folded, with as many axes as are "
+                             "turned", &in[0], error);
     }
-    out[0] = in[0];
-    out[0].dim[batch] = in[0].dim[1 - batch];
-    out[0].dim[1 - batch] = 1;
+    const size_t after = axis - before;
+    out[0] = (sc_shape){.rank = in[0].rank};
+    for (size_t d = 0, to = 0; d < in[0].rank; d++) {
+        if (d != before) {
+            to += to == after;
+            out[0].dim[to++] = in[0].dim[d];
+        }
+    }
+    out[0].dim[after] = 1;
     return SC_OK;
 }
 
@@ -397,7 +432,12 @@ static void swap_run(const sc_node *node, sc_frame *frame)
 {
     const bool first = node->op->batch_in == 1;
     const sc_shape *in = sc_in_shape(node, frame, 0);
-    const size_t n = in->dim[1 - node->op->batch_in], bytes = sc_shape_size(in, 2) * sc_in_bytes(node, frame);
+    const size_t axis = ((const swap_params *)node->params)->axis;
+    const size_t bytes = sc_shape_size(in, axis + 1) * sc_in_bytes(node, frame);
+    size_t n = 1;
+    for (size_t d = 0; d <= axis; d++) {
+        n *= in->dim[d]; /* the batch's is 1 */
+    }
     const char *x = frame->data[node->inputs[0]];
     char *y = frame->data[node->outputs[0]];
     if (bytes == 0) {
@@ -436,7 +476,8 @@ const sc_op sc_op_select = {.name = "select", .min_inputs = 1, .max_inputs = 1, 
 const sc_op sc_op_stack = {.name = "stack", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .carries = true,
                            .batch_out = 1, .infer = stack_infer, .run = stack_run, .moves = stack_moves};
 const sc_op sc_op_batch_first = {.name = "batch_first", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .states = true,
-                                 .carries = true, .batch_in = 1, .infer = swap_infer, .run = swap_run,
-                                 .moves = sc_moves_along};
+                                 .carries = true, .batch_in = 1, .parse = swap_parse, .infer = swap_infer,
+                                 .run = swap_run, .moves = sc_moves_along};
 const sc_op sc_op_batch_second = {.name = "batch_second", .min_inputs = 1, .max_inputs = 1, .outputs = 1, .carries = true,
-                                  .batch_out = 1, .infer = swap_infer, .run = swap_run, .moves = sc_moves_along};
+                                  .batch_out = 1, .parse = swap_parse, .infer = swap_infer, .run = swap_run,
+                                  .moves = sc_moves_along};

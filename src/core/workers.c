@@ -65,8 +65,10 @@ static void copy_outputs(const sc_call *c, const sc_frame *frame)
     }
 }
 
-/* Zeros past each row's end in an output, of which a row has T frames of so many bytes. */
-static void clear_rows(char *y, const int64_t *lengths, const sc_frame *frame, size_t T, size_t bytes, bool batch_first)
+/* Zeros past each row's end in an output, of which a row has T frames of so many parts. Where the batch is axis 0 all of a row
+ * lie together, and that is one part; else they lie apart by the batch of the call. */
+static void clear_rows(char *y, const int64_t *lengths, const sc_frame *frame, size_t T, size_t parts, size_t bytes,
+                       bool batch_first)
 {
     for (size_t m = 0; m < frame->rows; m++) {
         const size_t row = frame->row + m, n = (size_t)lengths[m];
@@ -74,8 +76,8 @@ static void clear_rows(char *y, const int64_t *lengths, const sc_frame *frame, s
             memset(y + (row * T + n) * bytes, 0, (T - n) * bytes);
             continue;
         }
-        for (size_t t = n; t < T; t++) {
-            memset(y + (t * frame->batch + row) * bytes, 0, bytes);
+        for (size_t part = n * parts; part < T * parts; part++) {
+            memset(y + (part * frame->batch + row) * bytes, 0, bytes);
         }
     }
 }
@@ -92,9 +94,15 @@ static void clear_past_ends(const sc_call *c, const sc_frame *frame)
         }
         const sc_shape *shape = &frame->shapes[output->value];
         const sc_value *value = &plan->values[output->value];
-        const size_t bytes = sc_shape_size(shape, 2) * sc_element_bytes(value);
+        const bool batch_first = value->batch_axis == 0;
+        const size_t last = batch_first ? 1 : value->batch_axis, T = shape->dim[sc_time_axis(value)];
+        const size_t bytes = sc_shape_size(shape, last + 1) * sc_element_bytes(value);
+        size_t parts = 1;
+        for (size_t d = 1; d < last; d++) {
+            parts *= shape->dim[d];
+        }
         if (bytes > 0) {
-            clear_rows(c->outputs[i].data, lengths, frame, shape->dim[sc_time_axis(value)], bytes, value->batch_axis == 0);
+            clear_rows(c->outputs[i].data, lengths, frame, T, parts, bytes, batch_first);
         }
     }
 }

@@ -112,7 +112,7 @@ def unfit_out(name: str, result: Any, dtype: np.dtype[Any]) -> ShapeError | Dtyp
 class DataInput(NamedTuple):
     """A required input: its place in the plan's list, its lengths' and mask's, how it is read.
 
-    Its time axis, if it has one, is the other of the first two axes than its batch.
+    Its time axis, if it has one, is the first but its batch.
     """
 
     name: str
@@ -273,7 +273,7 @@ class Arguments:
             assert x is not None
             axis = data.batch_axis
             rows = x.shape[axis] if x.ndim > axis else 1
-            time = x.shape[1 - axis] if x.ndim > 1 else None
+            time = x.shape[0 if axis else 1] if x.ndim > 1 else None
             arrays[data.lengths] = ends_of(value, rows, time, f"lengths of {name!r}")
 
     def _set_states(self, arrays: list[Array | None], states: Any) -> None:

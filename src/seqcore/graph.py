@@ -164,12 +164,19 @@ class Mask:
         return f"<mask {self.kind}>"
 
 
+def _turned(op: str, ops: frozenset[str], attrs: Mapping[str, Any]) -> int:
+    """Return where the batch is in what an op of these reads, or makes; 0 of any other."""
+    place: int = attrs.get("axis", 1) if op in ops else 0
+    return place
+
+
 @dataclass(frozen=True)
 class Value:
     """A value of a graph in the making: its name and dtype, the name of its lengths, its mask.
 
-    `rank` counts its axes, the batch among them; None where nobody can tell. `batch_axis` is 1 for
-    an input that says so, for torch's (layers, batch, units) and for what `batch_second` makes.
+    `rank` counts its axes, the batch among them; None where nobody can tell. `batch_axis` is
+    not 0 for an input that says so, such as torch's (layers, batch, units), and for what
+    `batch_second` makes.
     `ids` are those of which it is the one-hot vectors, of `depth` numbers each: no node makes it
     before one reads it that cannot do with the ids.
     """
@@ -259,7 +266,7 @@ _CARRIERS = frozenset([
 _READ_ONE_HOT = frozenset(["simple_rnn", "gru", "lstm", "dense"])
 _READ_NO_NUMBERS = {"constant": 0, "positions": 0, "unfold": 1}
 _VIEWS_OF_IDS = frozenset(["expand", "fold"])
-# The ops that read, and that make, values whose batch is axis 1.
+# The ops that read, and that make, values whose batch is axis 1, or what their `axis` says.
 _READ_SECOND = frozenset(["select", "batch_first"])
 _MAKE_SECOND = frozenset(["stack", "batch_second"])
 # How many axes the first result of an op has, and how many more than its first input; the ops that
@@ -355,8 +362,8 @@ class GraphBuilder:
     ) -> Value:
         """Add a data input, and its lengths if it has a time axis: ids, or features of rank 3.
 
-        `shape` leaves out the batch; `rules` are of axes, with the batch. With `batch_axis` 1 the
-        first axis of `shape` stands before the batch, and nobody gives a mask.
+        `shape` leaves out the batch; `rules` are of axes, with the batch. So many of its
+        axes as `batch_axis` says stand before the batch; behind any, nobody gives a mask.
         """
         entry = {"name": name, "kind": "data", "dtype": dtype, "shape": list(shape)}
         self._inputs.append(entry | ({"batch_axis": batch_axis} if batch_axis else {}))
@@ -509,7 +516,7 @@ class GraphBuilder:
             _dtype(op, inputs, attrs),
             None if time == "gone" else lengths,
             rank=_rank(op, given_inputs, attrs),
-            batch_axis=int(op in _MAKE_SECOND),
+            batch_axis=_turned(op, _MAKE_SECOND, attrs),
         )
         return [result] + [Value(name or "", rank=2) for name in rest]
 
@@ -543,10 +550,11 @@ class GraphBuilder:
         if op in _CARRIERS:
             wanted = given[0].dtype
         for value in given[1:] if attrs.get("one_hot") else given:
-            if value.batch_axis != (op in _READ_SECOND):
+            place = _turned(op, _READ_SECOND, attrs)
+            if value.batch_axis != place:
                 raise GraphError(
                     f"layer {site.layer!r} ({op}): {value.name!r} has its batch in axis "
-                    f"{value.batch_axis}; expected {int(op in _READ_SECOND)}"
+                    f"{value.batch_axis}; expected {place}"
                 )
             if value.dtype != wanted and op not in _ANY_DTYPE:
                 hint = ' (Input(..., dtype="int64"))' if op in _READ_IDS else ""

@@ -203,8 +203,8 @@ class Input(Symbol):
         Integers are token ids; both kinds are int64 inside.
     name : str, optional
         For ``model({name: array})``. Left out, the model chooses ``input``, ``input_1`` ...
-    batch_axis : 0 or 1
-        1: the batch stands behind the first axis of `shape`, as in torch's (T, B, F), which is
+    batch_axis : int
+        Behind how many axes of `shape` the batch stands: 1 as in torch's (T, B, F), which is
         ``Input((None, F), batch_axis=1)``. Such an input is read by `layers.BatchFirst` alone; it
         may have lengths, and no mask.
 
@@ -243,12 +243,15 @@ class Input(Symbol):
         self.dtype = "float32" if dtype == "float32" else "int64"
         self.name = checked_name(name)
         self.batch_axis = whole(batch_axis, "Input", "batch_axis", least=0)
-        if self.batch_axis > 1:
-            raise OptionError(f"Input: batch_axis is 0 or 1; found {told(batch_axis)}")
+        if self.batch_axis > len(self.shape):
+            raise OptionError(
+                f"Input: batch_axis is at most {len(self.shape)}, the axes of shape; "
+                f"found {told(batch_axis)}"
+            )
         self.rules: tuple[tuple[int, SizeRule], ...] = ()  # for importers: of axes, batch included
 
     def __repr__(self) -> str:
-        second = ", batch_axis=1" if self.batch_axis else ""
+        second = f", batch_axis={self.batch_axis}" if self.batch_axis else ""
         return f"Input({self.shape}, {self.dtype!r}, name={self.name!r}{second})"
 
 
@@ -432,7 +435,7 @@ class Layer:
         graph.layer_name = site.layer
         for value in (*inputs, *(site.states or ())):
             if value.batch_axis != self.batch_axis:
-                hint = " (BatchFirst() makes that of it)" if value.batch_axis else ""
+                hint = " (BatchFirst makes that of it)" if value.batch_axis else ""
                 raise GraphError(
                     f"layer {site.layer!r}: expected values whose batch is axis {self.batch_axis}"
                     f"{hint}; that of {value.name!r} is axis {value.batch_axis}"

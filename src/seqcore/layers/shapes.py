@@ -290,20 +290,30 @@ class Rearrange(Layer):
 class BatchFirst(Layer):
     """The batch as axis 0, (n, B, ...) to (B, n, ...). For importers.
 
-    It reads an `Input` with ``batch_axis=1``, of floats or ids, and keeps its lengths.
+    It reads an `Input` whose ``batch_axis`` is `axis`, of floats or ids, and keeps its lengths.
     """
 
-    batch_axis = 1
+    def __init__(self, axis: int = 1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.batch_axis = whole(axis, self.label, "axis")
 
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return graph.node("batch_first", site, inputs)
+        return graph.node("batch_first", site, inputs, attrs=_behind(self.batch_axis))
 
 
 class BatchSecond(Layer):
-    """The batch as axis 1, (B, n, ...) to (n, B, ...). For importers.
+    """The batch as axis 1, (B, n, ...) to (n, B, ...), or `axis`. For importers.
 
     Its result is an output of the model and nothing else; lengths stay.
     """
 
+    def __init__(self, axis: int = 1, *, name: str | None = None) -> None:
+        super().__init__(name)
+        self.axis = whole(axis, self.label, "axis")
+
     def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
-        return graph.node("batch_second", site, inputs)
+        return graph.node("batch_second", site, inputs, attrs=_behind(self.axis))
+
+
+def _behind(axis: int) -> dict[str, Any]:
+    return {"axis": axis} if axis > 1 else {}

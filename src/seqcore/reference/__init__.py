@@ -160,15 +160,17 @@ def run(
             values[spec["name"]] = _zeros(spec, graph, values)
     for node in graph["nodes"]:
         _evaluate(node, tensors, values)
-    second = {
-        name for node in graph["nodes"] if node["op"] in BATCH_SECOND for name in node["outputs"]
+    axes = {
+        name: node.get("attrs", {}).get("axis", 1)
+        for node in graph["nodes"]
+        if node["op"] in BATCH_SECOND
+        for name in node["outputs"]
     }
     results = []
     for output in graph["outputs"]:
         y, lengths = moved(values[output["value"]]), _value(values, output.get("lengths"))
-        turned = output["value"] in second
-        y = zero_past(y.swapaxes(0, 1) if turned else y, lengths)
-        results.append(y.swapaxes(0, 1) if turned else y)
+        axis = axes.get(output["value"], 0)
+        results.append(np.moveaxis(zero_past(np.moveaxis(y, axis, 0), lengths), 0, axis))
     return results
 
 

@@ -48,14 +48,14 @@ def stack(*values: ArrayLike) -> Array:
     return np.stack([moved(v) for v in values])
 
 
-def batch_first(x: ArrayLike | None) -> Array | None:
-    """(n, B, ...) to (B, n, ...). Of an absent state, an absent state."""
-    return None if x is None else batch_second(x)
+def batch_first(x: ArrayLike | None, *, axis: int = 1) -> Array | None:
+    """(n, B, ...) to (B, n, ...), with `axis` axes before the batch. Of an absent state, that."""
+    return None if x is None else np.moveaxis(moved(x), axis, 0)
 
 
-def batch_second(x: ArrayLike) -> Array:
-    """(B, n, ...) to (n, B, ...)."""
-    return np.swapaxes(moved(x), 0, 1)
+def batch_second(x: ArrayLike, *, axis: int = 1) -> Array:
+    """(B, n, ...) to (n, B, ...), with `axis` axes before the batch."""
+    return np.moveaxis(moved(x), 0, axis)
 
 
 def keeps_time(x: ArrayLike, shape: Sequence[int], keep: int) -> bool:

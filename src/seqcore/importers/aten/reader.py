@@ -65,7 +65,7 @@ Guess = Mapping[str, int | None]  # which dim of every input is the batch
 
 def first_model(
     inputs: Sequence[Given], used: Callable[[str], bool], nodes: int,
-    attempt: Callable[[Guess], Reader], source: str,
+    attempt: Callable[[Guess], Reader], source: str, deepest: int = 2,
 ) -> Model:  # fmt: skip
     """Return the model of the first guess at the batch that can be read.
 
@@ -81,6 +81,8 @@ def first_model(
         Makes a `Reader` for a guess.
     source : str
         What the program comes from, for messages.
+    deepest : int
+        How many dims of an input may be the batch; from the third on, those that vary.
 
     Raises
     ------
@@ -90,7 +92,7 @@ def first_model(
     """
     best: Reader | None = None
     most = max(1, min(_MOST_GUESSES, _MOST_READ // max(1, nodes)))
-    likely = itertools.islice(_guesses(inputs, used), most)
+    likely = itertools.islice(_guesses(inputs, used, deepest), most)
     nowhere: Guess = {each.name: None for each in inputs}
     for guess in itertools.chain(likely, [nowhere]):
         reader = attempt(guess)
@@ -106,18 +108,19 @@ def first_model(
 # ---- Which axis is the batch ---------------------------------------------------------------------
 
 
-def _guesses(tensors: Sequence[Given], used: Callable[[str], bool]) -> Iterator[Guess]:
+def _guesses(
+    tensors: Sequence[Given], used: Callable[[str], bool], deepest: int
+) -> Iterator[Guess]:
     """Yield which dim of every tensor that is given is the batch, the likeliest first.
 
     Of a tensor that nobody reads it is any.
     """
     seen = set()
     for first in tensors[:1]:
-        for place in range(min(2, len(first.shape))):
-            wanted = first.shape[place]
+        for place, wanted in _places(first, deepest):
             choices: list[list[int]] = []
             for each in tensors:
-                dims = _batches(each, wanted, place)
+                dims = _batches(each, wanted, place, deepest)
                 if each.shape and not used(each.name):
                     dims = [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
@@ -129,12 +132,18 @@ def _guesses(tensors: Sequence[Given], used: Callable[[str], bool]) -> Iterator[
                     yield guess
 
 
-def _batches(given: Given, wanted: int | str, place: int) -> list[int]:
+def _places(given: Given, deepest: int) -> list[tuple[int, int | str]]:
+    """Return the dims of an input that may be the batch, and their sizes."""
+    dims = enumerate(given.shape[:deepest])
+    return [(dim, size) for dim, size in dims if dim < 2 or isinstance(size, str)]
+
+
+def _batches(given: Given, wanted: int | str, place: int, deepest: int) -> list[int]:
     """Return which dims of an input may be the batch, whose size is `wanted` in another's `place`.
 
     An input that never meets the other, or is not used, has sizes of its own.
     """
-    sizes = dict(enumerate(given.shape[:2]))
+    sizes = dict(_places(given, deepest))
     same = [dim for dim, size in sizes.items() if size == wanted]
     if same:
         return same
@@ -235,10 +244,10 @@ class Reader:
         axes = [Axis(as_size(size)) for k, size in enumerate(given.shape) if k != place]
         shape = [axis.size if isinstance(axis.size, int) else None for axis in axes]
         kind = "int64" if whole else "float32"
-        source = Input(shape, kind, name, batch_axis=1 if place == 1 else 0)
+        source = Input(shape, kind, name, batch_axis=place or 0)
         self.inputs.append(source)
         self.taken.add(name)
-        made: Symbol = BatchFirst()(source) if place == 1 else source
+        made: Symbol = BatchFirst(place)(source) if place else source
         if not axes:  # values here have two axes at least
             made, axes = Rearrange([reshape(1, [1])])(made), [Axis(1)]
             dims: list[tuple[Axis, ...]] = []
@@ -259,12 +268,10 @@ class Reader:
         place = tensor.batch_dim
         if place is None and in_rows:
             raise RefusedError("a tensor without the batch")
-        if place is not None and place > 1:
-            raise RefusedError(f"the batch is dim {place}")
         made = tensor.arranged(tensor.without_batch())
         if wanted in WHOLE and tensor.dtype != "int64":
             made = Cast("int64")(made)
-        return BatchSecond()(made) if place == 1 else made
+        return BatchSecond(place)(made) if place else made
 
     def hold(self, tensor: Traced) -> None:
         """Remember which tensor tells a size that varies."""

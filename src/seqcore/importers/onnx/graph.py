@@ -32,6 +32,7 @@ from .shape_values import of_sizes
 __all__ = ["model_of"]
 
 _OLDEST, _NEWEST = 9, 28  # opsets
+_DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, B, H), the third
 _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
@@ -86,7 +87,7 @@ def model_of(
     reads = Counter(name for node in graph.nodes for name in _read_by(node))
     return first_model(
         inputs, reads.__contains__, len(graph.nodes),
-        lambda guess: _Reader(program, inputs, known, reads, guess), source,
+        lambda guess: _Reader(program, inputs, known, reads, guess), source, _DEEPEST,
     )  # fmt: skip
 
 
