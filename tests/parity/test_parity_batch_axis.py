@@ -1,10 +1,11 @@
-"""Inputs and outputs whose batch is axis 1, as torch has them unless it is told otherwise.
+"""Inputs and outputs whose batch is axis 1, as torch has them unless it is told otherwise, or more.
 
 Against torch; and bit by bit against the same network with its batch first, which other tests know.
 """
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 
@@ -120,6 +121,99 @@ def test_more_axes_and_values_that_are_no_sequences(rng):
             h, y = model(given)
             assert h.dtype == y.dtype == dtype
             same_bits((h, y), (turned(given), given))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64"])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((None, 2, 5), 2), ((None, 2, 3, 4), 3), ((None, 2, 5), 3), ((3, 2), 2)]
+)
+def test_a_batch_behind_several_axes(rng, isa, shape, axis, dtype):
+    """(T, directions, B, F) and its like, there and back, of rows that end anywhere or have none.
+
+    Bits are those of NumPy's axes.
+    """
+    x = sc.Input(shape, dtype, name="x", batch_axis=axis)
+    h = BatchFirst(axis)(x)
+    model = sc.Model(x, [h, BatchSecond(axis)(h)])
+    model = planned(model, isa=isa, threads=2)
+    for batch, time in ((1, 6), (130, 6), (5, 0), (0, 6)):
+        time = shape[0] or time
+        plain = rng.integers(-(2**60), 2**60, (batch, time, *shape[1:]))
+        plain = plain if dtype == "int64" else floats(rng, *plain.shape)
+        for lengths in (None, rng.integers(0, time + 1, batch)):
+            expected = plain.copy()
+            if lengths is not None:
+                expected[np.arange(time) >= lengths[:, None]] = 0
+            given = np.ascontiguousarray(np.moveaxis(plain, 0, axis))
+            first, behind = model(given, lengths=lengths)
+            same_bits(first, expected)
+            same_bits(behind, np.ascontiguousarray(np.moveaxis(expected, 0, axis)))
+
+
+def test_a_step_of_a_batch_behind_several_axes(rng):
+    """A frame lacks the time axis, which stands first: the batch is an axis nearer."""
+    x = sc.Input((None, 2, 5), name="x", batch_axis=2)
+    y = sc.TimeDistributed(sc.Dense(floats(rng, 5, 3)))(BatchFirst(2)(x))
+    model = sc.Model(x, BatchSecond(2)(y))
+    given = floats(rng, 4, 2, 6, 5)
+    expected = model(given)
+    assert expected.shape == (4, 2, 6, 3)
+    stream, pool = model.stream(6), model.pool(6)
+    rows = [pool.open() for _ in range(6)]
+    for t in range(4):
+        same_bits(stream.step(given[t]), expected[t], f"frame {t}")
+        same_bits(pool.step(rows, given[t]), expected[t], f"frame {t} of a pool")
+
+
+def test_it_is_kept_in_files_and_told(rng, tmp_path):
+    x = sc.Input((None, 2, 5), name="x", batch_axis=2)
+    model = sc.Model(x, BatchSecond(2, name="back")(BatchFirst(2)(x)))
+    assert model.layers[-1].output_shape == (None, 2, None, 5)
+    assert repr(x) == "Input((None, 2, 5), 'float32', name='x', batch_axis=2)"
+    model.save(tmp_path / "model.safetensors")
+    given = floats(rng, 4, 2, 6, 5)
+    for other in (sc.load(tmp_path / "model.safetensors"), pickle.loads(pickle.dumps(model))):
+        same_bits(other(given), given)
+    with pytest.raises(sc.ShapeError, match=r"lengths of 'x': expected shape \(6,\)"):
+        model(given, lengths=[1, 2, 3, 4])
+
+
+@pytest.mark.parametrize(
+    ("op", "attrs", "why"),
+    [
+        ("batch_first", {}, "batch in axis 2, not 1"),
+        ("batch_first", {"axis": 1}, "batch in axis 2, not 1"),
+        ("batch_first", {"axis": 3}, "batch in axis 2, not 3"),
+        ("batch_first", {"axis": 0}, "attribute 'axis'"),
+        ("batch_first", {"axis": 1 << 40}, "attribute 'axis'"),
+        ("batch_second", {}, "another batch axis than it reads"),
+        ("select", {"index": 0}, "another batch axis than it reads"),
+    ],
+)
+def test_a_graph_that_says_another_axis(op, attrs, why):
+    graph = {
+        "format": "seqcore", "version": 1,
+        "inputs": [{"name": "x", "kind": "data", "dtype": "float32", "shape": [None, 2, 5],
+                    "batch_axis": 2}],
+        "nodes": [{"op": op, "layer": "guilty", "inputs": ["x"], "outputs": ["y"],
+                   "attrs": attrs}],
+        "outputs": [{"name": "y", "value": "y"}],
+    }  # fmt: skip
+    with pytest.raises(sc.GraphError, match=f"guilty.*{why}"):
+        Plan(json.dumps(graph).encode(), {})
+
+
+@pytest.mark.parametrize("axis", [0, 4, 9, -1, 1.5, True, "2"])
+def test_a_graph_that_turns_to_no_axis(axis):
+    graph = {
+        "format": "seqcore", "version": 1,
+        "inputs": [{"name": "x", "kind": "data", "dtype": "float32", "shape": [None, 2, 5]}],
+        "nodes": [{"op": "batch_second", "layer": "guilty", "inputs": ["x"], "outputs": ["y"],
+                   "attrs": {"axis": axis}}],
+        "outputs": [{"name": "y", "value": "y"}],
+    }  # fmt: skip
+    with pytest.raises((sc.GraphError, sc.ShapeError), match="guilty"):
+        Plan(json.dumps(graph).encode(), {})
 
 
 def test_a_mean_over_a_rows_own_frames(rng):
