@@ -143,7 +143,7 @@ def as_traced(context: Context, value: Any) -> Traced:
     axes: list[Axis] = []
     dims: list[tuple[Axis, ...]] = []
     for size, own in zip(value.sizes, array.shape, strict=True):
-        axis = Axis(size)
+        axis = Axis(size, holder=context.holder(size))
         if own != 1:
             axes.append(axis)
         dims.append(() if size == 1 else (axis,))

@@ -41,6 +41,8 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound
     arrays = [value.array for value in given if isinstance(value, Constant)]
     if op not in _OPERATORS or not any(array.dtype == object for array in arrays):
         return NotImplemented
+    if op in _MOVING and (given[0] is None or given[0].array.dtype != object):
+        return NotImplemented  # sizes are not what it moves, but say where to
     if sum(array.size for array in arrays) > _MOST_ENTRIES:
         raise RefusedError("of shapes of too many entries")
     if any(isinstance(value, Constant) and value.array.shape != value.sizes for value in given):
@@ -212,7 +214,9 @@ def _tile(data: Array, repeats: Any) -> Array:
     return np.tile(data, times)
 
 
-def _expand(data: Array, shape: Any) -> Array:
+def _expand(data: Array, shape: Array) -> Any:
+    if shape.dtype == object:
+        return NotImplemented
     sizes = np.broadcast_shapes(data.shape, tuple(_ints(shape)))
     _few(math.prod(sizes))
     return np.broadcast_to(data, sizes)
@@ -248,4 +252,8 @@ _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "ReduceProd": _reduce(product), "ReduceSum": _reduce(sum),
     "Tile": _tile, "Expand": _expand,
 }  # fmt: skip
+_MOVING = frozenset([
+    "Cast", "CastLike", "Expand", "Flatten", "Gather", "ReduceProd", "ReduceSum", "Reshape", "Size",
+    "Slice", "Split", "Squeeze", "Tile", "Unsqueeze",
+])  # fmt: skip
 _OPERATORS = frozenset([*_FUNCTIONS, *_COMPARING, "Max", "Min"])

@@ -85,13 +85,16 @@ def _at_places(context: Context, data: Traced, at: int, places: NDArray[Any]) ->
 def _looked_up(context: Context, table: Constant, at: int, indices: Traced) -> Any:
     """Return rows of a table by ids: an embedding, whose rows may have any shape."""
     rest = [*table.sizes[:at], *table.sizes[at + 1 :]]
+    is_bool = table.dtype == "bool"
+    if is_bool:
+        table = Constant(table.array.astype(np.float32), table.sizes)
     if at == 0 and len(table.sizes) == 2:
         rows = table
     else:
         moved = np.moveaxis(table.full(), at, 0)
         rows = Constant.of(np.ascontiguousarray(moved.reshape(len(moved), -1)))
     made = aten(context, "embedding", weight=rows, indices=indices)
-    if table.dtype == "bool":
+    if is_bool:
         made = Traced(made.symbol, made.axes, made.dims, "bool")
     rank = len(indices.dims)
     if not rest:
