@@ -46,6 +46,8 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound
     if sum(array.size for array in arrays) > _MOST_ENTRIES:
         raise RefusedError("of shapes of too many entries")
     if any(isinstance(value, Constant) and value.array.shape != value.sizes for value in given):
+        if op == "Cast" and _cast(arrays[0], **dict(attributes)) is arrays[0]:
+            return given[0]
         raise RefusedError("of shapes of which one is as long as another is large")
     whole = [None if value is None else value.array for value in given]
     if op in _COMPARING:
@@ -161,11 +163,14 @@ def _gather(data: Array, indices: Array, axis: int = 0) -> Array:
     return made
 
 
+def _varies(value: Any) -> bool:
+    return any(isinstance(entry, Size) for entry in np.asarray(value).reshape(-1).tolist())
+
+
 def _ints(value: Any) -> list[int]:
-    entries = np.asarray(value).reshape(-1).tolist()
-    if any(isinstance(entry, Size) for entry in entries):
+    if _varies(value):
         raise RefusedError("of a part of a shape that depends on a size")
-    return [int(entry) for entry in entries]
+    return [int(entry) for entry in np.asarray(value).reshape(-1).tolist()]
 
 
 def _slice(data: Array, starts: Any, ends: Any, axes: Any = None, steps: Any = None) -> Array:
@@ -208,14 +213,16 @@ def _reduce(function: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
-def _tile(data: Array, repeats: Any) -> Array:
+def _tile(data: Array, repeats: Any) -> Any:
+    if _varies(repeats):
+        return NotImplemented
     times = _ints(repeats)
     _few(data.size * math.prod(times))
     return np.tile(data, times)
 
 
-def _expand(data: Array, shape: Array) -> Any:
-    if shape.dtype == object:
+def _expand(data: Array, shape: Any) -> Any:
+    if _varies(shape):
         return NotImplemented
     sizes = np.broadcast_shapes(data.shape, tuple(_ints(shape)))
     _few(math.prod(sizes))
