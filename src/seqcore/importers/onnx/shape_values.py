@@ -43,13 +43,13 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound
         return NotImplemented
     if op in _MOVING and (given[0] is None or given[0].array.dtype != object):
         return NotImplemented  # sizes are not what it moves, but say where to
-    if sum(array.size for array in arrays) > _MOST_ENTRIES:
+    if sum(_length(value) for value in given) > _MOST_ENTRIES:
         raise RefusedError("of shapes of too many entries")
-    if any(isinstance(value, Constant) and value.array.shape != value.sizes for value in given):
+    if any(_is_as_long(value) for value in given):
         if op == "Cast" and _cast(arrays[0], **dict(attributes)) is arrays[0]:
             return given[0]
         raise RefusedError("of shapes of which one is as long as another is large")
-    whole = [None if value is None else value.array for value in given]
+    whole = [None if value is None else value.full() for value in given]
     if op in _COMPARING:
         made = _each(functools.partial(_COMPARING[op], bound))(*whole[:2])
     elif op in ("Max", "Min"):
@@ -61,6 +61,15 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound
     if isinstance(made, tuple):
         return tuple(_settled(each) for each in made)
     return _settled(made)
+
+
+def _length(value: Constant | None) -> int:
+    return 0 if value is None else math.prod(s for s in value.sizes if isinstance(s, int))
+
+
+def _is_as_long(value: Constant | None) -> bool:
+    """Tell whether a vector itself, and not only what is in it, is as long as a size."""
+    return value is not None and any(isinstance(size, Size) for size in value.sizes)
 
 
 def _settled(made: Any) -> Constant:
@@ -192,6 +201,8 @@ def _unsqueeze(data: Array, axes: Any) -> Array:
 
 
 def _split(data: Array, split: Any = None, axis: int = 0, num_outputs: int = 0) -> Any:
+    if split is None and not num_outputs:
+        return NotImplemented  # into as many as the node has outputs
     if split is None:
         each = -(-data.shape[axis] // num_outputs)
         return tuple(np.split(data, range(each, data.shape[axis], each), axis))
