@@ -6,7 +6,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_models import constant, graph, model, node, refused, same_at_sizes
+from onnx import helper
+from onnx_models import (
+    constant,
+    graph,
+    model,
+    node,
+    refused,
+    run_onnxruntime,
+    same_at_sizes,
+)
 from seqcore.errors import ModelFileError
 from seqcore.importers.onnx import from_onnx
 
@@ -100,6 +109,28 @@ def test_a_range_of_the_rows_leaves_no_batch():
     ]  # fmt: skip
     constants = {"zero": np.int64(0), "one": np.int64(1), "w": np.arange(9, dtype=np.float32)}
     same_at_sizes(model(nodes, X, "y c", constants), *SIZES, whole=True)
+
+
+def test_a_graph_that_takes_nothing():
+    """It is given as many numbers as there are rows, and gives each the same."""
+    nodes = [node("Range", "zero six one", "r"), node("Constant", "", "c", value_floats=[1.5, 2.5])]
+    constants = {"zero": np.int64(0), "six": np.int64(6), "one": np.int64(1)}
+    built = model(nodes, {}, {"r": "int64", "c": "float32"}, constants)
+    ours = from_onnx(built)
+    assert ours.inputs == ("rows",)
+    for rows in (1, 3):
+        places, numbers = ours(np.zeros(rows, np.float32))
+        for row in range(rows):
+            for made, theirs in zip((places, numbers), run_onnxruntime(built, {}), strict=True):
+                assert made.dtype == theirs.dtype and np.array_equal(made[row], theirs)
+
+
+def test_inputs_that_are_no_tensors():
+    kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, ["T"]))
+    built = model([node("Identity", "x", "y")], X, {"y": "float32"})
+    built.graph.input[0].type.CopyFrom(kind)
+    with pytest.raises(sc.UnsupportedLayerError, match="input 'x' .it is a sequence"):
+        from_onnx(built)
 
 
 # ---- Shapes --------------------------------------------------------------------------------------

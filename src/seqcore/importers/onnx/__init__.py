@@ -45,7 +45,8 @@ def from_onnx(
         Inputs and outputs are the graph's own, in its layout, and every size that the graph leaves
         open is; a ``:`` in a name is ``_`` (and TensorFlow's ``:0`` goes). The batch is found, and
         is free even where the graph fixes it; where rows meet, or an output has no batch, one call
-        of the graph is a row here, and all inputs and outputs have one axis more in front. Floats
+        of the graph is a row here, and all inputs and outputs have one axis more in front; a graph
+        that takes nothing takes ``rows`` (B,) here, of which only the number counts. Floats
         are float32, whole numbers int64 (exact up to 2^24 where they are computed with), truth
         values floats of 0 and 1.
 

@@ -32,6 +32,8 @@ from .shape_values import of_sizes
 __all__ = ["model_of"]
 
 _OLDEST, _NEWEST = 9, 28  # opsets
+_NO_TENSORS = frozenset(["sequence", "map", "optional", "sparse_tensor", "opaque"])
+_ROWS = "rows"  # an input of who takes none: as many numbers as there are rows
 _DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, B, H), the third
 _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
@@ -83,7 +85,7 @@ def model_of(
     graph = program.graph
     known = {name: numbers_of(array, name) for name, array in {**graph.constants, **fixed}.items()}
     inputs = [_given(each, number) for number, each in enumerate(graph.inputs)
-              if each.name not in fixed]  # fmt: skip
+              if each.name not in fixed] or [_Given(_ROWS, "float32", ())]  # fmt: skip
     reads = Counter(name for node in graph.nodes for name in _read_by(node))
     return first_model(
         inputs, reads.__contains__, len(graph.nodes),
@@ -92,6 +94,8 @@ def model_of(
 
 
 def _given(value: OnnxValue, number: int) -> _Given:
+    if value.dtype in _NO_TENSORS:
+        raise UnsupportedLayerError([(f"input {value.name!r}", f"it is a {value.dtype}")])
     if value.shape is None:
         why = "its rank is not said; name its numbers, constants={...}, or export it with a shape"
         raise UnsupportedLayerError([(f"input {value.name!r}", why)])
