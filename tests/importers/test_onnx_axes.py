@@ -17,10 +17,10 @@ from onnx_models import (
     same_as_onnxruntime,
     same_at_sizes,
 )
-from seqcore.importers.onnx import from_onnx
 from tolerances import FLOAT32, close
 
 import seqcore as sc
+from seqcore.importers.onnx import from_onnx
 
 F, H, N = 4, 6, 5
 SIZES = ({"B": 3, "T": 7, "S": 2}, {"B": 1, "T": 4, "S": 5}, {"B": 4, "T": 2, "S": 3})
@@ -54,12 +54,22 @@ def array(*shape, seed=0):
 
 def test_time_first_and_back():
     nodes = [
-        node("Transpose", "x", "t", perm=[1, 0, 2]), gru("g", "t", "Y Yh"),
-        node("Squeeze", "Y one", "s"), node("Transpose", "s", "back", perm=[1, 0, 2]),
-        node("MatMul", "back w", "y"), node("Gather", "s last", "h", axis=0),
-        node("Squeeze", "Yh zero", "f"), node("Add", "h f", "sum"),
-    ]  # fmt: skip
-    constants = {**weights("g"), "w": array(H, N), "one": ints(1), "zero": ints(0), "last": np.int64(-1)}
+        node("Transpose", "x", "t", perm=[1, 0, 2]),
+        gru("g", "t", "Y Yh"),
+        node("Squeeze", "Y one", "s"),
+        node("Transpose", "s", "back", perm=[1, 0, 2]),
+        node("MatMul", "back w", "y"),
+        node("Gather", "s last", "h", axis=0),
+        node("Squeeze", "Yh zero", "f"),
+        node("Add", "h f", "sum"),
+    ]
+    constants = {
+        **weights("g"),
+        "w": array(H, N),
+        "one": ints(1),
+        "zero": ints(0),
+        "last": np.int64(-1),
+    }
     built = model(nodes, {"x": ("B", "T", F)}, "y h f sum s", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[1])
 
@@ -69,8 +79,9 @@ def test_what_an_rnn_gives_as_it_is(layout):
     """Y is (T, directions, B, H): its batch is the third axis."""
     nodes = [
         node("Transpose", "x", "t", perm=[1, 0, 2] if layout == "B T" else [0, 1, 2]),
-        gru("g", "t", "Y Yh", direction="bidirectional"), node("Relu", "Y", "R"),
-    ]  # fmt: skip
+        gru("g", "t", "Y Yh", direction="bidirectional"),
+        node("Relu", "Y", "R"),
+    ]
     built = model(nodes, {"x": (*layout.split(), F)}, "Y Yh R", weights("g", directions=2))
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[1])
 
@@ -79,10 +90,13 @@ def test_directions_become_features():
     """(T, 2, B, H) to (T, B, 2*H), and again through another layer."""
     first = gru("g", "x", "Y", direction="bidirectional")
     nodes = [
-        first, node("Transpose", "Y", "t", perm=[0, 2, 1, 3]), node("Reshape", "t to", "r"),
-        gru("h", "r", "Z Zh"), node("Transpose", "Z", "z", perm=[2, 0, 1, 3]),
+        first,
+        node("Transpose", "Y", "t", perm=[0, 2, 1, 3]),
+        node("Reshape", "t to", "r"),
+        gru("h", "r", "Z Zh"),
+        node("Transpose", "Z", "z", perm=[2, 0, 1, 3]),
         node("Reshape", "z to", "y"),
-    ]  # fmt: skip
+    ]
     constants = {**weights("g", directions=2), **weights("h", 2 * H, seed=1), "to": ints(0, 0, -1)}
     built = model(nodes, {"x": ("T", "B", F)}, "y Zh Y", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[2])
@@ -95,17 +109,25 @@ def test_inputs_whose_batch_is_anywhere():
         wanted = "y" if name == "a" else "y z"
         same_at_sizes(model(nodes[: len(wanted.split())], {"x": shape}, wanted), *SIZES)
     nodes = [
-        node("Transpose", "b", "bt", perm=[1, 0, 2]), node("Transpose", "c", "ct", perm=[1, 2, 0, 3]),
-        node("Transpose", "d", "dt", perm=[2, 3, 0, 1]), node("Add", "a bt", "ab"),
-        node("Add", "ab ct", "abc"), node("Add", "abc dt", "y"), node("Transpose", "y", "z", perm=[2, 3, 0, 1]),
-    ]  # fmt: skip
+        node("Transpose", "b", "bt", perm=[1, 0, 2]),
+        node("Transpose", "c", "ct", perm=[1, 2, 0, 3]),
+        node("Transpose", "d", "dt", perm=[2, 3, 0, 1]),
+        node("Add", "a bt", "ab"),
+        node("Add", "ab ct", "abc"),
+        node("Add", "abc dt", "y"),
+        node("Transpose", "y", "z", perm=[2, 3, 0, 1]),
+    ]
     same_at_sizes(model(nodes, rows, "y z ab"), *SIZES)
 
 
 def test_the_batch_as_columns():
     """W x of columns (F, B), as textbooks have it."""
-    nodes = [node("MatMul", "w x", "a"), node("Relu", "a", "r"), node("MatMul", "v r", "y"),
-             node("Transpose", "y", "z")]  # fmt: skip
+    nodes = [
+        node("MatMul", "w x", "a"),
+        node("Relu", "a", "r"),
+        node("MatMul", "v r", "y"),
+        node("Transpose", "y", "z"),
+    ]
     built = model(nodes, {"x": (F, "B")}, "y z", {"w": array(H, F), "v": array(N, H)})
     same_at_sizes(built, *SIZES)
 
@@ -126,13 +148,20 @@ def sizes_of(value, **names):
 def test_batch_and_time_in_one_and_back(order):
     read, constants = sizes_of("x", first=0, second=1)
     nodes = [
-        *read, node("Reshape", "x flat", "rows"), node("MatMul", "rows w", "m"),
-        node("Relu", "m", "r"), node("Concat", "first second n", "to", axis=0),
-        node("Reshape", "r to", "y"), node("Concat", "first rest n", "to2", axis=0),
-        node("Reshape", "r to2", "y2"), node("Mul", "first second", "both"),
-        node("Concat", "both n", "to3", axis=0), node("Reshape", "y to3", "again"),
-        node("Reshape", "again to", "y3"), node("Softmax", "y3", "y4", axis=1 if order == "B T" else 0),
-    ]  # fmt: skip
+        *read,
+        node("Reshape", "x flat", "rows"),
+        node("MatMul", "rows w", "m"),
+        node("Relu", "m", "r"),
+        node("Concat", "first second n", "to", axis=0),
+        node("Reshape", "r to", "y"),
+        node("Concat", "first rest n", "to2", axis=0),
+        node("Reshape", "r to2", "y2"),
+        node("Mul", "first second", "both"),
+        node("Concat", "both n", "to3", axis=0),
+        node("Reshape", "y to3", "again"),
+        node("Reshape", "again to", "y3"),
+        node("Softmax", "y3", "y4", axis=1 if order == "B T" else 0),
+    ]
     constants |= {"flat": ints(-1, F), "w": array(F, N), "n": ints(N), "rest": ints(-1)}
     built = model(nodes, {"x": (*order.split(), F)}, "y y2 y3 y4", constants)
     same_at_sizes(built, *SIZES)
@@ -147,31 +176,46 @@ def test_heads_beside_the_batch(order):
     nodes = [*read, node("MatMul", "x w", "e")]
     if time_first:
         nodes += [
-            node("Mul", f"{batch} h", "rows"), node("Concat", f"{time} rows d", "to", axis=0),
-            node("Reshape", "e to", "apart"), node("Transpose", "apart", "q", perm=[1, 0, 2]),
-        ]  # fmt: skip
+            node("Mul", f"{batch} h", "rows"),
+            node("Concat", f"{time} rows d", "to", axis=0),
+            node("Reshape", "e to", "apart"),
+            node("Transpose", "apart", "q", perm=[1, 0, 2]),
+        ]
     else:
         nodes += [
-            node("Reshape", "e split", "four"), node("Transpose", "four", "moved", perm=[0, 2, 1, 3]),
-            node("Concat", "any second d", "to", axis=0), node("Reshape", "moved to", "q"),
-        ]  # fmt: skip
+            node("Reshape", "e split", "four"),
+            node("Transpose", "four", "moved", perm=[0, 2, 1, 3]),
+            node("Concat", "any second d", "to", axis=0),
+            node("Reshape", "moved to", "q"),
+        ]
     nodes += [
-        node("Transpose", "q", "k", perm=[0, 2, 1]), node("MatMul", "q k", "scores"),
-        node("Softmax", "scores", "p", axis=-1), node("MatMul", "p q", "mixed"),
-    ]  # fmt: skip
+        node("Transpose", "q", "k", perm=[0, 2, 1]),
+        node("MatMul", "q k", "scores"),
+        node("Softmax", "scores", "p", axis=-1),
+        node("MatMul", "p q", "mixed"),
+    ]
     if time_first:
-        nodes += [node("Transpose", "mixed", "m", perm=[1, 0, 2]),
-                  node("Concat", "first second e6", "home", axis=0), node("Reshape", "m home", "y")]  # fmt: skip
+        nodes += [
+            node("Transpose", "mixed", "m", perm=[1, 0, 2]),
+            node("Concat", "first second e6", "home", axis=0),
+            node("Reshape", "m home", "y"),
+        ]
     else:
         nodes += [
-            node("Concat", f"{batch} h {time} d", "unjoin", axis=0), node("Reshape", "mixed unjoin", "u"),
-            node("Transpose", "u", "m", perm=[0, 2, 1, 3]), node("Concat", "first second e6", "home", axis=0),
+            node("Concat", f"{batch} h {time} d", "unjoin", axis=0),
+            node("Reshape", "mixed unjoin", "u"),
+            node("Transpose", "u", "m", perm=[0, 2, 1, 3]),
+            node("Concat", "first second e6", "home", axis=0),
             node("Reshape", "m home", "y"),
-        ]  # fmt: skip
+        ]
     constants |= {
-        "w": array(F, heads * each), "split": ints(0, 0, heads, each), "h": ints(heads), "d": ints(each),
-        "any": ints(-1), "e6": ints(heads * each),
-    }  # fmt: skip
+        "w": array(F, heads * each),
+        "split": ints(0, 0, heads, each),
+        "h": ints(heads),
+        "d": ints(each),
+        "any": ints(-1),
+        "e6": ints(heads * each),
+    }
     built = model(nodes, {"x": (*order.split(), F)}, "y", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[1])
 
@@ -180,15 +224,28 @@ def test_words_in_sentences_in_documents():
     """An RNN over the words of each sentence, with B*S rows, and one over the sentences."""
     read, constants = sizes_of("x", first=0, second=1)
     nodes = [
-        *read, node("Shape", "x", "whole"), node("Slice", "whole two end", "words"),
-        node("Concat", "any words", "to", axis=0), node("Reshape", "x to", "rows"),
-        node("Transpose", "rows", "t", perm=[1, 0, 2]), gru("g", "t", "- h"),
-        node("Concat", "first second n", "back", axis=0), node("Reshape", "h back", "sentences"),
-        node("Transpose", "sentences", "u", perm=[1, 0, 2]), gru("k", "u", "Y Yh"),
+        *read,
+        node("Shape", "x", "whole"),
+        node("Slice", "whole two end", "words"),
+        node("Concat", "any words", "to", axis=0),
+        node("Reshape", "x to", "rows"),
+        node("Transpose", "rows", "t", perm=[1, 0, 2]),
+        gru("g", "t", "- h"),
+        node("Concat", "first second n", "back", axis=0),
+        node("Reshape", "h back", "sentences"),
+        node("Transpose", "sentences", "u", perm=[1, 0, 2]),
+        gru("k", "u", "Y Yh"),
         node("Squeeze", "Yh zero", "y"),
-    ]  # fmt: skip
-    constants |= {**weights("g"), **weights("k", H, seed=1), "any": ints(-1), "n": ints(H), "zero": ints(0),
-                  "two": ints(2), "end": ints(4)}  # fmt: skip
+    ]
+    constants |= {
+        **weights("g"),
+        **weights("k", H, seed=1),
+        "any": ints(-1),
+        "n": ints(H),
+        "zero": ints(0),
+        "two": ints(2),
+        "end": ints(4),
+    }
     built = model(nodes, {"x": ("B", "S", "T", F)}, "y sentences", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[2])
 
@@ -197,17 +254,34 @@ def test_rows_and_columns_of_an_image():
     """An RNN along each line, whose lines are its batch, and one along each column."""
     read, constants = sizes_of("x", b=0, s=1, t=2)
     nodes = [
-        *read, node("Mul", "b s", "bs"), node("Mul", "b t", "bt"),
-        node("Concat", "bs t f", "to", axis=0), node("Reshape", "x to", "lines"),
-        node("Transpose", "lines", "l", perm=[1, 0, 2]), gru("g", "l", "Y"),
-        node("Squeeze", "Y one", "Ys"), node("Transpose", "Ys", "Yt", perm=[1, 0, 2]),
-        node("Concat", "b s t n", "to4", axis=0), node("Reshape", "Yt to4", "image"),
-        node("Transpose", "image", "turned", perm=[0, 2, 1, 3]), node("Concat", "bt s n", "to5", axis=0),
-        node("Reshape", "turned to5", "columns"), node("Transpose", "columns", "c", perm=[1, 0, 2]),
-        gru("k", "c", "Z"), node("Squeeze", "Z one", "Zs"), node("Transpose", "Zs", "Zt", perm=[1, 0, 2]),
-        node("Concat", "b t s n", "to6", axis=0), node("Reshape", "Zt to6", "y"),
-    ]  # fmt: skip
-    constants |= {**weights("g"), **weights("k", H, seed=1), "f": ints(F), "n": ints(H), "one": ints(1)}
+        *read,
+        node("Mul", "b s", "bs"),
+        node("Mul", "b t", "bt"),
+        node("Concat", "bs t f", "to", axis=0),
+        node("Reshape", "x to", "lines"),
+        node("Transpose", "lines", "l", perm=[1, 0, 2]),
+        gru("g", "l", "Y"),
+        node("Squeeze", "Y one", "Ys"),
+        node("Transpose", "Ys", "Yt", perm=[1, 0, 2]),
+        node("Concat", "b s t n", "to4", axis=0),
+        node("Reshape", "Yt to4", "image"),
+        node("Transpose", "image", "turned", perm=[0, 2, 1, 3]),
+        node("Concat", "bt s n", "to5", axis=0),
+        node("Reshape", "turned to5", "columns"),
+        node("Transpose", "columns", "c", perm=[1, 0, 2]),
+        gru("k", "c", "Z"),
+        node("Squeeze", "Z one", "Zs"),
+        node("Transpose", "Zs", "Zt", perm=[1, 0, 2]),
+        node("Concat", "b t s n", "to6", axis=0),
+        node("Reshape", "Zt to6", "y"),
+    ]
+    constants |= {
+        **weights("g"),
+        **weights("k", H, seed=1),
+        "f": ints(F),
+        "n": ints(H),
+        "one": ints(1),
+    }
     built = model(nodes, {"x": ("B", "S", "T", F)}, "y", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[2])
 
@@ -215,9 +289,11 @@ def test_rows_and_columns_of_an_image():
 def test_the_batch_of_one_node_is_the_features_of_the_next():
     """An RNN whose rows are mixed behind it: they are no batch, and another axis is none either."""
     nodes = [
-        gru("g", "x", "Y Yh"), node("Squeeze", "Y one", "s"), node("Transpose", "s", "t", perm=[0, 2, 1]),
+        gru("g", "x", "Y Yh"),
+        node("Squeeze", "Y one", "s"),
+        node("Transpose", "s", "t", perm=[0, 2, 1]),
         node("MatMul", "t w", "y"),
-    ]  # fmt: skip
+    ]
     built = model(nodes, {"x": (7, 3, F)}, "y", {**weights("g"), "w": array(3, N), "one": ints(1)})
     same_at_sizes(built, {}, tolerance=FLOAT32[1], whole=True)
 
@@ -231,14 +307,23 @@ def test_a_batch_that_the_file_fixes_is_free(batch):
     nodes = [
         node("Transpose", "x", "t", perm=[1, 0, 2]),
         node("GRU", "t gW gR gB - zeros", "Y Yh", hidden_size=H),
-        node("Reshape", "Yh flat", "f"), node("MatMul", "f w", "y"), node("Squeeze", "Y one", "s"),
-        node("Transpose", "s", "b", perm=[1, 0, 2]), node("Reshape", "b joined", "j"),
-        node("MatMul", "j w", "m"), node("Reshape", "m apart", "z"),
-    ]  # fmt: skip
+        node("Reshape", "Yh flat", "f"),
+        node("MatMul", "f w", "y"),
+        node("Squeeze", "Y one", "s"),
+        node("Transpose", "s", "b", perm=[1, 0, 2]),
+        node("Reshape", "b joined", "j"),
+        node("MatMul", "j w", "m"),
+        node("Reshape", "m apart", "z"),
+    ]
     constants = {
-        **weights("g"), "zeros": np.zeros((1, batch, H), np.float32), "w": array(H, N),
-        "flat": ints(batch, H), "one": ints(1), "joined": ints(-1, H), "apart": ints(batch, -1, N),
-    }  # fmt: skip
+        **weights("g"),
+        "zeros": np.zeros((1, batch, H), np.float32),
+        "w": array(H, N),
+        "flat": ints(batch, H),
+        "one": ints(1),
+        "joined": ints(-1, H),
+        "apart": ints(batch, -1, N),
+    }
     built = model(nodes, {"x": (batch, "T", F)}, "y z", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[1])
     ours, rows = from_onnx(built), array(3 * batch, 5, F)
@@ -249,9 +334,12 @@ def test_a_batch_that_the_file_fixes_is_free(batch):
 
 def test_time_that_the_file_fixes():
     nodes = [
-        node("Flatten", "x", "f"), node("MatMul", "f w", "y"), node("Add", "x places", "p"),
-        node("Transpose", "p", "t", perm=[1, 0, 2]), gru("g", "t", "Y"),
-    ]  # fmt: skip
+        node("Flatten", "x", "f"),
+        node("MatMul", "f w", "y"),
+        node("Add", "x places", "p"),
+        node("Transpose", "p", "t", perm=[1, 0, 2]),
+        gru("g", "t", "Y"),
+    ]
     constants = {**weights("g"), "w": array(7 * F, N), "places": array(7, F)}
     built = model(nodes, {"x": ("B", 7, F)}, "y Y", constants)
     same_at_sizes(built, *SIZES, tolerance=FLOAT32[1])
@@ -260,13 +348,18 @@ def test_time_that_the_file_fixes():
 
 
 def test_equal_names_are_equal_sizes():
-    built = model([node("Concat", "x z", "y", axis=2)], {"x": ("B", "T", 2), "z": ("B", "T", 3)}, "y")
+    built = model(
+        [node("Concat", "x z", "y", axis=2)], {"x": ("B", "T", 2), "z": ("B", "T", 3)}, "y"
+    )
     same_at_sizes(built, *SIZES)
     ours = from_onnx(built)
-    with pytest.raises(sc.ShapeError, match="'z'.*axis 1"):
+    with pytest.raises(sc.ShapeError, match=r"'z'.*axis 1"):
         ours(np.zeros((2, 5, 2), np.float32), np.zeros((2, 1, 3), np.float32))
-    other = model([node("Relu", "x", "y"), node("Relu", "z", "w")], {"x": ("B", "T", 2), "z": ("B", "S", 3)},
-                  "y w")  # fmt: skip
+    other = model(
+        [node("Relu", "x", "y"), node("Relu", "z", "w")],
+        {"x": ("B", "T", 2), "z": ("B", "S", 3)},
+        "y w",
+    )
     same_at_sizes(other, *SIZES)
 
 
@@ -283,8 +376,12 @@ def test_batch_and_time_of_the_same_name():
 
 def test_outputs_that_nobody_computes():
     """Inputs as they came, in any layout; a value given back twice; ids that are not touched."""
-    nodes = [node("Relu", "x", "r"), node("Identity", "r", "again"), node("Identity", "t", "u"),
-             node("Identity", "ids", "same")]  # fmt: skip
+    nodes = [
+        node("Relu", "x", "r"),
+        node("Identity", "r", "again"),
+        node("Identity", "t", "u"),
+        node("Identity", "ids", "same"),
+    ]
     inputs = {"x": ("B", "T", F), "t": ("T", "B", F), "ids": (("B", "T"), "int64")}
     outputs = {"r": "float32", "again": "float32", "u": "float32", "same": "int64"}
     built = model(nodes, inputs, outputs)
@@ -295,16 +392,25 @@ def test_constants_that_every_row_has():
     """Zeros of as many rows as the batch, a row of weights for each; and none without a batch."""
     read, constants = sizes_of("x", b=0, t=1)
     nodes = [
-        *read, node("Concat", "b h", "to", axis=0), node("ConstantOfShape", "to", "zeros"),
-        node("Expand", "w to", "rows"), node("Concat", "two b h", "to3", axis=0),
-        node("ConstantOfShape", "to3", "states"), node("Concat", "b t", "bt", axis=0),
-        node("ConstantOfShape", "bt", "ones", value=constant("", np.float32([1.5]))), node("Relu", "x", "y"),
-    ]  # fmt: skip
+        *read,
+        node("Concat", "b h", "to", axis=0),
+        node("ConstantOfShape", "to", "zeros"),
+        node("Expand", "w to", "rows"),
+        node("Concat", "two b h", "to3", axis=0),
+        node("ConstantOfShape", "to3", "states"),
+        node("Concat", "b t", "bt", axis=0),
+        node("ConstantOfShape", "bt", "ones", value=constant("", np.float32([1.5]))),
+        node("Relu", "x", "y"),
+    ]
     constants |= {"h": ints(H), "w": array(1, H), "two": ints(2)}
     built = model(nodes, {"x": ("B", "T", F)}, "y zeros rows states ones", constants)
     same_at_sizes(built, *SIZES)
-    built = model([node("Relu", "x", "y"), node("Identity", "w", "z")], {"x": (3, F)}, "y z",
-                  {"w": array(2, 5)})  # fmt: skip
+    built = model(
+        [node("Relu", "x", "y"), node("Identity", "w", "z")],
+        {"x": (3, F)},
+        "y z",
+        {"w": array(2, 5)},
+    )
     same_at_sizes(built, {}, whole=True)
 
 

@@ -49,7 +49,7 @@ def of_sizes(op: str, given: Sequence[Any], attributes: Mapping[str, Any], bound
         if op == "Cast" and _cast(arrays[0], **dict(attributes)) is arrays[0]:
             return given[0]
         raise RefusedError("of shapes of which one is as long as another is large")
-    whole = [None if value is None else value.full() for value in given]
+    whole: list[Any] = [None if value is None else value.full() for value in given]
     if op in _COMPARING:
         made = _each(functools.partial(_COMPARING[op], bound))(*whole[:2])
     elif op in ("Max", "Min"):

@@ -265,7 +265,7 @@ def part(
 
 
 def sliced(
-    tensor: Traced, at: int, begin: int | None, stop: int | None, stride: int, left: AnySize
+    tensor: Traced, at: int, begin: AnySize | None, stop: AnySize | None, stride: int, left: AnySize
 ) -> Traced:
     """Return x[begin:stop:stride] of a dim, as in Python, of which `left` elements are left."""
     tensor, axis = alone(tensor, at)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...aten.sizes import Size
+from ...aten.arguments import known
 from ...aten.tensors import Constant, RefusedError, Traced
 from .table import Context, aten, number, numbers_of, operator, shape, sizes
 
@@ -59,13 +59,13 @@ def filled(context: Context, input: Any, *, value: NDArray[Any] | None = None) -
 @operator("Range")
 def counted(context: Context, start: Any, limit: Any, delta: Any) -> Any:
     bounds = [(start, "start"), (limit, "limit"), (delta, "delta")]
-    entries = [sizes(*each)[0] if _is_size(each[0]) else number(*each) for each in bounds]
-    if not any(isinstance(entry, Size) for entry in entries):
-        return _of_numbers(context, *entries, whole=start.array.dtype.kind == "i")
-    first, last, step = entries
-    if (last - first) in (context.batch.size, -context.batch.size):
+    if not any(_is_size(value) for value, _ in bounds):
+        first, last, step = (number(*each) for each in bounds)
+        return _of_numbers(context, first, last, step, whole=start.array.dtype.kind == "i")
+    begin, end, by = (sizes(*each)[0] for each in bounds)
+    if (end - begin) in (context.batch.size, -context.batch.size):
         raise RefusedError("counts the rows of the batch")
-    return aten(context, "arange", start=first, end=last, step=step)
+    return aten(context, "arange", start=begin, end=end, step=by)
 
 
 def _is_size(value: Any) -> bool:
@@ -87,12 +87,12 @@ def _of_numbers(
 @operator("EyeLike")
 def eye(context: Context, input: Any, *, dtype: int | None = None, k: int = 0) -> Any:
     own = shape(input)
-    if len(own) != 2 or not all(isinstance(size, int) for size in own):
-        raise RefusedError(f"of a shape of {len(own)} axes, or one that varies")
-    rows, columns = own
+    if len(own) != 2:
+        raise RefusedError(f"of {len(own)} axes")
+    rows, columns = (known(size, "its shape") for size in own)
     kind = kind_of(dtype) if dtype is not None else _kind(context, input)
-    ones = aten(context, "eye", n=rows, m=columns).array  # it knows what is too large
-    return Constant.of(np.eye(*ones.shape, k, dtype=kind))
+    aten(context, "eye", n=rows, m=columns)  # it knows what is too large
+    return Constant.of(np.eye(rows, columns, k, dtype=kind))
 
 
 def _kind(context: Context, value: Any) -> Any:

@@ -325,7 +325,8 @@ def split(
         lengths = sizes(split, "split")
         if not _fits(context, size, lengths):
             raise RefusedError(f"a size of {size} into {lengths}")
-    made, start = [], 0
+    made: list[Any] = []
+    start: AnySize = 0
     for length in lengths:
         made.append(part(context, input, at, start, start + length))
         start = start + length
