@@ -161,7 +161,7 @@ def test_inputs_that_are_no_tensors():
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, ["T"]))
     built = model([node("Identity", "x", "y")], X, {"y": "float32"})
     built.graph.input[0].type.CopyFrom(kind)
-    with pytest.raises(sc.UnsupportedLayerError, match=r"input 'x' .it is a sequence"):
+    with pytest.raises(sc.UnsupportedLayerError, match=r"input 'x' .it is no tensor .sequence"):
         from_onnx(built)
 
 

@@ -113,19 +113,22 @@ def _guesses(
 ) -> Iterator[Guess]:
     """Yield which dim of every tensor that is given is the batch, the likeliest first.
 
-    Of a tensor that nobody reads it is any.
+    Sizes of one name are the same: axes of all that have such a one come first. Of a tensor that
+    nobody reads it is any.
     """
     seen = set()
-    for first in tensors[:1]:
+    names = [each.name for each in tensors]
+    for same, first in itertools.product((True, False), tensors[:1]):
         for place, wanted in _places(first, deepest):
             choices: list[list[int]] = []
             for each in tensors:
-                dims = _batches(each, wanted, place, deepest)
+                dims = _batches(each, wanted, place, deepest, same=same)
                 if each.shape and not used(each.name):
-                    dims = [min(place, len(each.shape) - 1)]
+                    dims = dims[:1] or [min(place, len(each.shape) - 1)]
                 choices.append([place] if each is first else dims)
+            if same and not isinstance(wanted, str):
+                continue
             for places in itertools.product(*choices):
-                names = (each.name for each in tensors)
                 guess: dict[str, int | None] = dict(zip(names, places, strict=True))
                 if tuple(guess.items()) not in seen:
                     seen.add(tuple(guess.items()))
@@ -138,15 +141,15 @@ def _places(given: Given, deepest: int) -> list[tuple[int, int | str]]:
     return [(dim, size) for dim, size in dims if dim < 2 or isinstance(size, str)]
 
 
-def _batches(given: Given, wanted: int | str, place: int, deepest: int) -> list[int]:
+def _batches(given: Given, wanted: int | str, place: int, deepest: int, *, same: bool) -> list[int]:
     """Return which dims of an input may be the batch, whose size is `wanted` in another's `place`.
 
-    An input that never meets the other, or is not used, has sizes of its own.
+    Unless it must be the `same`, an input that never meets the other has sizes of its own.
     """
     sizes = dict(_places(given, deepest))
-    same = [dim for dim, size in sizes.items() if size == wanted]
-    if same:
-        return same
+    equal = [dim for dim, size in sizes.items() if size == wanted]
+    if equal or same:
+        return equal
     varying = [dim for dim, size in sizes.items() if isinstance(size, str)]
     return sorted(varying, key=lambda dim: dim != place)
 

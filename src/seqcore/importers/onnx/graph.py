@@ -94,7 +94,7 @@ def model_of(
 
 def _given(value: OnnxValue, number: int) -> _Given:
     if value.dtype in _NO_TENSORS:
-        raise UnsupportedLayerError([(f"input {value.name!r}", f"it is a {value.dtype}")])
+        raise UnsupportedLayerError([(f"input {value.name!r}", f"it is no tensor ({value.dtype})")])
     if value.shape is None:
         why = "its rank is not said; name its numbers, constants={...}, or export it with a shape"
         raise UnsupportedLayerError([(f"input {value.name!r}", why)])
