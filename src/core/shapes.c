@@ -305,7 +305,7 @@ static void concat_run(const sc_node *node, sc_frame *frame)
     }
 }
 
-/* ---- The batch behind other axes ------------------------------------------------------------------------------------------------ */
+/* ---- The batch behind other axes --------------------------------------------------------------------------------- */
 
 typedef struct select_params {
     size_t index;

@@ -8,24 +8,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ....errors import ModelFileError
+from ....formats.onnx_tensors import dtype_name
 from ...aten.arguments import known
+from ...aten.reader import WHOLE
 from ...aten.tensors import Constant, RefusedError, Traced
 from .table import Context, aten, number, numbers_of, operator, shape, sizes
 
-_FLOATS = (1, 10, 11, 16)  # of TensorProto: float, float16, double, bfloat16
-_WHOLE = (2, 3, 4, 5, 6, 7, 12, 13)
-_BOOL = 9
+_FLOATS = frozenset(["float32", "float64", "float16", "bfloat16"])
 
 
 def kind_of(dtype: int) -> Any:
     """Return the dtype in which numbers of one of ONNX's are kept here."""
-    if dtype in _FLOATS:
-        return np.float32
-    if dtype in _WHOLE:
+    try:
+        name = dtype_name(dtype, "dtype")
+    except ModelFileError as error:
+        raise RefusedError(str(error)) from None
+    if name in WHOLE:
         return np.int64
-    if dtype == _BOOL:
-        return np.bool_
-    raise RefusedError(f"of dtype {dtype} of TensorProto")
+    if name in _FLOATS or name == "bool":
+        return np.bool_ if name == "bool" else np.float32
+    raise RefusedError(f"of dtype {name}")
 
 
 @operator("Constant")
