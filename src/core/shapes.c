@@ -1,4 +1,4 @@
-/* Values under another shape, joined or stacked: views, concat, and values whose batch is axis 1. Nothing is computed here; what
+/* Values under another shape, joined or stacked: views, concat, and values whose batch is behind. Nothing is computed here; what
  * picks, repeats or moves elements is in slices.c. */
 #include "window.h"
 

@@ -249,8 +249,8 @@ class Arguments:
         for name, (data, value) in self._named("mask", masks).items():
             if data.batch_axis:
                 raise OptionError(
-                    f"mask of {name!r}: its batch is axis 1, and masks are of inputs whose batch "
-                    "is axis 0"
+                    f"mask of {name!r}: its batch is axis {data.batch_axis}, and masks are of "
+                    "inputs whose batch is axis 0"
                 )
             if data.mask is None:
                 raise OptionError(f"mask of {name!r}: no layer of this model reads it")

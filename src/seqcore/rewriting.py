@@ -35,7 +35,7 @@ _PASS_IDS = frozenset([
     "concat", "select", "stack", "batch_first", "batch_second",
 ])  # fmt: skip
 _MAKE_IDS = frozenset(["argmax", "topk", "crf"])
-_TURN = frozenset(["batch_second", "stack"])  # what has its batch in axis 1, and is no context
+_TURN = frozenset(["batch_second", "stack"])  # what has its batch behind others, and is no context
 _RECURRENT = frozenset(["simple_rnn", "gru", "lstm"])
 # What looks at several frames, and would keep some of them if it were stepped.
 _LOOK_BACK = frozenset([
@@ -153,7 +153,7 @@ def prefixed(
     return made
 
 
-# ---- States whose batch is axis 1 ----------------------------------------------------------------
+# ---- States whose batch is not axis 0 ------------------------------------------------------------
 
 
 def batch_first(document: Document, inputs: Iterable[str], outputs: Iterable[str]) -> Document:
@@ -248,7 +248,8 @@ def stepped(
         elif spec["name"] in contexts:
             if spec.get("batch_axis"):
                 raise GraphError(
-                    f"context {spec['name']!r} has its batch in axis 1: a context has it in axis 0"
+                    f"context {spec['name']!r} has its batch in axis {spec['batch_axis']}: "
+                    "a context has it in axis 0"
                 )
             spec["context"] = True
     anew = _begin_anew(made, contexts, shape_of, bool(carry))

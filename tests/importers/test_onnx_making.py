@@ -157,6 +157,16 @@ def test_a_graph_that_takes_nothing():
                 assert np.array_equal(made[row], theirs)
 
 
+def test_whole_numbers_that_float32_has_not():
+    """A constant that is given back is exact, or refused."""
+    nodes = [node("Relu", "x", "y"), node("Identity", "n", "z")]
+    kinds = {"y": "float32", "z": "int64"}
+    built = model(nodes, {"x": (3, 6)}, kinds, {"n": ints(-(2**24), 5)})
+    same_at_sizes(built, {}, whole=True)
+    with pytest.raises(sc.UnsupportedLayerError, match=r"whole numbers beyond 2\^24"):
+        from_onnx(model(nodes, {"x": (3, 6)}, kinds, {"n": ints(2**24 + 1)}))
+
+
 def test_inputs_that_are_no_tensors():
     kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(1, ["T"]))
     built = model([node("Identity", "x", "y")], X, {"y": "float32"})

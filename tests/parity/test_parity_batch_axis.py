@@ -165,6 +165,35 @@ def test_a_step_of_a_batch_behind_several_axes(rng):
         same_bits(pool.step(rows, given[t]), expected[t], f"frame {t} of a pool")
 
 
+@pytest.mark.parametrize("axis", [1, 2])
+def test_what_is_decoded_has_no_such_axis(rng, axis):
+    """What is carried from token to token, and extras, are a row's own wherever the batch was."""
+    weights = floats(rng, 5, 6), floats(rng, 6, 5)
+
+    def decoder(axis):
+        token = sc.Input((), dtype="int64", name="token")
+        h = sc.Input((2, 3), name="h", batch_axis=axis)
+        summed = sc.Add()(
+            sc.Reshape((2, 3))(sc.Embedding(weights[0])(token)), BatchFirst(axis)(h) if axis else h
+        )
+        scores = sc.Dense(weights[1])(sc.Flatten()(summed))
+        twice = sc.Add()(summed, summed)
+        ends = [BatchSecond(axis)(end) if axis else end for end in (summed, twice)]
+        model = sc.Model([token, h], [scores, *ends])
+        return sc.Generator(model, max_length=4, carry={"h": model.outputs[1]})
+
+    first, behind = decoder(0), decoder(axis)
+    for search in ({"width": 3, "results": 3}, {"width": 2}):
+        expected, made = (
+            each.beam(start=[0, 1, 2], extras=True, **search) for each in (first, behind)
+        )
+        assert len({*map(tuple, made.ids.reshape(-1, 4))}) > 1
+        same_bits((made.ids, made.scores), (expected.ids, expected.scores))
+        (extra,), (other,) = made.extras.values(), expected.extras.values()
+        assert extra.any()
+        same_bits(extra, other)
+
+
 def test_it_is_kept_in_files_and_told(rng, tmp_path):
     x = sc.Input((None, 2, 5), name="x", batch_axis=2)
     model = sc.Model(x, BatchSecond(2, name="back")(BatchFirst(2)(x)))
