@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
@@ -34,18 +33,17 @@ __all__ = ["model_of"]
 _OLDEST, _NEWEST = 9, 28  # opsets
 _NO_TENSORS = frozenset(["sequence", "map", "optional", "sparse_tensor", "opaque"])
 _ROWS = "rows"  # an input of who takes none: as many numbers as there are rows
-_EXACT = (-(1 << 24), 1 << 24)  # whole numbers are floats in the end
+_EXACT = 1 << 24  # whole numbers are floats in the end
 _DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, B, H), the third
 _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
     "Abs", "Add", "Clip", "Concat", "ConcatFromSequence", "CumSum", "Div", "Dropout", "Expand",
-    "Flatten", "Gather", "GatherElements", "Identity", "Max", "MaxPool", "Min", "Mod", "Mul", "Neg", "OneHot",
-    "PRelu", "Pad", "Pow", "Range", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin",
-    "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence",
-    "SequenceAt", "SequenceConstruct", "Sign", "Slice", "Split", "Squeeze", "Sub", "Sum", "Tile",
-    "TopK", "Transpose", "Trilu",
-    "Unsqueeze", "Where",
+    "Flatten", "Gather", "GatherElements", "Identity", "Max", "MaxPool", "Min", "Mod", "Mul",
+    "Neg", "OneHot", "PRelu", "Pad", "Pow", "Range", "ReduceL1", "ReduceL2", "ReduceMax",
+    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape",
+    "ReverseSequence", "SequenceAt", "SequenceConstruct", "Sign", "Slice", "Split", "Squeeze",
+    "Sub", "Sum", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where",
 ])  # fmt: skip
 _TELLING = {"Where": 1, "OneHot": 2}  # which input tells the dtype, where it is not the first
 
@@ -164,7 +162,8 @@ class _Reader(Reader):
 
         Its rows must be equal: then it is that row for any number of rows.
         """
-        if value.array.dtype.kind == "i" and (value.array != np.clip(value.array, *_EXACT)).any():
+        array = value.array
+        if array.dtype.kind == "i" and ((array > _EXACT) | (array < -_EXACT)).any():
             raise RefusedError("a constant of whole numbers beyond 2^24")
         if all(place is None for place in self.guess.values()):
             return as_traced(self, value)
