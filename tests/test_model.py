@@ -269,6 +269,24 @@ def test_an_input_and_a_value_twice_may_be_outputs():
     assert not np.shares_memory(a, c)
 
 
+def test_outputs_have_the_names_that_they_are_given(tmp_path):
+    x = sc.Input((2,), name="x")
+    y = sc.Dense(np.ones((2, 1)), name="dense")(x)
+    model = sc.Model(x, {"sum": y, "x": x, "again": y})
+    assert model.outputs == ("sum", "x", "again")
+    model.save(tmp_path / "m.safetensors")
+    for each in (model, sc.load(tmp_path / "m.safetensors"), model.with_options(threads=1)):
+        assert each.outputs == ("sum", "x", "again")
+        assert [value.tolist() for value in each([[1, 2]])] == [[[3]], [[1, 2]], [[3]]]
+
+
+@pytest.mark.parametrize("name", ["", "a:b", "a" * 201, "a\nb", 3])
+def test_an_output_has_no_name_that_is_none(name):
+    x = sc.Input((2,))
+    with pytest.raises(sc.OptionError, match="a name"):
+        sc.Model(x, {name: sc.ReLU()(x)})
+
+
 def test_a_value_may_be_an_output_and_be_used_further(rng):
     x = sc.Input((None, FEATURES), name="x")
     h = lstm(rng, return_sequences=True)(x)

@@ -583,9 +583,9 @@ class GraphBuilder:
         entry = {"name": name, "class": kind, **seen_shape(value), "parameters": parameters}
         self._layers.append(entry)
 
-    def output(self, value: Value) -> None:
-        """Make a value an output of the graph."""
-        entry: dict[str, Any] = {"name": value.name, "value": self._read(value)}
+    def output(self, value: Value, name: str | None = None) -> None:
+        """Make a value an output of the graph, of its own name if it is given no other."""
+        entry: dict[str, Any] = {"name": name or value.name, "value": self._read(value)}
         if value.lengths is not None:
             entry["lengths"] = value.lengths
         if value.mask is not None and not value.mask.optional:

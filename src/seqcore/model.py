@@ -20,7 +20,7 @@ from .assets import ASSETS_TEXT, Assets, checked_names
 from .errors import NotBuiltError, OptionError
 from .graph import GRAPH_TEXT, PACKED, Graph, unique_names
 from .inspection import LayerInfo, LayerTime, layer_table, layer_times
-from .layers.base import Input, Layer, Symbol, whole
+from .layers.base import Input, Layer, Symbol, checked_name, whole
 from .layers.composite import Composite
 from .layers.lowering import lower
 from .stream import Stream, StreamPool
@@ -42,8 +42,8 @@ class Model:
     Parameters
     ----------
     inputs : Input or list of Input
-    outputs : Symbol or list of Symbol
-        What layers returned.
+    outputs : Symbol, list of Symbol, or dict of Symbol by name
+        What layers returned. Without names of their own, outputs have those of their layers.
 
     Raises
     ------
@@ -51,6 +51,8 @@ class Model:
         Outputs do not come from these inputs, or two layers have one name.
     ShapeError, WeightsError
         Layers do not fit together.
+    OptionError
+        An output's name is none: a string of 1 to 200 printable characters without a colon.
 
     Examples
     --------
@@ -64,9 +66,15 @@ class Model:
     [[1.0, 2.0]]
     """
 
-    def __init__(self, inputs: Input | Sequence[Input], outputs: Symbol | Sequence[Symbol]) -> None:
-        graph, unbuilt = lower(listed(inputs), listed(outputs))
-        self._symbols = (listed(inputs), listed(outputs)) if unbuilt else None
+    def __init__(
+        self,
+        inputs: Input | Sequence[Input],
+        outputs: Symbol | Sequence[Symbol] | Mapping[str, Symbol],
+    ) -> None:
+        names = [checked_name(name) for name in outputs] if isinstance(outputs, Mapping) else None
+        ends = list(outputs.values()) if isinstance(outputs, Mapping) else listed(outputs)
+        graph, unbuilt = lower(listed(inputs), ends, names)
+        self._symbols = (listed(inputs), ends) if unbuilt else None
         tensors = dict(graph.tensors)
         plan = Plan(graph.to_json(), tensors, isa=None, threads=0, shapes_only=bool(unbuilt))
         self._set_up(plan, graph, unbuilt, isa=None, threads=0)

@@ -20,9 +20,17 @@ Values = dict[Key, Value]
 
 
 def lower(
-    inputs: Sequence[Symbol], outputs: Sequence[Symbol]
+    inputs: Sequence[Symbol],
+    outputs: Sequence[Symbol],
+    called: Sequence[str | None] | None = None,
 ) -> tuple[Graph, dict[str, tuple[Layer, dict[str, Any]]]]:
     """Lower the graph of calls between `inputs` and `outputs`.
+
+    Parameters
+    ----------
+    inputs, outputs : sequence of Symbol
+    called : sequence of (str or None), optional
+        Names of the outputs; those of their values, otherwise.
 
     Returns
     -------
@@ -47,8 +55,8 @@ def lower(
     }
     names = Names(dict(zip(layers, taken[len(given) :], strict=True)))
     values = lower_calls(graph, calls, sources, names)
-    for symbol in outputs:
-        graph.output(values[symbol.key])
+    for symbol, name in zip(outputs, called or [None] * len(outputs), strict=True):
+        graph.output(values[symbol.key], name)
     return graph.finish(), graph.unbuilt
 
 
