@@ -33,7 +33,17 @@ from .operators import OPERATORS
 from .sizes import AnySize, Size, symbol
 from .tensors import Axis, Constant, RefusedError, Traced
 
-__all__ = ["MALFORMED", "WHOLE", "Given", "Guess", "Reader", "as_size", "first_model", "has"]
+__all__ = [
+    "MALFORMED",
+    "WHOLE",
+    "Given",
+    "Guess",
+    "Reader",
+    "as_size",
+    "first_model",
+    "has",
+    "numbered",
+]  # fmt: skip
 
 _MOST_GUESSES = 64
 _MOST_READ = 1 << 14  # nodes, over all guesses but the first
@@ -207,6 +217,10 @@ class Reader:
         """Return what is given back, and its dtype if the program tells it."""
         raise NotImplementedError
 
+    def output_names(self) -> Sequence[str] | None:
+        """Return what outputs are called, each once; None for the names of their layers."""
+        return None
+
     def label(self) -> str:
         """Return what a layer of the operator at hand may be called; "" for a name of its own."""
         raise NotImplementedError
@@ -229,11 +243,13 @@ class Reader:
             return None
         try:
             outputs = [self._output(value, dtype) for value, dtype in self.outputs()]
-        except RefusedError as error:
+        except (RefusedError, SeqcoreError) as error:
             self.offenders.append((self.whole_call, f"what it returns: {error}"))
             return None
         try:
-            return Model(self.inputs, outputs)
+            names = self.output_names()
+            ends = outputs if names is None else dict(zip(names, outputs, strict=True))
+            return Model(self.inputs, ends)
         except SeqcoreError as error:
             self.offenders.append((self.whole_call, str(error)))
             return None
@@ -368,7 +384,7 @@ class Reader:
         wanted = wanted.replace(":", "_")[:180]
         if not wanted or not wanted.isprintable():
             return None
-        name = next(n for n in _numbered(wanted) if n not in self.taken)
+        name = next(n for n in numbered(wanted) if n not in self.taken)
         self.taken.add(name)
         return name
 
@@ -397,7 +413,8 @@ class Reader:
         raise NotImplementedError
 
 
-def _numbered(name: str) -> Iterator[str]:
+def numbered(name: str) -> Iterator[str]:
+    """Yield a name, then the name with numbers."""
     yield name
     for number in itertools.count(1):
         yield f"{name}_{number}"

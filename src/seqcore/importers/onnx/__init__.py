@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ...errors import OptionError
 from ...formats.onnx_files import read_onnx
@@ -22,7 +22,7 @@ from ...formats.onnx_programs import OnnxProgram
 from ...model import Model
 from .graph import model_of
 
-__all__ = ["from_onnx", "load_onnx"]
+__all__ = ["checked_constants", "from_onnx", "load_onnx"]
 
 
 def from_onnx(
@@ -64,7 +64,7 @@ def from_onnx(
     """
     source = os.fspath(model) if isinstance(model, (str, os.PathLike)) else "the ONNX model"
     program = read_onnx(model, external_data=external_data)
-    return model_of(program, str(source), _fixed(program, constants or {}, str(source)))
+    return model_of(program, str(source), checked_constants(program, constants or {}, str(source)))
 
 
 def load_onnx(path: str | os.PathLike[str], **options: Any) -> Model:
@@ -72,9 +72,10 @@ def load_onnx(path: str | os.PathLike[str], **options: Any) -> Model:
     return from_onnx(path, **options)
 
 
-def _fixed(
+def checked_constants(
     program: OnnxProgram, constants: Mapping[str, ArrayLike], source: str
-) -> dict[str, np.ndarray]:
+) -> dict[str, NDArray[Any]]:
+    """Return what inputs shall be fixed to, as arrays; each must be an input of the graph."""
     names = [each.name for each in program.graph.inputs]
     for name in constants:
         if name not in names:

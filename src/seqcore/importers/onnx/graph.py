@@ -17,21 +17,28 @@ from numpy.typing import NDArray
 
 from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
 from ...formats.onnx_programs import OnnxGraph, OnnxNode, OnnxProgram, OnnxValue
+from ...formats.onnx_tensors import dtype_name
 from ...graph import SizeRule
 from ...layers import Input
 from ...model import Model
 from ..aten.arguments import as_traced
-from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, first_model, has
+from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, first_model, has, numbered
 from ..aten.sizes import AnySize
 from ..aten.tensors import Constant, RefusedError, Traced
+from .older import read_as
 from .operators import OPERATORS
 from .operators.table import NotKnownError, numbers_of
 from .shape_values import of_sizes
 
-__all__ = ["model_of"]
+__all__ = ["NEWEST", "OLDEST", "model_of"]
 
-_OLDEST, _NEWEST = 9, 28  # opsets
+OLDEST, NEWEST = 9, 28  # opsets
 _NO_TENSORS = frozenset(["sequence", "map", "optional", "sparse_tensor", "opaque"])
+# Dtypes of weights, which no caller has arrays of.
+_SMALL = frozenset([
+    "float4_e2m1fn", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz",
+    "float8_e8m0fnu", "int2", "int4", "uint2", "uint4",
+])  # fmt: skip
 _ROWS = "rows"  # an input of who takes none: as many numbers as there are rows
 _EXACT = 1 << 24  # whole numbers are floats in the end
 _DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, B, H), the third
@@ -77,34 +84,39 @@ def model_of(
     ModelFileError
         Of opsets that nobody here knows.
     """
-    opset = program.opsets.get("", _NEWEST)
-    if not _OLDEST <= opset <= _NEWEST:
-        raise ModelFileError(f"{source}: opset {opset}; {_OLDEST} to {_NEWEST} are known")
+    opset = read_as(program, OLDEST, NEWEST, source)
     fixed = dict(constants or {})
     graph = program.graph
     known = {name: numbers_of(array, name) for name, array in {**graph.constants, **fixed}.items()}
-    inputs = [_given(each, number) for number, each in enumerate(graph.inputs)
+    inputs = [_given(each, number, source) for number, each in enumerate(graph.inputs)
               if each.name not in fixed] or [_Given(_ROWS, "float32", ())]  # fmt: skip
     reads = Counter(name for node in graph.nodes for name in _read_by(node))
     return first_model(
         inputs, reads.__contains__, len(graph.nodes),
-        lambda guess: _Reader(program, inputs, known, reads, guess), source, _DEEPEST,
+        lambda guess: _Reader(program, opset, inputs, known, reads, guess), source, _DEEPEST,
     )  # fmt: skip
 
 
-def _given(value: OnnxValue, number: int) -> _Given:
+def _given(value: OnnxValue, number: int, source: str) -> _Given:
+    """Return an input that is given at a call.
+
+    Raises
+    ------
+    UnsupportedLayerError
+        It cannot be; if it can be fixed, its name is in the error's `inputs`.
+    """
+    what = f"input {value.name!r}"
     if value.dtype in _NO_TENSORS:
-        raise UnsupportedLayerError([(f"input {value.name!r}", f"it is no tensor ({value.dtype})")])
+        raise UnsupportedLayerError([(what, f"it is no tensor ({value.dtype})")], source)
+    if value.shape is not None and 0 not in value.shape and value.dtype not in _SMALL:
+        names = (f"{number}.{k}" if size is None else size for k, size in enumerate(value.shape))
+        return _Given(value.name, value.dtype, tuple(names))
+    why = f"it is {value.dtype}" if value.dtype in _SMALL else "it has no elements"
     if value.shape is None:
-        why = "its rank is not said; name its numbers, constants={...}, or export it with a shape"
-        raise UnsupportedLayerError([(f"input {value.name!r}", why)])
-    if 0 in value.shape:
-        why = "it has no elements; fix it, constants={...}"
-        error = UnsupportedLayerError([(f"input {value.name!r}", why)])
-        error.inputs = [value.name]
-        raise error
-    names = (f"{number}.{k}" if size is None else size for k, size in enumerate(value.shape))
-    return _Given(value.name, value.dtype, tuple(names))
+        why = "its rank is not said: export it with a shape"
+    error = UnsupportedLayerError([(what, f"{why}; or fix it, constants={{...}}")], source)
+    error.inputs = [value.name]
+    raise error
 
 
 def _read_by(node: OnnxNode) -> Iterator[str]:
@@ -121,12 +133,12 @@ class _Reader(Reader):
     whole_call = "graph"
 
     def __init__(
-        self, program: OnnxProgram, inputs: Sequence[_Given], known: Mapping[str, Constant],
-        reads: Mapping[str, int], guess: Guess,
+        self, program: OnnxProgram, opset: int, inputs: Sequence[_Given],
+        known: Mapping[str, Constant], reads: Mapping[str, int], guess: Guess,
     ) -> None:  # fmt: skip
         super().__init__(inputs, guess)
         self.program, self.given, self.known, self.reads = program, inputs, known, reads
-        self.opset = program.opsets.get("", _NEWEST)
+        self.opset = opset
         self.scopes: ChainMap[str, Any] = ChainMap()  # of graphs within graphs
         self.values = self.scopes
         self.whole_names: set[str] = set()  # of values that are whole numbers to ONNX
@@ -174,6 +186,14 @@ class _Reader(Reader):
                 made = as_traced(self, Constant(one, rest))
                 return made.seen_as([*made.dims[:at], (self.batch,), *made.dims[at + 1 :]])
         return value
+
+    def output_names(self) -> list[str]:
+        names: dict[str, None] = {}
+        for each in self.program.graph.outputs:
+            wanted = _own_name(each.name)[:180]
+            usable = wanted if wanted.isprintable() and wanted else "output"
+            names[next(name for name in numbered(usable) if name not in names)] = None
+        return list(names)
 
     def _rule_sizes(self) -> None:
         """Let calls keep to what was taken for granted of sizes, and to equal names."""
@@ -255,9 +275,19 @@ class _Reader(Reader):
         return _UNKNOWN
 
     def _need(self, node: OnnxNode, value: Any) -> None:
-        for name in node.inputs:
-            if self.values.get(name) is value and any(name == each.name for each in self.given):
+        """Note which inputs a value comes from that must be known."""
+        makers = {name: each for each in self.program.graph.nodes for name in each.outputs}
+        given = {each.name for each in self.given}
+        ahead = [name for name in node.inputs if self.values.get(name) is value]
+        seen = set(ahead)
+        while ahead:
+            name = ahead.pop()
+            if name in given:
                 self.needed[name] = None
+            for before in _read_by(makers[name]) if name in makers else ():
+                if before not in seen and isinstance(self.values.get(before), Traced):
+                    seen.add(before)
+                    ahead.append(before)
 
     def _made(self, node: OnnxNode, given: list[Any]) -> Any:
         function = OPERATORS.get(f"{node.domain}.{node.op}" if node.domain else node.op)
@@ -341,9 +371,15 @@ class _Reader(Reader):
         return self._first_is_whole(self.node)
 
     def declared(self, index: int) -> str | None:
-        """Return the dtype that the file says an input of the node at hand has."""
+        """Return the dtype that the file, or the Cast that makes it, says an input has."""
         assert self.node is not None
-        return self.program.graph.dtypes.get(self.node.inputs[index])
+        name = self.node.inputs[index]
+        casts = (
+            dtype_name(node.attributes["to"], name)
+            for node in self.program.graph.nodes
+            if node.op == "Cast" and name in node.outputs and "to" in node.attributes
+        )
+        return self.program.graph.dtypes.get(name) or next(casts, None)
 
     def read_branch(self, graph: OnnxGraph) -> tuple[Any, ...]:
         """Read a graph that an attribute holds, and return what it makes."""

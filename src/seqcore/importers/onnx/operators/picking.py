@@ -60,7 +60,7 @@ def _of_constant(data: Constant, at: int, places: NDArray[Any]) -> Constant:
     array = data.array
     if array.shape[at] != data.sizes[at]:  # it repeats
         ones = [1] * places.ndim
-        return Constant(array.reshape(*array.shape[:at], *ones, *array.shape[at + 1 :]), sizes)
+        return Constant(array.reshape((*array.shape[:at], *ones, *array.shape[at + 1 :])), sizes)
     if array.size // max(1, array.shape[at]) * places.size > max(_MOST_ELEMENTS, array.size):
         raise RefusedError("of too many elements")
     return Constant(np.take(array, places, axis=at), sizes)

@@ -87,6 +87,8 @@ def _steps(x: Any, scale: Any, zero: Any, axis: int, block: int) -> tuple[Array,
     sizes = shape(x)
     step = weights(scale, "scale").astype(np.float32)
     offset = None if zero is None else weights(zero, "zero point")
+    if offset is not None and offset.size == step.size == 1:
+        offset = offset.reshape(step.shape)
     if offset is not None and offset.shape != step.shape:
         raise RefusedError(f"with scales {step.shape} and zero points {offset.shape}")
     arrays = [step] if offset is None else [step, offset]
