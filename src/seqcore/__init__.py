@@ -103,6 +103,7 @@ if _TYPE_CHECKING:
     from .formats import read_weights
     from .formats.word_vectors import read_vectors
     from .importers.keras import from_keras
+    from .importers.onnx import from_onnx
     from .importers.torch import from_torch
     from .trace import Trace
 
@@ -201,6 +202,7 @@ __all__ = [
     "ZeroPadding1D",
     "cpu_info",
     "from_keras",
+    "from_onnx",
     "from_torch",
     "get_num_threads",
     "load",
@@ -215,6 +217,7 @@ __all__ = [
 # own never needs them; nor does each need what prepares text and series.
 _ON_FIRST_USE = {
     "from_keras": ".importers.keras",
+    "from_onnx": ".importers.onnx",
     "from_torch": ".importers.torch",
     "plots": ".plots",
     "read_vectors": ".formats.word_vectors",

@@ -91,7 +91,7 @@ def _export_c(chosen: argparse.Namespace) -> None:
     load(chosen.model)  # which says best what is wrong with a file
     try:
         texts, tensors = read_model_file(chosen.model)
-    except ModelFileError:  # then it is a model of Keras or torch, which `load` takes as well
+    except ModelFileError:  # then it is a model of Keras, torch or ONNX, which `load` takes as well
         raise ModelFileError(
             f"{chosen.model}: not a seqcore model file; make it one: seqcore.load(path).save(...)"
         ) from None

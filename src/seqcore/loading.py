@@ -1,6 +1,6 @@
 """`load`: a model from a file, whichever kind its content says it is.
 
-Our own model files are read by the core, Keras's by importers/keras, torch's by importers/torch.
+Our own model files are read by the core, others by importers: keras, torch and onnx.
 Every other kind that is known is refused with what to do instead.
 """
 
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+
+from numpy.typing import ArrayLike
 
 from ._binding import read_model_file
 from .assets import ASSETS_TEXT, SEQUENCE, Assets
@@ -27,6 +29,7 @@ _HEAD = 64  # bytes by which kinds of files are told apart
 _EXPORTED = ("/archive_format", "serialized_exported_program.json")
 _LEGACY_TORCH = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_ONNX = b"\x08"  # the tag of the version, which is first; what follows says whether it is ONNX
 
 
 def load(
@@ -37,12 +40,14 @@ def load(
     precision: str = "float32",
     mmap: bool = False,
     prefix: str = "",
+    constants: Mapping[str, ArrayLike] | None = None,
+    external_data: bool = False,
 ) -> Model:
-    """Load a model: a file of `Model.save`, a whole Keras model, or an exported PyTorch one.
+    """Load a model: a file of `Model.save`, of Keras, of ONNX, or an exported PyTorch one.
 
     The kind of file follows from its content, never from its name: what `Model.save` wrote
-    (safetensors), Keras's .h5 and .keras, torch.export's .pt2, and a module that torch.save pickled
-    whole, if it is one of torch's own or an nn.Sequential of these.
+    (safetensors), Keras's .h5 and .keras, .onnx, torch.export's .pt2, and a module that torch.save
+    pickled whole, if it is one of torch's own or an nn.Sequential of these.
 
     Parameters
     ----------
@@ -57,6 +62,10 @@ def load(
     prefix : str
         Where a checkpoint of torch has the module that was pickled whole: keys and names of
         modules, joined with dots, "model.encoder".
+    constants : mapping of str to array, optional
+        Of an ONNX file: inputs that are fixed to these numbers, as in `from_onnx`.
+    external_data : bool
+        Of an ONNX file: whether weights may be read from other files in its folder.
 
     Raises
     ------
@@ -65,9 +74,11 @@ def load(
     ModelFileError
         It is damaged, or holds no model that can be loaded.
     UnsupportedLayerError
-        Naming every layer that is not supported.
+        Naming every layer or operator that is not supported.
+    OptionError
+        An option that is for other kinds of files.
     MissingExtraError
-        h5py is needed and not installed.
+        h5py or onnx is needed and not installed.
     """
     checked_isa, checked_threads = checked_options(isa, threads, precision)
     name = os.fspath(path)
@@ -78,6 +89,8 @@ def load(
     load_foreign = _loader(name, head, is_hdf5)
     if prefix:
         load_foreign = _below(name, load_foreign, prefix)
+    if constants is not None or external_data:
+        load_foreign = _with_onnx_options(name, load_foreign, constants, external_data)
     if load_foreign is not None:
         if mmap:
             raise OptionError(f"{name}: mmap=True is for files that Model.save wrote")
@@ -186,6 +199,13 @@ def _loader(name: str, head: bytes, is_hdf5: bool) -> Callable[..., Model] | Non
         return load_module
     if members:
         raise ModelFileError(f"{name}: a zip archive that holds no model (read_weights reads .npz)")
+    if head.startswith(_ONNX) and head[5:9] != b"\0\0\0{":  # that is safetensors
+        from .formats.onnx_files import is_onnx
+
+        if is_onnx(head):
+            from .importers.onnx import load_onnx
+
+            return load_onnx
     return None
 
 
@@ -198,6 +218,17 @@ def _below(name: str, loader: Callable[..., Model] | None, prefix: str) -> Calla
             f"found {prefix!r:.80}"
         )
     return partial(load_module, prefix=prefix)
+
+
+def _with_onnx_options(
+    name: str, loader: Callable[..., Model] | None, constants: Any, external_data: Any
+) -> Callable[..., Model]:
+    from .importers.onnx import load_onnx
+
+    if loader is not load_onnx:
+        option = "external_data" if constants is None else "constants"
+        raise OptionError(f"{name}: {option}= is for ONNX files, which this is not")
+    return partial(load_onnx, constants=constants, external_data=external_data)
 
 
 def _members(name: str) -> list[str]:
