@@ -4,23 +4,23 @@
 
 pages.py says how. It needs torch: files are written and loaded, modules exported, and what happens
 is what the page says. The arguments of an operator are those of its function, and what it refuses
-is read out of it, from every `RefusedError` that it or a helper of its file raises.
+is read out of it, from every `RefusedError` that it or a helper of its file raises
+(operator_tables.py).
 """
 
 from __future__ import annotations
 
-import ast
 import inspect
 import json
-import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import ModuleType
 from typing import Any
 
 import torch
+from operator_tables import described, title, told_of
 from pages import code, empty_folder, grouped, table, tables_of, write
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -296,8 +296,7 @@ def operator_files() -> str:
     parts = []
     for name in _FILES_OF_OPERATORS:
         module = getattr(operators, name)
-        said = (module.__doc__ or "").strip().splitlines()[0].rstrip(".")
-        parts.append(f"**{said}**\n\n{_operators(module)}")
+        parts.append(f"**{title(module)}**\n\n{_operators(module)}")
     return "\n".join(parts)
 
 
@@ -307,73 +306,13 @@ _FILES_OF_OPERATORS = (
 
 
 def _operators(module: ModuleType) -> str:
-    """Return the operators that a file defines; those of one function in one row."""
-    own = {name: made for name, made in OPERATORS.items() if made.__module__ == module.__name__}
-    by_code: dict[Any, list[str]] = {}
-    functions: dict[Any, Any] = {}
-    for name, function in own.items():
-        by_code.setdefault(function.__code__, []).append(name)
-        functions[function.__code__] = function
+    """Return the operators that a file defines; those of one code in one row."""
     rows = []
-    for key, names in by_code.items():
-        taken, ignored = _arguments(functions[key])
-        refused = "; ".join(dict.fromkeys(_refusals(functions[key])))
-        told = code(taken) + (f" (any: {code(ignored)})" if ignored else "")
-        rows.append([code(dict.fromkeys(map(short, names))), told, refused])
+    for each in described(module, OPERATORS):
+        told = code(each.arguments) + (f" (any: {code(each.ignored)})" if each.ignored else "")
+        names = code(dict.fromkeys(map(short, each.names)))
+        rows.append([names, told, "; ".join(each.refused)])
     return table(["operators", "arguments", "refused"], rows)
-
-
-def _arguments(function: Callable[..., Any]) -> tuple[list[str], list[str]]:
-    """Return the arguments that a function reads, and those that it deletes unread."""
-    deleted = {
-        name.id
-        for node in ast.walk(_tree(function))
-        if isinstance(node, ast.Delete)
-        for name in node.targets
-        if isinstance(name, ast.Name)
-    }
-    names = [
-        name for name, given in inspect.signature(function).parameters.items()
-        if name != "context" and given.kind is not given.VAR_KEYWORD
-    ]  # fmt: skip
-    return [n for n in names if n not in deleted], [n for n in names if n in deleted]
-
-
-@cache
-def _tree(function: Callable[..., Any]) -> ast.AST:
-    return ast.parse(textwrap.dedent(inspect.getsource(function)))
-
-
-def _refusals(function: Callable[..., Any], seen: frozenset[Any] = frozenset()) -> Iterator[str]:
-    """Yield what a function says where it refuses, and the helpers of its file that it calls."""
-    tree = _tree(function)
-    yield from _said(tree)
-    entered = {made.__code__ for made in OPERATORS.values()}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            called = function.__globals__.get(node.func.id)  # type: ignore[attr-defined]
-            if (
-                isinstance(called, FunctionType)
-                and called.__module__ == function.__module__
-                and called.__code__ not in entered | seen
-            ):
-                yield from _refusals(called, seen | {called.__code__})
-
-
-def _said(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "RefusedError":
-            yield _words(node.args[0])
-
-
-def _words(node: ast.expr) -> str:
-    """Return a message with dots in place of what it is told of the case."""
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
-        return "".join(map(str, parts))
-    raise AssertionError(f"a message that is no string: {ast.dump(node)}")
 
 
 def anywhere() -> str:
@@ -384,8 +323,7 @@ def anywhere() -> str:
     }  # fmt: skip
     rows = []
     for what, module in told.items():
-        said = list(dict.fromkeys(_said(ast.parse(inspect.getsource(module)))))
-        if said:
+        if said := told_of(module):
             rows.append([what, "; ".join(said)])
     return table(["of", "refused"], rows)
 
