@@ -92,8 +92,9 @@ def test_there_are_examples_with_defaults_for_all_arguments(tmp_path):
     assert names == [
         "add_numbers.py", "classify_domains.py", "compare_with_keras.py", "compare_with_torch.py",
         "describe_digits.py", "forecast_temperatures.py", "hyphenate.py", "look_inside.py",
-        "model_files.py", "normalise_dates.py", "package_code.py", "pronounce_chinese.py",
-        "spell_numbers.py", "spell_words.py", "trained_here.py", "write_text.py",
+        "model_files.py", "normalise_dates.py", "onnx_streaming.py", "package_code.py",
+        "pronounce_chinese.py", "spell_numbers.py", "spell_words.py", "trained_here.py",
+        "write_text.py",
     ]  # fmt: skip
     elsewhere = {  # run so by other tests, here and in test_trained_examples.py
         "compare_with_keras.py", "describe_digits.py", "forecast_temperatures.py",
@@ -214,6 +215,18 @@ def test_a_file_that_keras_cannot_load_is_said_to_be_one():
     assert code == 1
     assert "Total parameters" in out  # seqcore has it
     assert re.search(r"Keras 3\.\S+ does not load this file: .", err)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 16])
+def test_chunks_of_an_onnx_model_are_the_whole_and_onnxruntimes(chunk, tmp_path):
+    path = tmp_path / "kept.onnx"
+    code, out, err = run("onnx_streaming.py", "--check", "--chunk", str(chunk), "--save", path)
+    assert (code, err) == (0, "")
+    assert f"400 frames in chunks of {chunk} give the same bits as all at once\n" in out
+    found = re.search(r"^largest difference from ONNX Runtime: (\S+)$", out, re.MULTILINE)
+    assert float(found[1]) < 1e-5
+    assert len(re.findall(r"^\d+ frames a call: .*: [\d.]+ times as fast$", out, re.MULTILINE)) == 2
+    assert sc.load(path).inputs == ("frames", "cache", "h0")
 
 
 MAKERS = """
