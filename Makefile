@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What `pip install .` copies into the environment; a change to any of them installs again.
 SOURCES := setup.py pyproject.toml $(shell find src include -name '*.py' -o -name '*.py[xid]*' -o -name '*.px[id]' -o -name '*.[ch]' -o -name '*.hpp' -o -name build.json)
 
-.PHONY: demo test test-slow check lint ctest build lib docs bench bench-streams bench-modules bench-decoding bench-cells bench-quick format clean
+.PHONY: demo test test-slow check lint ctest build lib docs onnx-nodes bench bench-streams bench-modules bench-decoding bench-cells bench-onnx bench-quick format clean
 
 # ---- The two commands of the README --------------------------------------------------------------
 
@@ -80,10 +80,15 @@ format: $(VENV)/lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tables of docs/keras.md and docs/pytorch.md, from those of the importers; torch writes files for the second
+# The tables of docs/keras.md, pytorch.md and onnx.md, from those of the importers; torch writes files for the second
 docs: $(VENV)/test
 	$(BIN)/python docs/keras_page.py
 	$(BIN)/python docs/pytorch_page.py
+	$(BIN)/python docs/onnx_page.py
+
+# The onnx package's node tests of every operator: which pass, which are refused, and why
+onnx-nodes: $(VENV)/test
+	$(BIN)/python tests/importers/onnx_node_tests.py
 
 # The probe of the machine's limits runs behind the measurements; page and plots go to build/
 bench: $(VENV)/bench
@@ -110,6 +115,10 @@ bench-decoding: $(VENV)/bench
 # Cells in full beside the plain ones: a table on the screen
 bench-cells: $(VENV)/bench
 	$(BIN)/python bench/cells.py
+
+# ONNX graphs, whole sequences and chunk by chunk, beside ONNX Runtime: a table on the screen
+bench-onnx: $(VENV)/bench
+	OMP_NUM_THREADS=1 $(BIN)/python bench/onnx_graphs.py
 
 bench-quick: $(VENV)/bench
 	mkdir -p build

@@ -1,6 +1,6 @@
 """Runs the Python in the documentation, block after block, and compares what it prints.
 
-docs/keras.md and docs/pytorch.md are compared with what their commands write.
+docs/keras.md, docs/pytorch.md and docs/onnx.md are compared with what their commands write.
 
 A ```text block right behind a ```python block is what that block prints, to the letter. Not here:
 examples in docstrings (test_model.py), and adding-a-layer.md, whose fragments are no programs.
@@ -26,6 +26,7 @@ import seqcore as sc
 from seqcore.importers.aten.operators import OPERATORS
 from seqcore.importers.keras.classes import CLASSES
 from seqcore.importers.keras.refused import REFUSED
+from seqcore.importers.onnx.operators import OPERATORS as ONNX_OPERATORS
 from seqcore.importers.torch.graph import model_of
 from seqcore.importers.torch.modules import MODULES
 from seqcore.importers.torch.refused import REFUSED as REFUSED_MODULES
@@ -34,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs"))
 
 import keras_page  # noqa: E402
+import onnx_page  # noqa: E402
 import pages  # noqa: E402
 import pytorch_page  # noqa: E402
 
@@ -49,6 +51,16 @@ def save_sentiment_model():
     keras.Sequential(network).save("sentiment.h5")
 
 
+def save_onnx_model():
+    """Write the graph that the README loads: 40 features in, the output of an LSTM out."""
+    example = (torch.zeros(2, 9, 40),)
+    torch.onnx.export(
+        torch.nn.LSTM(40, 8, batch_first=True).eval(), example, "speech.onnx", dynamo=False,
+        input_names=["frames"], output_names=["scores"],
+        dynamic_axes={"frames": {0: "batch", 1: "time"}},
+    )  # fmt: skip
+
+
 def blocks_of(text):
     """Return all Python blocks as matches: the code, and what it prints or None."""
     blocks = list(BLOCK.finditer(text))
@@ -57,11 +69,13 @@ def blocks_of(text):
     return blocks
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's, while it exports
 @pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md"])
 def test_code_of_page_runs_and_prints_what_it_says(page, tmp_path, monkeypatch):
     text = (ROOT / page).read_text(encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     save_sentiment_model()
+    save_onnx_model()
     threads = sc.get_num_threads()
     namespace = {"__name__": "__main__"}
     try:
@@ -131,7 +145,7 @@ def keras_3():
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's, while it exports
-@pytest.mark.parametrize("page", [keras_page, pytorch_page])
+@pytest.mark.parametrize("page", [keras_page, pytorch_page, onnx_page])
 def test_page_is_what_its_command_writes(page):
     text = page.PAGE.read_text(encoding="utf-8")
     assert text == pages.filled(text, page.TABLES), "run `make docs`"
@@ -216,3 +230,20 @@ def test_every_operator_is_on_the_page_with_its_refusals():
     assert "with rounding_mode=" in told["div"]
     assert "with padding=" in told["conv_transpose1d"]
     assert "over the rows of the batch" in told["cumsum"]
+
+
+# ---- What ONNX can bring ------------------------------------------------------------------------
+
+
+def test_every_operator_of_onnx_is_on_the_page_with_its_opsets():
+    text = onnx_page.PAGE.read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    told = {}
+    for row in rows:  # of operators first, then of their node tests
+        for name in re.findall(r"`([\w.]+)`", row[0]):
+            told.setdefault(name, row)
+    assert set(ONNX_OPERATORS) <= set(told)
+    assert "`Softmax` (1, 11, 13)" in text
+    assert "`LSTM` (7, 14, 22)" in text
+    assert "`layout`" in told["LSTM"][1]
+    assert "in training mode" in told["Dropout"][3]
