@@ -6,6 +6,7 @@ from . import (
     elementwise,
     products,
     quantised,
+    recurrent,
     reductions,
     shapes,
     windows,
@@ -14,4 +15,7 @@ from .table import OPERATORS
 
 __all__ = ["OPERATORS"]
 
-del activations, convolutions, elementwise, products, quantised, reductions, shapes, windows
+del (
+    activations, convolutions, elementwise, products, quantised, recurrent, reductions, shapes,
+    windows,
+)  # fmt: skip

@@ -36,6 +36,9 @@ class Context(arguments.Context, Protocol):
     def declared(self, index: int) -> str | None:
         """Return the dtype that the file says an input of the node at hand has."""
 
+    def label(self) -> str:
+        """Return what the exporter called the node at hand."""
+
     def called(self, target: str, given: dict[str, Any]) -> Any:
         """Return what an operator of ATen makes of its arguments by name."""
 
