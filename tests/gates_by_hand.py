@@ -40,6 +40,8 @@ ACTIVATIONS = {
     "threshold": lambda x, a, b: F.threshold(x, a, b),
     "squareplus": lambda x, a, *_: (x + torch.sqrt(x**2 + a)) / 2,
     "sparse_plus": lambda x, *_: torch.where(x < 1, torch.clamp(x + 1, min=0) ** 2 / 4, x),
+    "affine": lambda x, a, b: a * x + b,
+    "scaled_tanh": lambda x, a, b: a * torch.tanh(b * x),
     "softmax": lambda x, *_: F.softmax(x, dim=-1),
     "log_softmax": lambda x, *_: F.log_softmax(x, dim=-1),
 }

@@ -82,6 +82,11 @@ ACTIVATIONS = [
     ),
     (("squareplus", 3, 0), lambda x: as_numpy(keras.ops.squareplus(as_torch(x), 3.0))),
     (("sparse_plus", 0, 0), lambda x: as_numpy(keras.activations.sparse_plus(as_torch(x)))),
+    (("affine", -0.7, 0.3), lambda x: np.polyval([-0.7, 0.3], x)),
+    (
+        ("scaled_tanh", 1.7159, 2 / 3),
+        lambda x: 1.7159 * (2 * scipy.special.expit(4 / 3 * x) - 1),
+    ),
     (("softmax", 0, 0), lambda x: scipy.special.softmax(x, axis=-1)),
     (("log_softmax", 0, 0), lambda x: scipy.special.log_softmax(x, axis=-1)),
 ]

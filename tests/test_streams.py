@@ -37,7 +37,7 @@ ACTIVATIONS = (
     None, "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "silu", "leaky_relu",
     "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid", "mish", "hard_silu",
     "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold", "squareplus",
-    "sparse_plus", "sparse_sigmoid", "softmax", "log_softmax",
+    "sparse_plus", "sparse_sigmoid", "affine", "scaled_tanh", "softmax", "log_softmax",
 )  # fmt: skip
 
 

@@ -30,6 +30,8 @@ enum sc_activation {
     SC_THRESHOLD,
     SC_SQUAREPLUS,
     SC_SPARSE_PLUS,
+    SC_AFFINE,
+    SC_SCALED_TANH,
     SC_SOFTMAX, /* from here on over an axis, so not elementwise: activations.h leaves them to its caller */
     SC_LOG_SOFTMAX,
     SC_ACTIVATIONS /* how many there are */

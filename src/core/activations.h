@@ -16,9 +16,10 @@
  *   vf_mish           4.5     4.5     4.5
  *   vf_tanh_shrink    5.0     5.0     5.0
  *   vf_squareplus     3.5     3.5     3.5     alpha 4
+ *   vf_scaled_tanh    2.7     2.7     2.7     alpha 1.7159, beta 2/3
  *
  * The others are their formula, rounded once per operation: linear, relu, relu6, leaky_relu, hard_sigmoid, hard_silu,
- * hard_tanh, hard_shrink, soft_shrink, threshold, sparse_plus. */
+ * hard_tanh, hard_shrink, soft_shrink, threshold, sparse_plus, affine. */
 #ifndef SC_ACTIVATIONS_H
 #define SC_ACTIVATIONS_H
 
@@ -234,6 +235,12 @@ SC_INLINE vf vf_sparse_plus(vf x)
     return vf_select(vf_lt(x, vf_set(1.0f)), vf_mul(vf_mul(u, u), vf_set(0.25f)), x);
 }
 
+/* alpha tanh(beta x): that beta*x is rounded moves tanh by as much at most, relatively. */
+SC_INLINE vf vf_scaled_tanh(vf alpha, vf beta, vf x)
+{
+    return vf_mul(alpha, vf_tanh(vf_mul(beta, x)));
+}
+
 /* The activation `kind` (enum sc_activation) of x. SC_LINEAR returns x; so do those over an axis, their caller's affair. */
 SC_INLINE vf vf_activate(int kind, vf alpha, vf beta, vf x)
 {
@@ -263,6 +270,8 @@ SC_INLINE vf vf_activate(int kind, vf alpha, vf beta, vf x)
     case SC_THRESHOLD: return vf_threshold(alpha, beta, x);
     case SC_SQUAREPLUS: return vf_squareplus(alpha, x);
     case SC_SPARSE_PLUS: return vf_sparse_plus(x);
+    case SC_AFFINE: return vf_fma(alpha, x, beta);
+    case SC_SCALED_TANH: return vf_scaled_tanh(alpha, beta, x);
     default: return x;
     }
 }

@@ -164,7 +164,8 @@ sc_status sc_attr_activation_of(sc_builder *builder, const sc_node *node, const 
         [SC_CELU] = "celu", [SC_LOG_SIGMOID] = "log_sigmoid", [SC_MISH] = "mish", [SC_HARD_SILU] = "hard_silu",
         [SC_HARD_TANH] = "hard_tanh", [SC_HARD_SHRINK] = "hard_shrink", [SC_SOFT_SHRINK] = "soft_shrink",
         [SC_TANH_SHRINK] = "tanh_shrink", [SC_THRESHOLD] = "threshold", [SC_SQUAREPLUS] = "squareplus",
-        [SC_SPARSE_PLUS] = "sparse_plus", [SC_SOFTMAX] = "softmax", [SC_LOG_SOFTMAX] = "log_softmax",
+        [SC_SPARSE_PLUS] = "sparse_plus", [SC_AFFINE] = "affine", [SC_SCALED_TANH] = "scaled_tanh",
+        [SC_SOFTMAX] = "softmax", [SC_LOG_SOFTMAX] = "log_softmax",
     };
     const sc_json *kind = found != NULL && found->type == SC_JSON_ARRAY && found->count == 3 ? found->child : NULL;
     if (kind == NULL || kind->type != SC_JSON_STRING || kind->next->type != SC_JSON_NUMBER ||

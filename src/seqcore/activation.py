@@ -20,15 +20,15 @@ __all__ = ["ActivationSpec", "finite", "told"]
 _PARAMETERS = {
     "hard_sigmoid": (1 / 6, 0.5), "leaky_relu": (0.2, 0.0), "elu": (1.0, 0.0), "celu": (1.0, 0.0),
     "hard_shrink": (0.5, 0.0), "soft_shrink": (0.5, 0.0), "squareplus": (4.0, 0.0),
-    "threshold": (1.0, 0.0),
+    "threshold": (1.0, 0.0), "affine": (1.0, 0.0), "scaled_tanh": (1.0, 1.0),
 }  # fmt: skip
-_USES_BETA = frozenset(["hard_sigmoid", "threshold"])
+_USES_BETA = frozenset(["hard_sigmoid", "threshold", "affine", "scaled_tanh"])
 _NOT_NEGATIVE = frozenset(["celu", "soft_shrink", "squareplus"])  # alpha; celu divides by it
 _KINDS = frozenset([
     "linear", "tanh", "sigmoid", "relu", "hard_sigmoid", "softplus", "softsign", "exponential",
     "silu", "leaky_relu", "elu", "selu", "gelu", "gelu_tanh", "relu6", "celu", "log_sigmoid",
     "mish", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "threshold",
-    "squareplus", "sparse_plus", "softmax", "log_softmax",
+    "squareplus", "sparse_plus", "affine", "scaled_tanh", "softmax", "log_softmax",
 ])  # fmt: skip
 _ALIASES = {"swish": "silu", "hard_swish": "hard_silu"}
 
@@ -62,15 +62,16 @@ class ActivationSpec:
     kind : str
         linear, tanh, sigmoid, relu, relu6, hard_sigmoid, hard_tanh, hard_silu, softplus, softsign,
         exponential, silu, mish, leaky_relu, elu, celu, selu, gelu, gelu_tanh, log_sigmoid,
-        hard_shrink, soft_shrink, tanh_shrink, threshold, squareplus, sparse_plus, softmax or
-        log_softmax; also swish (silu), hard_swish (hard_silu) and sparse_sigmoid (hard_sigmoid of
-        0.5 and 0.5).
+        hard_shrink, soft_shrink, tanh_shrink, threshold, squareplus, sparse_plus, affine,
+        scaled_tanh, softmax or log_softmax; also swish (silu), hard_swish (hard_silu) and
+        sparse_sigmoid (hard_sigmoid of 0.5 and 0.5).
     alpha, beta : float, optional
-        The slope and offset of hard_sigmoid; the factor (alpha) of leaky_relu, elu and celu; the
-        limit (alpha) of hard_shrink and soft_shrink, that of threshold and what it gives up to
-        there (beta); the constant (alpha) of squareplus. Left out they are Keras 3's: hard_sigmoid
-        1/6 and 0.5, leaky_relu 0.2, elu and celu 1, hard_shrink and soft_shrink 0.5, squareplus 4;
-        threshold 1 and 0.
+        The slope and offset of hard_sigmoid and affine; the factor (alpha) of leaky_relu, elu and
+        celu; the limit (alpha) of hard_shrink and soft_shrink, that of threshold and what it gives
+        up to there (beta); the constant (alpha) of squareplus; scaled_tanh's factors of the result
+        (alpha) and of x (beta). Left out they are Keras 3's: hard_sigmoid 1/6 and 0.5, leaky_relu
+        0.2, elu and celu 1, hard_shrink and soft_shrink 0.5, squareplus 4; threshold and affine 1
+        and 0, scaled_tanh 1 and 1.
 
     Raises
     ------

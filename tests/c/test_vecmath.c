@@ -90,6 +90,7 @@ DEFINE_RUN(log_sigmoid, vf_log_sigmoid(x))
 DEFINE_RUN(mish, vf_mish(x))
 DEFINE_RUN(tanh_shrink, vf_tanh_shrink(x))
 DEFINE_RUN(squareplus, vf_squareplus(vf_set(4.0f), x))
+DEFINE_RUN(scaled_tanh, vf_scaled_tanh(vf_set(1.7159f), vf_set(0.6666667f), x))
 
 static double ref_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 static double ref_expm1_neg(double x) { return x > 0.0 ? 0.0 : expm1(x); }
@@ -129,6 +130,8 @@ static double ref_squareplus(double x)
     return x < 0.0 ? 2.0 / (s - x) : (x + s) / 2.0;
 }
 
+static double ref_scaled_tanh(double x) { return (double)1.7159f * tanh((double)0.6666667f * x); }
+
 static const struct function {
     const char *name;
     void (*run)(const float *in, float *out);
@@ -151,6 +154,7 @@ static const struct function {
     {"vf_log_sigmoid", run_log_sigmoid, ref_log_sigmoid, {2.2, 2.0, 2.0}, -INFINITY, -0.0},
     {"vf_mish", run_mish, ref_mish, {4.5, 4.5, 4.5}, -0.0, INFINITY},
     {"vf_tanh_shrink", run_tanh_shrink, ref_tanh_shrink, {5.0, 5.0, 5.0}, -INFINITY, INFINITY},
+    {"vf_scaled_tanh", run_scaled_tanh, ref_scaled_tanh, {2.7, 2.7, 2.7}, -1.7159, 1.7159},
     {"vf_squareplus", run_squareplus, ref_squareplus, {3.5, 3.5, 3.5}, 0.0, INFINITY},
 };
 enum { FUNCTIONS = sizeof functions / sizeof functions[0] };
@@ -317,6 +321,9 @@ static void check_activate(void)
         {SC_SPARSE_PLUS, 3, 3, 0.5f, 0.5625f},
         {SC_SPARSE_PLUS, 3, 3, -1.5f, 0.0f},
         {SC_SPARSE_PLUS, 3, 3, 1.5f, 1.5f},
+        {SC_AFFINE, -0.5f, 3, 1.5f, 2.25f},
+        {SC_SCALED_TANH, 2, 0.5f, 1.0f, 0.924234315f},
+        {SC_SCALED_TANH, -2, 0.5f, INFINITY, -2.0f},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         float y[SC_V];

@@ -225,14 +225,18 @@ ROWS_MEET = {
     "a product": lambda _, x: x.transpose(0, 1) @ x @ x.transpose(0, 1),
     "a tensor without the batch": lambda _, x: (x, torch.arange(x.shape[1]) * 2.0),
     "an axis that has gone": lambda _, x: x.sum((0, 1)),
+    "final states": lambda s, x: s.gru(x)[1].flatten(),
+    "outputs, and frames": lambda s, x: (s.gru(x)[0].mean((0, 1)), s.gru(x.transpose(0, 1))[0]),
 }
 
 
 @pytest.mark.parametrize("name", ROWS_MEET)
 def test_rows_that_meet(name):
     """Another axis in front of torch's own: several calls in one; torch's own is an error."""
-    module = Calling(ROWS_MEET[name])
-    example = numbers(3, 5) if name != "an axis that has gone" else numbers(3, 5, 2)
+    gru = nn.GRU(2, 3, bidirectional=True, batch_first=True)
+    module = Calling(ROWS_MEET[name], gru=gru).eval()
+    deep = name in ("an axis that has gone", "final states", "outputs, and frames")
+    example = numbers(3, 5, 2) if deep else numbers(3, 5)
     model = sc.from_torch(module, example)
     with pytest.raises(SeqcoreError, match="axes"):
         model(example.numpy())
@@ -242,7 +246,7 @@ def test_rows_that_meet(name):
         wanted = module(x)
         wanted = wanted if isinstance(wanted, tuple) else (wanted,)
         for ours, theirs in zip(found, wanted, strict=True):
-            close(ours[row], theirs.numpy(), FLOAT32[3])
+            close(ours[row], theirs.detach().numpy(), FLOAT32[3])
 
 
 def test_the_features_of_a_matrix_may_be_its_batch():

@@ -46,6 +46,8 @@ ACTIVATIONS = [
     ["soft_shrink", 0.2, 0],
     ["squareplus", 1.0, 0],
     ["sparse_plus", 0, 0],
+    ["affine", 0.5, -0.25],
+    ["scaled_tanh", 1.5, 0.5],
     ["log_softmax", 0, 0],
 ]
 PADS = ([0, 0], [1, 0], [0, 2], [1, 1], [2, 3])  # explicit ones, beside the named

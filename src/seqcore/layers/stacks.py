@@ -361,6 +361,9 @@ class RecurrentStack(Layer):
     zero_output_for_mask : bool
         Whether a masked frame gives zeros, as it always does in two directions, instead of the
         output before.
+    backward : bool
+        Whether rows of one direction go backward: from the last frame on, outputs stand at the
+        frames that made them.
     name : str, optional
     """
 
@@ -374,6 +377,7 @@ class RecurrentStack(Layer):
         return_state: bool = False,
         stacked: bool = False,
         zero_output_for_mask: bool = False,
+        backward: bool = False,
         name: str | None = None,
     ) -> None:
         super().__init__(name)
@@ -384,6 +388,7 @@ class RecurrentStack(Layer):
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")
         self.return_state = flag(return_state, self.label, "return_state")
         self.stacked = stacked
+        self.backward = flag(backward, self.label, "backward")
         learned = [bool(cell.initial_state) for cell in self.cells]
         if stacked and any(learned) and not all(learned):
             raise OptionError(
@@ -423,7 +428,7 @@ class RecurrentStack(Layer):
                 place = site.inner(part, initial[len(finals)])
                 if last and len(row) == 1:  # what it makes is the stack's own result
                     place = replace(place, value=site.value)
-                backward = len(parts) == 1
+                backward = len(parts) == 1 or self.backward
                 made = cell.run(
                     graph, place, replace(y, mask=inputs[0].mask),
                     reverse=backward, realign=backward and sequences,

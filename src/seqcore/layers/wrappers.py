@@ -275,9 +275,14 @@ class TimeDistributed(Layer):
             )
         return self._folded(graph, site, x, None)
 
+    def inside(self, graph: GraphBuilder, site: Site) -> Site:
+        """Return the place of the layer inside, which nobody can give states there."""
+        del graph
+        return Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
+
     def _folded(self, graph: GraphBuilder, site: Site, x: Value, mask: Mask | None) -> list[Value]:
         """Apply the layer to every frame as a row of its own, with the mask that it has there."""
-        inside = Site(site.layer, f"{site.value}:frames", site.tensor, states=None)
+        inside = self.inside(graph, site)
         (folded,) = graph.node("fold", site, [x], outputs=[f"{site.value}:folded"], time="gone")
         made = self.layer.apply(graph, inside, [replace(folded, mask=mask)])
         names = [site.value, *(f"{site.value}:{index}" for index in range(1, len(made)))]

@@ -65,6 +65,8 @@ ACTIVATIONS: dict[str, Callable[[Array, float, float], Array]] = {
     "threshold": lambda x, a, b: np.where(x <= a, b, x),
     "squareplus": lambda x, a, *_: (x + np.sqrt(x**2 + a)) / 2,
     "sparse_plus": lambda x, *_: np.where(x < 1, np.clip(x + 1, 0, 2) ** 2 / 4, x),
+    "affine": lambda x, a, b: a * x + b,
+    "scaled_tanh": lambda x, a, b: a * np.tanh(b * x),
     "softmax": lambda x, *_: _softmax(x),
     "log_softmax": lambda x, *_: _log_softmax(x),
 }

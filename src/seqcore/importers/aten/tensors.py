@@ -125,6 +125,9 @@ class Traced:
         The same for a tensor and its views, of which torch may change one through the other.
     mask : Symbol, optional
         Which of its frames a recurrent operator takes, (B, T) of 0 and 1.
+    whole : (Symbol, Symbol, tuple of tuples of Axis), optional
+        A symbol of which an axis was divided, as it is divided and as it was, and what the latter's
+        axes are now: who joins them again takes it as it was.
 
     The batch's axis is one object in all tensors of a program.
     """
@@ -135,6 +138,7 @@ class Traced:
     dtype: str = "float32"
     root: object = field(default_factory=object)
     mask: Symbol | None = None
+    whole: tuple[Symbol, Symbol, Dims] | None = None
 
     def __post_init__(self) -> None:
         if len(self.dims) > _MOST_DIMS or sum(map(len, self.dims)) > _MOST_DIMS:
@@ -191,6 +195,10 @@ class Traced:
         wanted = [axis for group in groups for axis in group]
         if any(axis.is_batch for axis in wanted):
             raise RefusedError("the batch is joined with another axis")
+        if self.whole is not None and self.whole[0] is self.symbol:
+            _, before, parts = self.whole
+            if parts == tuple(map(tuple, groups)):
+                return before
         missing = [axis for axis in self.axes[1:] if axis not in wanted and axis.size != 1]
         if missing:
             raise RefusedError(f"an axis of size {missing[0].size} has no place")
@@ -290,8 +298,10 @@ def split(tensor: Traced, axis: Axis, sizes: Sequence[AnySize]) -> tuple[Traced,
     if axis.is_batch:
         raise RefusedError("the batch is divided: its rows must stay apart")
     parts = [Axis(size, holder=axis.holder) for size in sizes]
-    symbol, axes = tensor.symbol, list(tensor.axes)
+    symbol, axes, whole = tensor.symbol, list(tensor.axes), None
     if axis in axes:
+        groups = tuple(tuple(parts) if each is axis else (each,) for each in axes[1:])
+        before = symbol
         index = axes.index(axis)
         rest = [part.size for part in [*parts, *axes[index + 1 :]]]
         if sum(not isinstance(size, int) for size in rest) > 1:
@@ -299,11 +309,13 @@ def split(tensor: Traced, axis: Axis, sizes: Sequence[AnySize]) -> tuple[Traced,
         target = [size if isinstance(size, int) else -1 for size in rest]
         symbol = Rearrange([reshape(index, target)])(symbol)
         axes[index : index + 1] = parts
+        whole = symbol, before, groups
     dims = tuple(
         tuple(part for each in dim for part in (parts if each is axis else [each]))
         for dim in tensor.dims
     )
-    return replace(tensor, symbol=symbol, axes=tuple(axes), dims=dims), parts
+    made = replace(tensor, symbol=symbol, axes=tuple(axes), dims=dims, whole=whole)
+    return made, parts
 
 
 def viewed(tensor: Traced, sizes: Sequence[AnySize]) -> Traced:

@@ -306,8 +306,8 @@ class _Reader(Reader):
     def _bind(self, node: OnnxNode, made: Any) -> None:
         parts = made if isinstance(made, tuple) else (made,) * (
             len(node.outputs) if made is _UNKNOWN else 1)  # fmt: skip
-        for name, part in zip(node.outputs, parts, strict=False):
-            if not name:
+        for index, (name, part) in enumerate(zip(node.outputs, parts, strict=False)):
+            if not name or (part is None and not self.wanted(index)):
                 continue
             if part is None:
                 part = self._refused(node, f"its output {name!r} is not supported")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .... import layouts
-from ....graph import Mask
+from ....graph import GraphBuilder, Mask, Site
 from ....layers import (
     GRU,
     LSTM,
@@ -58,7 +58,10 @@ def _weights(params: Sequence[Any], has_biases: bool, layers: int, directions: i
 
 
 class Frames(TimeDistributed):
-    """A recurrent layer on every frame of frames: all of its results."""
+    """A recurrent layer on every frame of frames: all of its results.
+
+    Its states are those of the layer, (B, T, H) each.
+    """
 
     def __init__(self, layer: Layer) -> None:
         Layer.__init__(self, layer.name)
@@ -67,6 +70,22 @@ class Frames(TimeDistributed):
     @property
     def outputs(self) -> int:
         return self.layer.outputs
+
+    @property
+    def states(self) -> int:
+        return self.layer.states
+
+    def inside(self, graph: GraphBuilder, site: Site) -> Site:
+        folded = [
+            graph.node("fold", site, [state], outputs=[f"{site.value}:state{k}"], time="gone")[0]
+            for k, state in enumerate(site.states or ())
+        ]
+        return replace(super().inside(graph, site), states=tuple(folded) or None)
+
+
+def framed(layer: Layer, more: Sequence[Axis]) -> Layer:
+    """Return a layer, or one on every frame, where axes stand beside the batch."""
+    return Frames(layer) if more else layer
 
 
 def _run(
@@ -84,25 +103,23 @@ def _run(
         "zero_output_for_mask": tensor.mask is not None,
     }  # fmt: skip
 
+    (batch, time), more = sequence_axes(tensor, batch_first)
+    if more and (tensor.mask is not None or initial):
+        raise RefusedError("over frames of frames, with lengths or states of their own")
+
     def make(name: str | None) -> Layer:
         rows = [
             [_KINDS[kind].from_cell(cell, activation=activation) for cell in row] for row in found
         ]
-        return RecurrentStack(rows, name=name, **options)
+        return framed(RecurrentStack(rows, name=name, **options), more)
 
-    key = (kind, *(weight.key for weight in params), activation, *options.values())
+    key = (kind, *(weight.key for weight in params), activation, *options.values(), bool(more))
     layer = context.once(key, make, label)
-    (batch, time), more = _axes(tensor, batch_first)
-    inner = layer
-    if more:
-        if tensor.mask is not None or initial:
-            raise RefusedError("over frames of frames, with lengths or states of their own")
-        inner = Frames(layer)
     symbol = tensor.arranged([*([more] if more else []), time, tensor.dims[-1]])
     given: dict[str, Any] = {"initial_state": initial} if initial else {}
     if tensor.mask is not None:
         given["masks"] = [Mask("value", (tensor.mask,))]
-    made = inner(symbol, **given)
+    made = layer(symbol, **given)
     symbols = list(made) if isinstance(made, tuple) else [made]
     outer = [Axis(joined_size(more))] if more else []
     steps = Axis(joined_size(time))
@@ -118,11 +135,13 @@ def _run(
     per, first = len(states), found[0][0]
     units = [len(first.U), first.U.shape[1] // layouts.GATES[kind]]  # of h, of c
     rank = len(tensor.dims)
-    lasts = [_stacked(context, symbols[1 + k :: per], units[k], outer, rank) for k in range(per)]
+    lasts = [
+        _stacked(context, symbols[1 + k :: per], units[k], batch, outer, rank) for k in range(per)
+    ]
     return (y, *lasts)
 
 
-def _axes(tensor: Traced, batch_first: bool) -> Any:
+def sequence_axes(tensor: Traced, batch_first: bool) -> Any:
     """Return ((the batch's dim, time's), the axes that stand beside the batch)."""
     if len(tensor.dims) == 2:
         batch: tuple[Axis, ...] = ()
@@ -132,9 +151,7 @@ def _axes(tensor: Traced, batch_first: bool) -> Any:
     if tensor.batch in time or tensor.batch in tensor.dims[-1]:
         raise RefusedError("over the rows of the batch")
     if tensor.batch_dim is None:
-        if any(axis.size != 1 for axis in batch):
-            raise RefusedError("over a batch that the input does not have")
-        return ((), time), ()
+        return ((), time), tuple(axis for axis in batch if axis.size != 1)
     if tensor.batch not in batch:
         raise RefusedError("over the rows of the batch")
     more = tuple(axis for axis in batch if not axis.is_batch and axis.size != 1)
@@ -150,7 +167,7 @@ def _initial(context: Context, states: Sequence[Any], cells: int) -> list[Symbol
     made = []
     for cell in range(cells):
         for state in states:
-            one = select(context, as_traced(context, _of_all_rows(state)), 0, cell)
+            one = select(context, as_traced(context, of_all_rows(state)), 0, cell)
             made.append(_vector(one))
     return made
 
@@ -160,7 +177,7 @@ def _zero(states: Sequence[Any]) -> bool:
     return all(isinstance(state, Constant) and not state.array.any() for state in states)
 
 
-def _of_all_rows(state: Any) -> Any:
+def of_all_rows(state: Any) -> Any:
     """Return a learned state (..., B, H) that was repeated for as many rows as the example had."""
     if not isinstance(state, Constant) or state.array.ndim < 2:
         return state
@@ -176,15 +193,16 @@ def _vector(state: Traced) -> Symbol:
 
 
 def _stacked(
-    context: Context, symbols: Sequence[Symbol], units: int, outer: Sequence[Axis], rank: int
-) -> Traced:
+    context: Context, symbols: Sequence[Symbol], units: int, batch: Sequence[Axis],
+    outer: Sequence[Axis], rank: int,
+) -> Traced:  # fmt: skip
     """Return final states as torch gives them, (cells, B, H), of one symbol (B, H) each."""
     place = 1 + len(outer)
     frames = [Rearrange([expand(place)])(symbol) for symbol in symbols]
     cells, features = Axis(len(symbols)), Axis(units)
     symbol = frames[0] if len(frames) == 1 else Concatenate(place)(*frames)
-    batch = (context.batch, *outer)
-    dims = ((cells,), batch, (features,)) if rank == 3 else ((cells,), (features,))
+    rows = (*batch, *outer)
+    dims = ((cells,), rows, (features,)) if rank == 3 else ((cells,), (features,))
     return Traced(symbol, (context.batch, *outer, cells, features), dims)
 
 
@@ -217,7 +235,7 @@ def _frame(context: Context, value: Any) -> Traced:
     """Return what a cell takes; a constant must be the same for all rows of the batch."""
     if not isinstance(value, Constant):
         return floats(value)
-    one = as_traced(context, _of_all_rows(value))
+    one = as_traced(context, of_all_rows(value))
     if len(value.sizes) != 2 or one.dims[0] or value.sizes[0] != context.batch.size:
         raise RefusedError("of a constant")
     return one.seen_as(((context.batch,), one.dims[-1]))
@@ -248,7 +266,7 @@ def _cell(kind: str, activation: str = "tanh") -> Any:
         given = (
             []
             if _zero(states)
-            else [_vector(as_traced(context, _of_all_rows(state))) for state in states]
+            else [_vector(as_traced(context, of_all_rows(state))) for state in states]
         )
         made = layer(frame.arranged([frame.dims[-1]]), initial_state=given or None)
         lead = frame.dims[:-1]
@@ -275,7 +293,7 @@ def unpadded(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
     """Return a sequence that torch would cut to its longest row."""
     del lengths
     tensor = floats(x)
-    (_, time), _ = _axes(tensor, batch_first)
+    (_, time), _ = sequence_axes(tensor, batch_first)
     context.longest_is(joined_size(time))
     return tensor
 
@@ -284,7 +302,7 @@ def unpadded(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
 def ragged(context: Context, x: Any, lengths: Any, batch_first: bool) -> Any:
     """Return a sequence of which the recurrent layer behind it sees each row's own frames."""
     tensor = floats(x)
-    (_, time), more = _axes(tensor, batch_first)
+    (_, time), more = sequence_axes(tensor, batch_first)
     if more or len(time) != 1:
         raise RefusedError("of frames of frames")
     place = context.positions_of(tensor, time[0])

@@ -9,6 +9,7 @@ from . import (
     picking,
     products,
     quantised,
+    recurrent,
     reductions,
     shapes,
     windows,
@@ -18,15 +19,6 @@ from .table import OPERATORS
 __all__ = ["OPERATORS"]
 
 del (
-    activations,
-    branches,
-    convolutions,
-    elementwise,
-    making,
-    picking,
-    products,
-    quantised,
-    reductions,
-    shapes,
-    windows,
-)
+    activations, branches, convolutions, elementwise, making, picking, products, quantised, recurrent,
+    reductions, shapes, windows,
+)  # fmt: skip

@@ -47,6 +47,9 @@ class Context(arguments.Context, Protocol):
         False where no rule of the inputs' sizes can say so.
         """
 
+    def label(self) -> str:
+        """Return what the exporter called the node at hand."""
+
     def called(self, target: str, given: dict[str, Any]) -> Any:
         """Return what an operator of ATen makes of its arguments by name."""
 
