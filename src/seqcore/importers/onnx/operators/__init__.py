@@ -19,6 +19,6 @@ from .table import OPERATORS
 __all__ = ["OPERATORS"]
 
 del (
-    activations, branches, convolutions, elementwise, making, picking, products, quantised, recurrent,
-    reductions, shapes, windows,
+    activations, branches, convolutions, elementwise, making, picking, products, quantised,
+    recurrent, reductions, shapes, windows,
 )  # fmt: skip
