@@ -16,7 +16,7 @@
  *   vf_mish           4.5     4.5     4.5
  *   vf_tanh_shrink    5.0     5.0     5.0
  *   vf_squareplus     3.5     3.5     3.5     alpha 4
- *   vf_scaled_tanh    2.7     2.7     2.7     alpha 1.7159, beta 2/3
+ *   vf_scaled_tanh    2.8     2.8     2.8     alpha 0.6, beta 1.5; a beta x below FLT_MIN counts as 0
  *
  * The others are their formula, rounded once per operation: linear, relu, relu6, leaky_relu, hard_sigmoid, hard_silu,
  * hard_tanh, hard_shrink, soft_shrink, threshold, sparse_plus, affine. */

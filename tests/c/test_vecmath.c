@@ -90,7 +90,7 @@ DEFINE_RUN(log_sigmoid, vf_log_sigmoid(x))
 DEFINE_RUN(mish, vf_mish(x))
 DEFINE_RUN(tanh_shrink, vf_tanh_shrink(x))
 DEFINE_RUN(squareplus, vf_squareplus(vf_set(4.0f), x))
-DEFINE_RUN(scaled_tanh, vf_scaled_tanh(vf_set(1.7159f), vf_set(0.6666667f), x))
+DEFINE_RUN(scaled_tanh, vf_scaled_tanh(vf_set(0.6f), vf_set(1.5f), x))
 
 static double ref_sigmoid(double x) { return 1.0 / (1.0 + exp(-x)); }
 static double ref_expm1_neg(double x) { return x > 0.0 ? 0.0 : expm1(x); }
@@ -130,7 +130,7 @@ static double ref_squareplus(double x)
     return x < 0.0 ? 2.0 / (s - x) : (x + s) / 2.0;
 }
 
-static double ref_scaled_tanh(double x) { return (double)1.7159f * tanh((double)0.6666667f * x); }
+static double ref_scaled_tanh(double x) { return (double)0.6f * tanh(1.5 * x); }
 
 static const struct function {
     const char *name;
@@ -154,7 +154,7 @@ static const struct function {
     {"vf_log_sigmoid", run_log_sigmoid, ref_log_sigmoid, {2.2, 2.0, 2.0}, -INFINITY, -0.0},
     {"vf_mish", run_mish, ref_mish, {4.5, 4.5, 4.5}, -0.0, INFINITY},
     {"vf_tanh_shrink", run_tanh_shrink, ref_tanh_shrink, {5.0, 5.0, 5.0}, -INFINITY, INFINITY},
-    {"vf_scaled_tanh", run_scaled_tanh, ref_scaled_tanh, {2.7, 2.7, 2.7}, -1.7159, 1.7159},
+    {"vf_scaled_tanh", run_scaled_tanh, ref_scaled_tanh, {2.8, 2.8, 2.8}, -0.6, 0.6},
     {"vf_squareplus", run_squareplus, ref_squareplus, {3.5, 3.5, 3.5}, 0.0, INFINITY},
 };
 enum { FUNCTIONS = sizeof functions / sizeof functions[0] };
