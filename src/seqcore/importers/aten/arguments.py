@@ -144,6 +144,8 @@ def as_traced(context: Context, value: Any) -> Traced:
     dims: list[tuple[Axis, ...]] = []
     for size, own in zip(value.sizes, array.shape, strict=True):
         axis = Axis(size, holder=context.holder(size))
+        if isinstance(size, Size) and size == context.batch.size and (context.batch,) not in dims:
+            axis = context.batch  # a row of it for every row
         if own != 1:
             axes.append(axis)
         dims.append(() if size == 1 else (axis,))

@@ -3,6 +3,7 @@
 graph.py         a program -> Model, in the words of aten/
 operators/       what each operator means
 shape_values.py  arithmetic on shapes
+sorting.py       rows that are sorted and put back
 
 Bytes are formats/onnx_files.py; gate orders layouts.py.
 """

@@ -10,7 +10,7 @@ import functools
 import inspect
 from collections import ChainMap, Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,13 +22,14 @@ from ...graph import SizeRule
 from ...layers import Input
 from ...model import Model
 from ..aten.arguments import as_traced
-from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, first_model, has, numbered
+from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, Rows, first_model, has, numbered
 from ..aten.sizes import AnySize
 from ..aten.tensors import Constant, RefusedError, Traced
 from .older import read_as
 from .operators import OPERATORS
 from .operators.table import NotKnownError, numbers_of
 from .shape_values import of_sizes
+from .sorting import Order, common_order, of_orders, sorted_rows
 
 __all__ = ["NEWEST", "OLDEST", "model_of"]
 
@@ -91,10 +92,23 @@ def model_of(
     inputs = [_given(each, number, source) for number, each in enumerate(graph.inputs)
               if each.name not in fixed] or [_Given(_ROWS, "float32", ())]  # fmt: skip
     reads = Counter(name for node in graph.nodes for name in _read_by(node))
-    return first_model(
-        inputs, reads.__contains__, len(graph.nodes),
-        lambda guess: _Reader(program, opset, inputs, known, reads, guess), source, _DEEPEST,
-    )  # fmt: skip
+    while True:
+        settled: dict[str, int] = {}
+        attempt = functools.partial(_Reader, program, opset, inputs, known, reads, settled)
+        try:
+            return first_model(
+                inputs, reads.__contains__, len(graph.nodes), attempt, source, _DEEPEST
+            )
+        except UnsupportedLayerError:
+            if not settled:
+                raise
+        inputs = [_with_sizes(each, settled) for each in inputs]
+
+
+def _with_sizes(given: _Given, settled: Mapping[str, int]) -> _Given:
+    """Return an input some of whose names of sizes are numbers."""
+    sizes = (settled.get(size, size) if isinstance(size, str) else size for size in given.shape)
+    return replace(given, shape=tuple(sizes))
 
 
 def _given(value: OnnxValue, number: int, source: str) -> _Given:
@@ -134,7 +148,8 @@ class _Reader(Reader):
 
     def __init__(
         self, program: OnnxProgram, opset: int, inputs: Sequence[_Given],
-        known: Mapping[str, Constant], reads: Mapping[str, int], guess: Guess,
+        known: Mapping[str, Constant], reads: Mapping[str, int], settled: dict[str, int],
+        guess: Guess,
     ) -> None:  # fmt: skip
         super().__init__(inputs, guess)
         self.program, self.given, self.known, self.reads = program, inputs, known, reads
@@ -142,10 +157,12 @@ class _Reader(Reader):
         self.scopes: ChainMap[str, Any] = ChainMap()  # of graphs within graphs
         self.values = self.scopes
         self.whole_names: set[str] = set()  # of values that are whole numbers to ONNX
+        self.orders: dict[str, Order] = {}  # of values whose rows are sorted
         self.names: dict[Any, list[str]] = {}  # of values and their views, by symbol
         self.node: OnnxNode | None = None
         self.needed: dict[str, None] = {}  # inputs whose numbers must be known
         self.bounds: dict[str, tuple[int, int | None]] = {}  # of sizes, by name
+        self.settled = settled  # names of sizes that have one value only
 
     # ---- Inputs and outputs ----
 
@@ -164,6 +181,8 @@ class _Reader(Reader):
             value = self.values[each.name]
             if isinstance(value, list):
                 raise RefusedError(f"{each.name!r}, a sequence of tensors")
+            if each.name in self.orders:
+                raise RefusedError(f"{each.name!r}, whose rows are sorted")
             if isinstance(value, Constant):
                 value = self._of_every_row(value)
             whole = each.dtype in WHOLE or (each.dtype is None and each.name in self.whole_names)
@@ -229,6 +248,19 @@ class _Reader(Reader):
             self.bounds[names[0]] = (least, highest)
         return True
 
+    def settle(self, size: AnySize, value: int) -> None:
+        """Read the program anew with the size of inputs at which one that varies is a number.
+
+        Exporters leave sizes of their example in a graph, whose inputs they call free. Where the
+        size is no multiple of one name, and some more, nothing happens.
+        """
+        terms = {} if isinstance(size, int) else dict(size.terms)
+        offset = terms.pop((), 0)
+        for names, factor in terms.items():
+            whole, left = divmod(value - offset, factor)
+            if len(terms) == len(names) == 1 and names[0] in self.size_names and not left:
+                self.settled.setdefault(names[0], whole)
+
     @functools.cached_property
     def size_names(self) -> frozenset[str]:
         """Names of sizes that inputs have."""
@@ -254,7 +286,7 @@ class _Reader(Reader):
         before, self.node = self.node, node
         try:
             given = [self.values[name] if name else None for name in node.inputs]
-            made = _UNKNOWN if _UNKNOWN in given else self._made(node, given)
+            made = _UNKNOWN if _UNKNOWN in given else self._made_in_order(node, given)
         except (RefusedError, SeqcoreError) as error:
             if isinstance(error, ModelFileError):
                 raise
@@ -288,6 +320,24 @@ class _Reader(Reader):
                 if before not in seen and isinstance(self.values.get(before), Traced):
                     seen.add(before)
                     ahead.append(before)
+
+    def _made_in_order(self, node: OnnxNode, given: list[Any]) -> Any:
+        """Return what a node makes, and note in which order its rows are."""
+        order = common_order([
+            self.orders.get(name)
+            for name, value in zip(node.inputs, given, strict=True)
+            if isinstance(value, (Traced, list))
+        ])  # fmt: skip
+        made = sorted_rows(node, given, self.batch) if order is None else None
+        if made is not None:
+            order = made[1]
+        elif has(given, (Order, Rows)):
+            made, order = of_orders(node, given, order, self.batch)
+        else:
+            made = self._made(node, given)
+        if order is not None:
+            self.orders.update(dict.fromkeys(filter(None, node.outputs), order))
+        return made
 
     def _made(self, node: OnnxNode, given: list[Any]) -> Any:
         function = OPERATORS.get(f"{node.domain}.{node.op}" if node.domain else node.op)
@@ -393,6 +443,8 @@ class _Reader(Reader):
             for outer, inner in zip(self.node.outputs, graph.outputs, strict=False):
                 if inner.name in self.whole_names:
                     self.whole_names.add(outer)
+            if any(each.name in self.orders for each in graph.outputs):
+                raise RefusedError("of rows that are sorted")
             return tuple(self.values[each.name] for each in graph.outputs)
         finally:
             self.scopes = self.values = self.scopes.parents

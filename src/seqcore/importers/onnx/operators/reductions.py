@@ -254,13 +254,34 @@ def batch_normalization(
         raise RefusedError("in training mode")
     if not spatial:
         raise RefusedError("with spatial=0")
-    named = {"scale": scale, "B": B, "mean": input_mean, "variance": input_var}
-    for what, value in named.items():
-        weights(value, what)
+    own = (scale, B, input_mean, input_var)
+    if not all(isinstance(value, Constant) and _is_known(value) for value in own):
+        return (_of_statistics(context, X, *own, epsilon),)
     return (aten(
         context, "batch_norm", input=as_traced(context, X), weight=scale, bias=B,
         running_mean=input_mean, running_var=input_var, eps=float(epsilon),
     ),)  # fmt: skip
+
+
+def _is_known(value: Constant) -> bool:
+    return all(isinstance(size, int) for size in value.sizes)
+
+
+def _of_statistics(
+    context: Context, x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float
+) -> Any:
+    """(x - mean)/sqrt(variance + epsilon)*scale + offset, of channels in axis 1."""
+    behind = [1] * (len(shape(x)) - 2)
+    scale, offset, mean, variance = (
+        aten(context, "view", self=each, size=[*shape(each), *behind])
+        for each in (scale, offset, mean, variance)
+    )
+    deviation = computed(
+        context, "sqrt", self=computed(context, "add", self=variance, other=float(epsilon))
+    )
+    centred = computed(context, "sub", self=x, other=mean)
+    made = computed(context, "div", self=centred, other=deviation)
+    return _scaled(context, made, scale, offset)
 
 
 def _leads(tensor: Traced) -> bool:

@@ -44,13 +44,22 @@ def size_of(context: Context, data: Any) -> Any:
 
 @operator("Reshape")
 def reshape(context: Context, data: Any, shape: Any, *, allowzero: int = 0) -> Any:
-    wanted = sizes(shape, "shape")
+    wanted, own = sizes(shape, "shape"), data.sizes
     if not allowzero:
-        own = data.sizes
         if any(size == 0 and k >= len(own) for k, size in enumerate(wanted)):
             raise RefusedError(f"keeps a size of {len(own)} that is not there")
         wanted = [own[k] if size == 0 else size for k, size in enumerate(wanted)]
+    _settle(context, own, wanted)
     return aten(context, "view", self=data, size=wanted)
+
+
+def _settle(context: Context, own: Sequence[AnySize], wanted: Sequence[AnySize]) -> None:
+    """Note sizes that vary and that a Reshape says to be numbers, as far as both say the same."""
+    for size, found in zip(wanted, own, strict=False):
+        if not isinstance(found, int) and isinstance(size, int) and size > 0:
+            context.settle(found, size)
+        if size != found and (size != -1 or len(wanted) != len(own)):
+            break
 
 
 @operator("Flatten")

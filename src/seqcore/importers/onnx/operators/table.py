@@ -47,6 +47,9 @@ class Context(arguments.Context, Protocol):
         False where no rule of the inputs' sizes can say so.
         """
 
+    def settle(self, size: AnySize, value: int) -> None:
+        """Note that a size that varies can only be this one, should the program be refused."""
+
     def label(self) -> str:
         """Return what the exporter called the node at hand."""
 
