@@ -82,7 +82,7 @@ static sc_status check_weights(sc_builder *builder, const sc_node *node, const s
                : refuse(builder, node, "weight", "peepholes", "and 'layer_norm' exclude each other");
 }
 
-/* A limit above 0; infinite where there is none. */
+/* A limit above 0, and no denormal, which the workers would take for 0; infinite where there is none. */
 static sc_status read_clip(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *clip)
 {
     const sc_json *found = sc_json_get(attributes, key);
@@ -91,7 +91,7 @@ static sc_status read_clip(sc_builder *builder, const sc_node *node, const sc_js
         return SC_OK;
     }
     if (found->type != SC_JSON_NUMBER || !(found->number >= (double)FLT_MIN && found->number <= (double)FLT_MAX)) {
-        return refuse(builder, node, "attribute", key, "must be a float32 number above 0");
+        return refuse(builder, node, "attribute", key, "must be a normal float32 number above 0");
     }
     *clip = (float)found->number;
     return SC_OK;
@@ -121,6 +121,18 @@ static sc_status read_activations(sc_builder *builder, const sc_node *node, cons
         status = sc_attr_activation_of(builder, node, gate, key, &cell->gates[place - letters]);
     }
     return status;
+}
+
+/* f of coupled gates is 1 - i: what is said of its own activation, or normalised together with it, would have no meaning. */
+static sc_status check_coupled(sc_builder *builder, const sc_node *node, const sc_json *attributes, const sc_cell *cell)
+{
+    if (cell->coupled && sc_json_get(sc_json_get(attributes, "gate_activations"), "f") != NULL) {
+        return refuse(builder, node, "attribute", "gate_activations", "has an f, which with 'input_forget' is 1 - i");
+    }
+    if (cell->coupled && cell->norm == SC_NORM_PRODUCTS) {
+        return refuse(builder, node, "attribute", "input_forget", "leaves no f that 'layer_norm' \"products\" would look at");
+    }
+    return SC_OK;
 }
 
 static sc_status read_norm(sc_builder *builder, const sc_node *node, const sc_json *attributes, sc_cell *cell)
@@ -200,6 +212,9 @@ sc_status sc_rnn_cell_parse(sc_builder *builder, sc_node *node, const sc_json *a
         status = read_norm(builder, node, attributes, cell);
     }
     if (status == SC_OK) {
+        status = check_coupled(builder, node, attributes, cell);
+    }
+    if (status == SC_OK) {
         status = check_weights(builder, node, cell);
     }
     if (status != SC_OK) {
@@ -249,41 +264,41 @@ static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *c
     return status == SC_OK ? sc_pack_row(builder, norm[2], H, 4, &cell->scale) : status;
 }
 
-sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_own *own)
+sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_cell_tensors *tensors)
 {
     const sc_rnn_params *p = node->params;
-    *own = (sc_rnn_own){.all = true};
+    *tensors = (sc_rnn_cell_tensors){.all = true};
     if (p->full == NULL) {
         return SC_OK;
     }
     const char *const *const of_norm = norm_roles(p->full->norm);
     const bool peeps = has_peepholes(node), state = p->full->state_norm != SC_STATE_AS_IT_IS;
-    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, p->units}, &own->peepholes) : SC_OK;
-    own->all = !peeps || own->peepholes != NULL;
+    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, p->units}, &tensors->peepholes) : SC_OK;
+    tensors->all = !peeps || tensors->peepholes != NULL;
     if (status == SC_OK) {
-        status = find(builder, node, of_norm, 4 * p->units, own->norm, &own->all);
+        status = find(builder, node, of_norm, 4 * p->units, tensors->norm, &tensors->all);
     }
-    return status == SC_OK && state ? find(builder, node, of_state, p->units, own->state, &own->all) : status;
+    return status == SC_OK && state ? find(builder, node, of_state, p->units, tensors->state, &tensors->all) : status;
 }
 
-sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_own *own, const float **bias)
+sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_cell_tensors *tensors, const float **bias)
 {
     sc_rnn_params *p = node->params;
     sc_cell *cell = (sc_cell *)p->full; /* the plan's, which does not run yet */
     const size_t H = p->units;
     sc_status status = SC_OK;
-    if (own->peepholes != NULL) {
-        status = sc_pack_row(builder, own->peepholes, H, 3, &p->weights.peepholes);
+    if (tensors->peepholes != NULL) {
+        status = sc_pack_row(builder, tensors->peepholes, H, 3, &p->weights.peepholes);
     }
     if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_PRODUCTS) {
-        status = pack_products(builder, p, cell, own->norm, bias);
+        status = pack_products(builder, p, cell, tensors->norm, bias);
     } else if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_GATES) {
-        status = sc_pack_row(builder, own->norm[0], H, 4, &cell->scale);
-        status = status == SC_OK ? sc_pack_row(builder, own->norm[1], H, 4, &cell->offset) : status;
+        status = sc_pack_row(builder, tensors->norm[0], H, 4, &cell->scale);
+        status = status == SC_OK ? sc_pack_row(builder, tensors->norm[1], H, 4, &cell->offset) : status;
     }
-    if (status == SC_OK && own->state[0] != NULL) {
-        status = sc_pack_row(builder, own->state[0], H, 1, &cell->state_scale);
-        status = status == SC_OK ? sc_pack_row(builder, own->state[1], H, 1, &cell->state_offset) : status;
+    if (status == SC_OK && tensors->state[0] != NULL) {
+        status = sc_pack_row(builder, tensors->state[0], H, 1, &cell->state_scale);
+        status = status == SC_OK ? sc_pack_row(builder, tensors->state[1], H, 1, &cell->state_offset) : status;
     }
     return status;
 }
