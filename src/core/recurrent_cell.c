@@ -123,7 +123,7 @@ static sc_status read_activations(sc_builder *builder, const sc_node *node, cons
     return status;
 }
 
-/* f of coupled gates is 1 - i: what is said of its own activation, or normalised together with it, would have no meaning. */
+/* f of coupled gates is 1 - i: an activation of its own, or a norm that looks at its sums too, would have no meaning. */
 static sc_status check_coupled(sc_builder *builder, const sc_node *node, const sc_json *attributes, const sc_cell *cell)
 {
     if (cell->coupled && sc_json_get(sc_json_get(attributes, "gate_activations"), "f") != NULL) {
