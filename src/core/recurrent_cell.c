@@ -123,14 +123,14 @@ static sc_status read_activations(sc_builder *builder, const sc_node *node, cons
     return status;
 }
 
-/* f of coupled gates is 1 - i: an activation of its own, or a norm that looks at its sums too, would have no meaning. */
+/* f of coupled gates is 1 - i: an activation of its own, or a norm over its sums too, would have no meaning. */
 static sc_status check_coupled(sc_builder *builder, const sc_node *node, const sc_json *attributes, const sc_cell *cell)
 {
     if (cell->coupled && sc_json_get(sc_json_get(attributes, "gate_activations"), "f") != NULL) {
         return refuse(builder, node, "attribute", "gate_activations", "has an f, which with 'input_forget' is 1 - i");
     }
     if (cell->coupled && cell->norm == SC_NORM_PRODUCTS) {
-        return refuse(builder, node, "attribute", "input_forget", "leaves no f that 'layer_norm' \"products\" would look at");
+        return refuse(builder, node, "attribute", "input_forget", "leaves no f for 'layer_norm' \"products\"");
     }
     return SC_OK;
 }
@@ -264,41 +264,41 @@ static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *c
     return status == SC_OK ? sc_pack_row(builder, norm[2], H, 4, &cell->scale) : status;
 }
 
-sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_cell_tensors *tensors)
+sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_cell_tensors *own)
 {
     const sc_rnn_params *p = node->params;
-    *tensors = (sc_rnn_cell_tensors){.all = true};
+    *own = (sc_rnn_cell_tensors){.all = true};
     if (p->full == NULL) {
         return SC_OK;
     }
     const char *const *const of_norm = norm_roles(p->full->norm);
     const bool peeps = has_peepholes(node), state = p->full->state_norm != SC_STATE_AS_IT_IS;
-    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, p->units}, &tensors->peepholes) : SC_OK;
-    tensors->all = !peeps || tensors->peepholes != NULL;
+    sc_status status = peeps ? sc_weight(builder, node, "peepholes", 2, (size_t[]){3, p->units}, &own->peepholes) : SC_OK;
+    own->all = !peeps || own->peepholes != NULL;
     if (status == SC_OK) {
-        status = find(builder, node, of_norm, 4 * p->units, tensors->norm, &tensors->all);
+        status = find(builder, node, of_norm, 4 * p->units, own->norm, &own->all);
     }
-    return status == SC_OK && state ? find(builder, node, of_state, p->units, tensors->state, &tensors->all) : status;
+    return status == SC_OK && state ? find(builder, node, of_state, p->units, own->state, &own->all) : status;
 }
 
-sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_cell_tensors *tensors, const float **bias)
+sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_cell_tensors *own, const float **bias)
 {
     sc_rnn_params *p = node->params;
     sc_cell *cell = (sc_cell *)p->full; /* the plan's, which does not run yet */
     const size_t H = p->units;
     sc_status status = SC_OK;
-    if (tensors->peepholes != NULL) {
-        status = sc_pack_row(builder, tensors->peepholes, H, 3, &p->weights.peepholes);
+    if (own->peepholes != NULL) {
+        status = sc_pack_row(builder, own->peepholes, H, 3, &p->weights.peepholes);
     }
     if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_PRODUCTS) {
-        status = pack_products(builder, p, cell, tensors->norm, bias);
+        status = pack_products(builder, p, cell, own->norm, bias);
     } else if (status == SC_OK && cell != NULL && cell->norm == SC_NORM_GATES) {
-        status = sc_pack_row(builder, tensors->norm[0], H, 4, &cell->scale);
-        status = status == SC_OK ? sc_pack_row(builder, tensors->norm[1], H, 4, &cell->offset) : status;
+        status = sc_pack_row(builder, own->norm[0], H, 4, &cell->scale);
+        status = status == SC_OK ? sc_pack_row(builder, own->norm[1], H, 4, &cell->offset) : status;
     }
-    if (status == SC_OK && tensors->state[0] != NULL) {
-        status = sc_pack_row(builder, tensors->state[0], H, 1, &cell->state_scale);
-        status = status == SC_OK ? sc_pack_row(builder, tensors->state[1], H, 1, &cell->state_offset) : status;
+    if (status == SC_OK && own->state[0] != NULL) {
+        status = sc_pack_row(builder, own->state[0], H, 1, &cell->state_scale);
+        status = status == SC_OK ? sc_pack_row(builder, own->state[1], H, 1, &cell->state_offset) : status;
     }
     return status;
 }

@@ -279,8 +279,9 @@ static void test_every_allocation_of_a_cell_fails(const char *path)
 {
     every_allocation_of_a_plan_fails(path, LSTM_OF_IDS("", ""));
     every_allocation_of_a_plan_fails(
-        path, LSTM_OF_IDS(", \"input_scale\": \"lstm.b\", \"input_offset\": \"lstm.b\", \"recurrent_scale\": \"lstm.b\","
-                          " \"recurrent_offset\": \"lstm.b\"", ", \"layer_norm\": \"products\", \"epsilon\": 0.1"));
+        path, LSTM_OF_IDS(", \"input_scale\": \"lstm.b\", \"input_offset\": \"lstm.b\","
+                          " \"recurrent_scale\": \"lstm.b\", \"recurrent_offset\": \"lstm.b\"",
+                          ", \"layer_norm\": \"products\", \"epsilon\": 0.1"));
     every_allocation_of_a_plan_fails(path, LSTM_OF_IDS(", \"gate_scale\": \"lstm.b\", \"gate_offset\": \"lstm.b\"",
                                                        ", \"layer_norm\": \"gates\", \"epsilon\": 0.1, \"clip\": 1"));
 }
