@@ -466,7 +466,7 @@ def test_onnx_arrays_that_do_not_fit(call, message):
 # ---- Refusals -----------------------------------------------------------------------------------
 
 w, u = np.ones((3, 8)), np.ones((2, 8))
-NUMBERS = [0, -1, float("nan"), float("inf"), "1", True, 1e-60, 1e39, 10**400, [1.0], None]
+NUMBERS = [0, -1, float("nan"), float("inf"), "1", True, 1e-39, 1e39, 10**400, [1.0], None]
 
 
 def refused(option, value):
@@ -501,6 +501,7 @@ REFUSED = [
     (lambda: sc.LSTM(2, projection_clip=1.0), "there is no projection"),
     (lambda: sc.LSTM(w, u, peepholes=True), "peepholes are True with units"),
     (lambda: sc.LSTM(2, peepholes=np.ones((3, 2))), "peepholes are True with units"),
+    (lambda: sc.LSTM.from_onnx(W, R, B, P, peepholes=P.reshape(3, 2)), "peepholes is given, and"),
     (lambda: sc.LSTM(2, activation={"i": "tanh"}), "activation has the gates g, h; found 'i'"),
     (lambda: sc.LSTM(2, recurrent_activation={"g": "tanh"}), "has the gates i, f, o; found 'g'"),
     (lambda: sc.LSTM(2, recurrent_activation={"if": "tanh"}), "found 'if'"),

@@ -214,7 +214,7 @@ static void lstm_row_state(cells *w, float *shown)
 
 #define SC_ROWS 4 /* that go through a norm one behind the other, as it waits for its own sums; they are in L1 then */
 
-/* Rows m .. m+count-1, whose sums are there. */
+/* `count` rows from `first` on, whose sums are there. */
 static void lstm_some_rows(const sc_step *s, size_t first, size_t count)
 {
     const sc_cell *cell = s->cell;

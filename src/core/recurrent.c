@@ -182,13 +182,13 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
     const size_t H = p->units, I = p->ids ? node->id_rows : in[0].dim[2];
     const size_t G = p->cell == SC_LSTM ? 4 : p->cell == SC_GRU ? 3 : 1, GH = G * H;
     rnn_tensors t = {NULL, NULL, NULL, NULL};
-    sc_rnn_own own;
+    sc_rnn_cell_tensors cell;
     sc_status status = find_tensors(builder, node, I, G, &t);
     if (status == SC_OK) {
-        status = sc_rnn_cell_find(builder, node, &own);
+        status = sc_rnn_cell_find(builder, node, &cell);
     }
     if (status != SC_OK || t.w == NULL || t.u == NULL || t.b == NULL || ((p->reset_after || p->projects) && t.own == NULL) ||
-        !own.all) {
+        !cell.all) {
         return status;
     }
     if (I == SC_UNKNOWN) {
@@ -211,7 +211,7 @@ static sc_status rnn_pack(sc_builder *builder, sc_node *node, const sc_shape *in
         return pack_reset_before(builder, p, t.w, t.u, t.b);
     }
     p->weights.row_floats = kernels->packed_floats(1, H, G);
-    status = sc_rnn_cell_pack(builder, node, &own, &t.b);
+    status = sc_rnn_cell_pack(builder, node, &cell, &t.b);
     if (status == SC_OK) {
         status = pack_input(builder, p, t.w, t.b, GH, G, &p->weights.w, &p->weights.table);
     }

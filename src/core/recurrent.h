@@ -69,19 +69,19 @@ static inline float *sc_rnn_kept_output(const sc_rnn_params *p, float *state)
 }
 
 /* The tensors that only a cell beyond the plain one has. */
-typedef struct sc_rnn_own {
+typedef struct sc_rnn_cell_tensors {
     const float *peepholes;
     const float *norm[4];  /* scale and offset of x.W and of h.U, or of the gates */
     const float *state[2]; /* ... and of c */
     bool all;              /* none is missing, as in a plan of shapes only */
-} sc_rnn_own;
+} sc_rnn_cell_tensors;
 
 /* recurrent_cell.c: what a cell is beyond the plain one. Reads and checks it, once the parameters of all cells are read; */
 sc_status sc_rnn_cell_parse(sc_builder *, sc_node *, const sc_json *attributes);
 /* ... finds its tensors; */
-sc_status sc_rnn_cell_find(sc_builder *, const sc_node *, sc_rnn_own *);
+sc_status sc_rnn_cell_find(sc_builder *, const sc_node *, sc_rnn_cell_tensors *);
 /* ... packs them, all of which are there. *bias, the tensor b, becomes what the sums begin with. */
-sc_status sc_rnn_cell_pack(sc_builder *, const sc_node *, const sc_rnn_own *, const float **bias);
+sc_status sc_rnn_cell_pack(sc_builder *, const sc_node *, const sc_rnn_cell_tensors *, const float **bias);
 
 /* Bytes of scratch of one worker for so many rows of so many frames. */
 size_t sc_rnn_scratch(const sc_rnn_params *p, size_t rows, size_t time, bool masked);

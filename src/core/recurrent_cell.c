@@ -82,7 +82,7 @@ static sc_status check_weights(sc_builder *builder, const sc_node *node, const s
                : refuse(builder, node, "weight", "peepholes", "and 'layer_norm' exclude each other");
 }
 
-/* A limit above 0; infinite where there is none. */
+/* A limit above 0, and no denormal, which the workers would take for 0; infinite where there is none. */
 static sc_status read_clip(sc_builder *builder, const sc_node *node, const sc_json *attributes, const char *key, float *clip)
 {
     const sc_json *found = sc_json_get(attributes, key);
@@ -91,7 +91,7 @@ static sc_status read_clip(sc_builder *builder, const sc_node *node, const sc_js
         return SC_OK;
     }
     if (found->type != SC_JSON_NUMBER || !(found->number >= (double)FLT_MIN && found->number <= (double)FLT_MAX)) {
-        return refuse(builder, node, "attribute", key, "must be a float32 number above 0");
+        return refuse(builder, node, "attribute", key, "must be a normal float32 number above 0");
     }
     *clip = (float)found->number;
     return SC_OK;
@@ -121,6 +121,18 @@ static sc_status read_activations(sc_builder *builder, const sc_node *node, cons
         status = sc_attr_activation_of(builder, node, gate, key, &cell->gates[place - letters]);
     }
     return status;
+}
+
+/* f of coupled gates is 1 - i: an activation of its own, or a norm over its sums too, would have no meaning. */
+static sc_status check_coupled(sc_builder *builder, const sc_node *node, const sc_json *attributes, const sc_cell *cell)
+{
+    if (cell->coupled && sc_json_get(sc_json_get(attributes, "gate_activations"), "f") != NULL) {
+        return refuse(builder, node, "attribute", "gate_activations", "has an f, which with 'input_forget' is 1 - i");
+    }
+    if (cell->coupled && cell->norm == SC_NORM_PRODUCTS) {
+        return refuse(builder, node, "attribute", "input_forget", "leaves no f for 'layer_norm' \"products\"");
+    }
+    return SC_OK;
 }
 
 static sc_status read_norm(sc_builder *builder, const sc_node *node, const sc_json *attributes, sc_cell *cell)
@@ -200,6 +212,9 @@ sc_status sc_rnn_cell_parse(sc_builder *builder, sc_node *node, const sc_json *a
         status = read_norm(builder, node, attributes, cell);
     }
     if (status == SC_OK) {
+        status = check_coupled(builder, node, attributes, cell);
+    }
+    if (status == SC_OK) {
         status = check_weights(builder, node, cell);
     }
     if (status != SC_OK) {
@@ -249,10 +264,10 @@ static sc_status pack_products(sc_builder *builder, sc_rnn_params *p, sc_cell *c
     return status == SC_OK ? sc_pack_row(builder, norm[2], H, 4, &cell->scale) : status;
 }
 
-sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_own *own)
+sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_cell_tensors *own)
 {
     const sc_rnn_params *p = node->params;
-    *own = (sc_rnn_own){.all = true};
+    *own = (sc_rnn_cell_tensors){.all = true};
     if (p->full == NULL) {
         return SC_OK;
     }
@@ -266,7 +281,7 @@ sc_status sc_rnn_cell_find(sc_builder *builder, const sc_node *node, sc_rnn_own 
     return status == SC_OK && state ? find(builder, node, of_state, p->units, own->state, &own->all) : status;
 }
 
-sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_own *own, const float **bias)
+sc_status sc_rnn_cell_pack(sc_builder *builder, const sc_node *node, const sc_rnn_cell_tensors *own, const float **bias)
 {
     sc_rnn_params *p = node->params;
     sc_cell *cell = (sc_cell *)p->full; /* the plan's, which does not run yet */

@@ -51,13 +51,14 @@ def refused(graph: Graph, error: type[SeqcoreError], message: str) -> None:
 
 @pytest.mark.parametrize("key", ["clip", "cell_clip", "projection_clip"])
 @pytest.mark.parametrize(
-    "value", [0, -1, -0.0, 1e-46, 1e39, "nan", "inf", True, None, [1], {"clip": 1}]
+    "value", [0, -1, -0.0, 1e-46, 1e-38, 1e39, "nan", "inf", True, None, [1], {"clip": 1}]
 )
 def test_limits_are_numbers_above_zero(key: str, value: Any) -> None:
     graph = cell("lstm", {"projection": 3, "clip": 1, "cell_clip": 1, "projection_clip": 1})
     document = dict(changed(graph).document)
     document["nodes"][0]["attrs"][key] = value
-    refused(Graph(document, graph.tensors), GraphError, f"'{key}' must be a float32 number above 0")
+    message = f"'{key}' must be a normal float32 number above 0"
+    refused(Graph(document, graph.tensors), GraphError, message)
 
 
 def test_a_projections_limit_needs_a_projection() -> None:
@@ -114,6 +115,16 @@ def test_an_activation_is_said_in_full(value: Any) -> None:
 def test_an_activation_that_nobody_knows() -> None:
     graph = changed(cell("gru"), gate_activations={"z": ["sigmoide", 0, 0]})
     refused(graph, UnsupportedLayerError, "gate z 'sigmoide' is not known")
+
+
+def test_coupled_gates_have_no_f() -> None:
+    """What is said of an f that nobody computes is refused; input_forget: false says nothing."""
+    for attrs, found in (
+        ({"gate_activations": {"o": SIGMOID, "f": TANH}}, "'gate_activations' has an f"),
+        (PRODUCTS, "'input_forget' leaves no f"),
+    ):  # fmt: skip
+        refused(cell("lstm", attrs | {"input_forget": True}), GraphError, found)
+        model_of(cell("lstm", attrs | {"input_forget": False}))
 
 
 @pytest.mark.parametrize("key", ["input_forget", "update_keeps"])

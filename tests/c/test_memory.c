@@ -245,17 +245,9 @@ static void test_every_allocation_fails(const char *path)
     free(bytes);
 }
 
-/* What a plan makes of weights for ids takes memory of its own for a while. */
-static void test_every_allocation_of_a_table_fails(const char *path)
+/* A plan of such a graph needs every allocation, and fails without it. */
+static void every_allocation_of_a_plan_fails(const char *path, const char *graph)
 {
-    static const char graph[] =
-        "{\"format\": \"seqcore\", \"version\": 1,"
-        "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [null]}],"
-        "\"nodes\": [{\"op\": \"lstm\", \"layer\": \"lstm\", \"inputs\": [\"x\"], \"outputs\": [\"y\"],"
-        " \"weights\": {\"W\": \"lstm.W\", \"U\": \"lstm.U\", \"b\": \"lstm.b\"},"
-        " \"attrs\": {\"units\": 5, \"one_hot\": 4, \"activation\": [\"tanh\", 0, 0],"
-        " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"reverse\": false, \"realign\": false,"
-        " \"return_sequences\": true}}], \"outputs\": [{\"name\": \"y\", \"value\": \"y\"}]}";
     size_t size, calls = 1;
     char *bytes = model_bytes(path, graph, &size);
     for (size_t n = 0; n <= calls; n++) {
@@ -271,6 +263,27 @@ static void test_every_allocation_of_a_table_fails(const char *path)
     }
     CHECK(calls > 10, "only %zu", calls);
     free(bytes);
+}
+
+#define LSTM_OF_IDS(weights, attrs) \
+    "{\"format\": \"seqcore\", \"version\": 1," \
+    "\"inputs\": [{\"name\": \"x\", \"kind\": \"data\", \"dtype\": \"int64\", \"shape\": [null]}]," \
+    "\"nodes\": [{\"op\": \"lstm\", \"layer\": \"lstm\", \"inputs\": [\"x\"], \"outputs\": [\"y\"]," \
+    " \"weights\": {\"W\": \"lstm.W\", \"U\": \"lstm.U\", \"b\": \"lstm.b\"" weights "}," \
+    " \"attrs\": {\"units\": 5, \"one_hot\": 4, \"activation\": [\"tanh\", 0, 0]," \
+    " \"recurrent_activation\": [\"sigmoid\", 0, 0], \"reverse\": false, \"realign\": false," \
+    " \"return_sequences\": true" attrs "}}], \"outputs\": [{\"name\": \"y\", \"value\": \"y\"}]}"
+
+/* What a plan makes of weights for ids takes memory of its own for a while, and what is normalised is put together. */
+static void test_every_allocation_of_a_cell_fails(const char *path)
+{
+    every_allocation_of_a_plan_fails(path, LSTM_OF_IDS("", ""));
+    every_allocation_of_a_plan_fails(
+        path, LSTM_OF_IDS(", \"input_scale\": \"lstm.b\", \"input_offset\": \"lstm.b\","
+                          " \"recurrent_scale\": \"lstm.b\", \"recurrent_offset\": \"lstm.b\"",
+                          ", \"layer_norm\": \"products\", \"epsilon\": 0.1"));
+    every_allocation_of_a_plan_fails(path, LSTM_OF_IDS(", \"gate_scale\": \"lstm.b\", \"gate_offset\": \"lstm.b\"",
+                                                       ", \"layer_norm\": \"gates\", \"epsilon\": 0.1, \"clip\": 1"));
 }
 
 /* A stream's steps ask for no memory at all, nor do those of a pool after the first of so many rows. */
@@ -557,7 +570,7 @@ int main(int count, char **arguments)
     test_misaligned(path);
     test_damaged_files(path);
     test_every_allocation_fails(path);
-    test_every_allocation_of_a_table_fails(path);
+    test_every_allocation_of_a_cell_fails(path);
     test_steps_allocate_nothing(path);
     test_bad_allocators(path);
     test_in_place(path);

@@ -112,6 +112,8 @@ def agrees(rng: np.random.Generator, isa: str, op: str, options: dict[str, Any])
         attrs["reset_after"] = bool(options["linear_before_reset"])
     if "activations" in options:
         attrs |= letters(op, options["activations"])
+    if options.get("input_forget"):
+        attrs.get("gate_activations", {}).pop("f", None)  # there is none
     for units, batch in ((7, 1), (20, 3), (33, 2)):
         weights = weights_of(rng, op, attrs, units)
         x = 2 * floats(rng, batch, 6, FEATURES)

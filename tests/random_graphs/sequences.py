@@ -132,6 +132,9 @@ class Sequences(Elements):
         if attrs.get("projection"):
             options["projection_clip"] = draw.choice([0.1, 0.7])
         attrs |= {key: value for key, value in options.items() if draw.random() < 0.5}
+        if attrs.get("input_forget"):  # nothing is said of a gate f that there is not
+            attrs.get("gate_activations", {}).pop("f", None)
+            norm = norm and "gates"
         if norm is not None:
             state = draw.choice(["none", "kept", "output"])
             attrs |= {"layer_norm": norm, "epsilon": draw.choice([0.5, 1.0]), "norm_state": state}

@@ -30,7 +30,8 @@ __all__ = [
 ActivationLike = ActivationSpec | str | None
 GateActivationsLike = ActivationLike | Mapping[str, ActivationLike]
 
-_MAX_FLOAT = float(np.finfo(np.float32).max)
+_FLOAT = np.finfo(np.float32)
+_MAX_FLOAT, _MIN_FLOAT = float(_FLOAT.max), float(_FLOAT.tiny)
 _DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
@@ -38,13 +39,13 @@ _DEFAULTS = {"activation": "tanh", "recurrent_activation": "sigmoid"}
 
 
 def limit(value: Any, layer: str, option: str) -> float | None:
-    """Return an option that is a number above 0, of float32, or None for no limit."""
+    """Return an option that is a normal number of float32 above 0, or None for no limit."""
     if value is None:
         return None
     number = finite(value)
-    if number is None or not 0 < number <= _MAX_FLOAT or np.float32(number) == 0:
+    if number is None or not _MIN_FLOAT <= number <= _MAX_FLOAT:
         raise OptionError(
-            f"{layer}: {option} is a finite number of float32 above 0, or None for no limit; found "
+            f"{layer}: {option} is a normal number of float32 above 0, or None for no limit; found "
             f"{told(value)}"
         )
     return number

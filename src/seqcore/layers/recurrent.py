@@ -194,8 +194,12 @@ class Recurrent(Sequencer):
     def from_cell(cls, cell: layouts.Cell, **options: Any) -> Any:
         """Make the layer from canonical weights whose parameters a framework has counted."""
         for option, array in (("projection", cell.P), ("peepholes", cell.peepholes)):
-            if array is not None:
-                options = {**options, option: array}
+            if array is None:
+                continue
+            if options.get(option) is not None:
+                label = options.get("name") or cls.__name__
+                raise OptionError(f"{label}: {option} is given, and is among the arrays too")
+            options = {**options, option: array}
         layer = cls(cell.W, cell.U, cell.b, **options)
         own = (cell.W, cell.U, cell.b, cell.P, cell.peepholes)
         # What options added counts as it is.

@@ -384,7 +384,6 @@ class RecurrentStack(Layer):
         self.rows = [tuple(row) for row in rows]  # its label may be theirs
         self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         self.cells = [cell for row in self.rows for cell in row]
-        self.zero_output_for_mask = flag(zero_output_for_mask, self.label, "zero_output_for_mask")
         self.return_sequences = flag(return_sequences, self.label, "return_sequences")
         self.return_state = flag(return_state, self.label, "return_state")
         self.stacked = stacked
