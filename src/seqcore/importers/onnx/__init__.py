@@ -4,8 +4,9 @@ graph.py         a program -> Model, in the words of aten/
 operators/       what each operator means
 shape_values.py  arithmetic on shapes
 sorting.py       rows that are sorted and put back
+older.py         opsets before those that are known
 
-Bytes are formats/onnx_files.py; gate orders layouts.py.
+Bytes are formats/onnx_files.py; gate orders layouts/.
 """
 
 from __future__ import annotations
