@@ -113,7 +113,7 @@ def test_refused(why):
 
 def test_numbers_of_rows_cannot_be_computed_with():
     """arange over the batch is for indexing alone; every row would need to know its place."""
-    error = refusal(lambda s, x: (x + torch.arange(x.shape[0]).view(-1, 1, 1)).erfinv())
+    error = refusal(lambda _, x: (x + torch.arange(x.shape[0]).view(-1, 1, 1)).erfinv())
     assert "rows of the batch meet" in str(error)
 
 

@@ -7,10 +7,9 @@ z r h, and brought into the canonical one here: a third statement of the gate or
 from __future__ import annotations
 
 import numpy as np
-import onnxruntime
 import pytest
 from frameworks import SIZES, all_close, dealt, floats, lengths_of
-from onnx import TensorProto, helper, numpy_helper
+from onnx_operator import run_onnx
 from tolerances import FLOAT32
 
 import seqcore as sc
@@ -23,35 +22,6 @@ OPERATORS = {
     "GRU-before": ("GRU", 3, [1, 0, 2], {"linear_before_reset": 0}),
 }
 DIRECTIONS = ("forward", "reverse", "bidirectional")
-
-
-def run_onnx(name, direction, weights, x, states, lengths):
-    """Return Y as (B, T, directions*H) and the final states as (directions, B, H)."""
-    operator, _, _, attributes = OPERATORS[name]
-    count, units = (2 if direction == "bidirectional" else 1), weights["R"].shape[-1]
-    names = ["X", "W", "R", "B", "lengths", "h0", "c0"][: 5 + len(states)]
-    results = ["Y", "Y_h", "Y_c"][: 1 + len(states)]
-    node = helper.make_node(
-        operator, names, results, hidden_size=units, direction=direction, **attributes
-    )
-    feed = {"X": x.transpose(1, 0, 2), "lengths": lengths.astype(np.int32)}
-    feed |= {f"{letter}0": state for letter, state in zip("hc", states, strict=False)}
-    graph = helper.make_graph(
-        [node], "cell",
-        [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.dtype), v.shape)
-         for k, v in feed.items()],
-        [helper.make_tensor_value_info(k, TensorProto.FLOAT, None) for k in results],
-        [numpy_helper.from_array(array, key) for key, array in weights.items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
-    y, *last = session.run(None, feed)  # y: (T, directions, B, H)
-    time, _, batch, _ = y.shape
-    return y.transpose(2, 0, 1, 3).reshape(batch, time, count * units), last
 
 
 def canonical(name, weights, direction):
@@ -95,7 +65,9 @@ def test_operator(rng, name, index):
     x = floats(rng, batch, time, features)
     states = [floats(rng, count, batch, units) for _ in range(len(model.states) // count)]
     lengths = lengths_of(rng, batch, time)
-    y, last = run_onnx(name, direction, weights, x, states, lengths)
+    operator, _, _, attributes = OPERATORS[name]
+    y, last = run_onnx(operator, weights, x, states, lengths, direction=direction, **attributes)
+    y = y.reshape(*y.shape[:2], -1)
     if direction == "reverse":  # ONNX leaves every output at its frame, go_backwards does not
         y = np.stack([
             np.concatenate([row[:n][::-1], row[n:]]) for row, n in zip(y, lengths, strict=True)

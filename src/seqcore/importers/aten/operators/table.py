@@ -10,18 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["OPERATORS", "operator"]
+__all__ = ["OPERATORS", "entering", "operator"]
 
-OPERATORS: dict[str, Callable[..., Any]] = {}
+Operator = Callable[..., Any]
 
 
-def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into the table, under names without their overload: "aten.view"."""
+def entering(table: dict[str, Operator]) -> Callable[..., Callable[[Operator], Operator]]:
+    """Return a decorator that enters a function into a table, under all names that it is given."""
 
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in names:
-            assert name not in OPERATORS, name
-            OPERATORS[name] = function
-        return function
+    def under(*names: str) -> Callable[[Operator], Operator]:
+        def enter(function: Operator) -> Operator:
+            for name in names:
+                assert name not in table, name
+                table[name] = function
+            return function
 
-    return enter
+        return enter
+
+    return under
+
+
+OPERATORS: dict[str, Operator] = {}
+operator = entering(OPERATORS)  # names are without their overload: "aten.view"

@@ -20,6 +20,7 @@ from ....errors import ModelFileError
 from ....formats.onnx_programs import OnnxGraph
 from ...aten import arguments
 from ...aten.folding import whole_array
+from ...aten.operators.table import entering
 from ...aten.sizes import AnySize
 from ...aten.tensors import Constant, RefusedError, Traced
 
@@ -75,18 +76,7 @@ class NotKnownError(RefusedError):
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {}
-
-
-def operator(*names: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter a function into the table; names of other domains have theirs, "com.microsoft.Gelu"."""
-
-    def enter(function: Callable[..., Any]) -> Callable[..., Any]:
-        for name in names:
-            assert name not in OPERATORS, name
-            OPERATORS[name] = function
-        return function
-
-    return enter
+operator = entering(OPERATORS)  # names of other domains have theirs: "com.microsoft.Gelu"
 
 
 def aten(context: Context, name: str, **given: Any) -> Any:
