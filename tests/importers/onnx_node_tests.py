@@ -70,11 +70,6 @@ REFUSED = (
         "a tuple of 0 to 5 sizes",
         r"test_nllloss_NCd1d2d3d4d5_\w+_expanded",
     ),
-    Refusal(
-        "reductions over no element",
-        "over an axis of size 0",
-        r"test_reduce_\w+_empty_set(_bool)?(_expanded)?",
-    ),
 )
 
 

@@ -200,7 +200,8 @@ def _clamp(self: Array, min: Any = None, max: Any = None) -> Any:
 
 def _softmax(self: Array, dim: int = -1, dtype: Any = None, half_to_float: Any = False) -> Any:
     del dtype, half_to_float
-    wide = np.exp(self.astype(np.float64) - self.max(axis=dim, keepdims=True))
+    most = self.max(axis=dim, keepdims=True, initial=-np.inf)  # of no element too
+    wide = np.exp(self.astype(np.float64) - most)
     return wide / wide.sum(axis=dim, keepdims=True)
 
 

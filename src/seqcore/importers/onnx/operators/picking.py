@@ -11,7 +11,7 @@ from ...aten.arguments import as_traced, dim_of, few, known
 from ...aten.operators.picking import picked
 from ...aten.sizes import AnySize, Size
 from ...aten.tensors import Constant, RefusedError, Traced
-from .shapes import part
+from .shapes import nothing, part
 from .table import Context, aten, number, operator, shape, weights
 
 _MOST_ELEMENTS = 1 << 24  # of a constant that is picked out of another
@@ -70,7 +70,7 @@ def _at_places(context: Context, data: Traced, at: int, places: NDArray[Any]) ->
     if places.ndim == 0:
         return aten(context, "select", self=data, dim=at, index=int(places))
     if not places.size:
-        raise RefusedError("by no index")
+        return nothing(data, (*data.sizes[:at], *places.shape, *data.sizes[at + 1 :]))
     flat = places.reshape(-1)
     if isinstance(data.sizes[at], int):
         made = aten(context, "index_select", self=data, dim=at, index=Constant.of(flat))

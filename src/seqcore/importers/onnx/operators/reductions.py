@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ....layers import Cast
-from ...aten.arguments import as_float, as_traced, dim_of, mapped, traced
+from ...aten.arguments import as_float, as_traced, dim_of, is_bool, mapped, traced
 from ...aten.folding import whole_array
 from ...aten.sizes import AnySize, product
 from ...aten.tensors import Constant, RefusedError, Traced
@@ -22,6 +23,11 @@ _WHAT = {  # the reduction, what comes before it and behind it
     "ReduceMin": ("amin", "", ""), "ReduceProd": ("prod", "", ""), "ReduceL1": ("sum", "abs", ""),
     "ReduceL2": ("norm", "", ""), "ReduceSumSquare": ("sum", "square", ""),
     "ReduceLogSum": ("sum", "", "log"), "ReduceLogSumExp": ("logsumexp", "", ""),
+}  # fmt: skip
+# Of no element, where it is not 0. The mean of none is 0 to onnxruntime, and undefined to ONNX.
+_OF_NONE = {
+    "ReduceMax": -math.inf, "ReduceMin": math.inf, "ReduceProd": 1.0, "ReduceLogSum": -math.inf,
+    "ReduceLogSumExp": -math.inf,
 }  # fmt: skip
 
 
@@ -48,8 +54,8 @@ def _reduction(op: str) -> Callable[..., Any]:
         whole = context.whole()
         if whole and op in ("ReduceLogSum", "ReduceLogSumExp"):
             raise RefusedError("of whole numbers")
-        if any(shape(data)[dim] == 0 for dim in dims):
-            raise RefusedError("over an axis of size 0")
+        if 0 in shape(data):
+            return _of_none(op, data, dims, bool(keepdims), whole)
         made = computed(context, before, self=data) if before else data
         if not dims:  # of single elements
             made = computed(context, "abs", self=made) if name == "norm" else made
@@ -67,6 +73,19 @@ def _reduction(op: str) -> Callable[..., Any]:
 
 for _name in _WHAT:
     operator(_name)(_reduction(_name))
+
+
+def _of_none(op: str, data: Any, dims: Sequence[int], keepdims: bool, whole: bool) -> Constant:
+    """Return what a reduction makes of no element: the same everywhere, if anything is left."""
+    left = [1 if at in dims else size for at, size in enumerate(shape(data))
+            if keepdims or at not in dims]  # fmt: skip
+    number = _OF_NONE.get(op, 0.0)
+    if whole and math.isinf(number) and 0 not in left:  # it is an end of the dtype
+        raise RefusedError("of whole numbers over an axis of size 0")
+    made = np.asarray(number, np.int64 if whole else np.float32)
+    if is_bool(data):
+        made = np.asarray(number > 0)
+    return Constant(made.reshape([1] * len(left)), tuple(left))
 
 
 def _place(name: str) -> Callable[..., Any]:

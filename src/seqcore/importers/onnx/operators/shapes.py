@@ -153,7 +153,8 @@ def tile(context: Context, input: Any, repeats: Any) -> Any:
     times = sizes(repeats, "repeats")
     if len(times) != len(shape(input)):
         raise RefusedError(f"{len(times)} repeats of {len(shape(input))} axes")
-    if any(isinstance(count, int) and count < 1 for count in times):
+    least = 0 if isinstance(input, Constant) else 1
+    if any(isinstance(count, int) and count < least for count in times):
         raise RefusedError(f"repeats of {times}")
     if isinstance(input, Constant) or sum(count != 1 for count in times) < 2:
         return aten(context, "repeat", self=input, repeats=times)
@@ -249,7 +250,7 @@ def part(context: Context, value: Any, at: int, start: AnySize, end: AnySize, st
     left = quotient(count + (step - 1), step)
     sizes = (*shape(value)[:at], left, *shape(value)[at + 1 :])
     if left == 0:
-        return _nothing(value, sizes)
+        return nothing(value, sizes)
     if isinstance(value, Traced):
         return sliced(value, at, begin, stop, step, left)
     array = value.array
@@ -258,7 +259,7 @@ def part(context: Context, value: Any, at: int, start: AnySize, end: AnySize, st
     return Constant(array, sizes)
 
 
-def _nothing(value: Any, sizes: Sequence[AnySize]) -> Constant:
+def nothing(value: Any, sizes: Sequence[AnySize]) -> Constant:
     """Return a tensor without elements, of the dtype of another."""
     kind = {"int64": np.int64, "bool": np.bool_}.get(value.dtype, np.float32)
     return Constant(np.zeros([1] * len(sizes), kind), tuple(sizes))
