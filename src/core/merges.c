@@ -1,7 +1,8 @@
-/* Several values become one, element by element: add, multiply, average, subtract, divide, maximum, minimum. Axes of size 1
- * repeat, but the batch; a value of fewer axes gets some of size 1 after its batch, as in Keras. */
+/* Several values become one, element by element: add, multiply, average, subtract, divide, remainder, maximum, minimum. Axes of
+ * size 1 repeat, but the batch; a value of fewer axes gets some of size 1 after its batch, as in Keras. */
 #include "merges.h"
 
+#include <math.h>
 #include <string.h>
 
 sc_status sc_merge_infer(const sc_node *node, const sc_shape *in, sc_shape *out, sc_error *error)
@@ -119,6 +120,39 @@ static void minimum_run(const sc_node *node, sc_frame *frame)
     sc_merge(node, frame, smaller);
 }
 
+/* ---- remainder -------------------------------------------------------------------------------------------------- */
+
+/* a - q b, q = a/b rounded: exact towards zero, and down but for the sum of the remainder towards zero and b */
+enum rounding { TRUNC, FLOOR };
+
+static float cut(float a, float b)
+{
+    return (float)fmod((double)a, (double)b); /* float32 has the remainder of two of its numbers; a denormal is 0 */
+}
+
+/* With the sign of b, 0 too */
+static float floored(float a, float b)
+{
+    const float r = cut(a, b);
+    return r == 0.0f ? copysignf(0.0f, b) : (r < 0.0f) != (b < 0.0f) ? r + b : r;
+}
+
+SC_MERGE(rest_cut, cut(a, b))
+SC_MERGE(rest_floored, floored(a, b))
+
+static sc_status remainder_parse(sc_builder *builder, sc_node *node, const sc_json *attributes)
+{
+    static const char *const names[] = {"trunc", "floor", NULL};
+    int *rounding = sc_new_params(builder, node, sizeof *rounding);
+    return rounding != NULL ? sc_attr_choice(builder, node, attributes, "rounding", names, rounding) : sc_no_memory(builder);
+}
+
+static void remainder_run(const sc_node *node, sc_frame *frame)
+{
+    static sc_merge_function *const functions[] = {[TRUNC] = rest_cut, [FLOOR] = rest_floored};
+    sc_merge(node, frame, functions[*(const int *)node->params]);
+}
+
 /* ---- With masks ---------------------------------------------------------------------------------------------------- */
 
 /* Two values and their masks (B, T), or none. A frame that counts in one of them only is that one's; in neither, zeros of a
@@ -230,6 +264,9 @@ const sc_op sc_op_subtract = {.name = "subtract", .min_inputs = 2, .max_inputs =
                               .infer = sc_merge_infer, .run = subtract_run, .moves = sc_moves_together};
 const sc_op sc_op_divide = {.name = "divide", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .broadcasts = true,
                             .infer = sc_merge_infer, .run = divide_run, .moves = sc_moves_together};
+const sc_op sc_op_remainder = {.name = "remainder", .min_inputs = 2, .max_inputs = 2, .outputs = 1, .broadcasts = true,
+                               .parse = remainder_parse, .infer = sc_merge_infer, .run = remainder_run,
+                               .moves = sc_moves_together};
 const sc_op sc_op_maximum = {.name = "maximum", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,
                              .infer = sc_merge_infer, .run = maximum_run, .moves = sc_moves_together};
 const sc_op sc_op_minimum = {.name = "minimum", .min_inputs = 1, .max_inputs = SC_NONE, .outputs = 1, .broadcasts = true,

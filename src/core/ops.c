@@ -152,8 +152,8 @@ const sc_op *sc_op_find(const char *name)
         &sc_op_flatten, &sc_op_fold, &sc_op_unfold, &sc_op_reshape, &sc_op_expand, &sc_op_concat, &sc_op_select, &sc_op_stack,
         &sc_op_batch_first, &sc_op_batch_second, &sc_op_argmax, &sc_op_topk, &sc_op_cast,
         &sc_op_permute, &sc_op_repeat, &sc_op_slice, &sc_op_index,
-        &sc_op_add, &sc_op_multiply, &sc_op_average, &sc_op_subtract, &sc_op_divide, &sc_op_maximum, &sc_op_minimum,
-        &sc_op_masked_merge, &sc_op_reduce, &sc_op_compare, &sc_op_logical, &sc_op_where, &sc_op_constant, &sc_op_cumsum,
+        &sc_op_add, &sc_op_multiply, &sc_op_average, &sc_op_subtract, &sc_op_divide, &sc_op_remainder,
+        &sc_op_maximum, &sc_op_minimum, &sc_op_masked_merge, &sc_op_reduce, &sc_op_compare, &sc_op_logical, &sc_op_where, &sc_op_constant, &sc_op_cumsum,
         &sc_op_affine, &sc_op_prelu, &sc_op_clipped_relu, &sc_op_normalize, &sc_op_softmax,
         &sc_op_attention, &sc_op_batch_matmul, &sc_op_dot, &sc_op_crf,
     };

@@ -469,8 +469,8 @@ extern const sc_op sc_op_pad1d; /* window.c */
 extern const sc_op sc_op_flatten, sc_op_fold, sc_op_unfold, sc_op_reshape, sc_op_expand, sc_op_concat, sc_op_select,
     sc_op_stack, sc_op_batch_first, sc_op_batch_second; /* shapes.c */
 extern const sc_op sc_op_permute, sc_op_repeat, sc_op_slice, sc_op_index; /* slices.c */
-extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_maximum,
-    sc_op_minimum, sc_op_masked_merge; /* merges.c */
+extern const sc_op sc_op_add, sc_op_multiply, sc_op_average, sc_op_subtract, sc_op_divide, sc_op_remainder,
+    sc_op_maximum, sc_op_minimum, sc_op_masked_merge; /* merges.c */
 extern const sc_op sc_op_reduce, sc_op_cumsum; /* reduce.c */
 extern const sc_op sc_op_compare, sc_op_logical, sc_op_where; /* logic.c */
 extern const sc_op sc_op_argmax, sc_op_topk, sc_op_cast; /* indices.c */

@@ -247,8 +247,8 @@ class Site:
 # Ops that take several values with lengths of their own; a node of theirs lists the lengths of each
 # input.
 _ELEMENTWISE = frozenset([
-    "add", "multiply", "average", "subtract", "divide", "maximum", "minimum", "masked_merge",
-    "compare", "logical", "where",
+    "add", "multiply", "average", "subtract", "divide", "remainder", "maximum", "minimum",
+    "masked_merge", "compare", "logical", "where",
 ])  # fmt: skip
 _MERGES = _ELEMENTWISE | {"concat", "attention", "batch_matmul", "dot"}
 # Ops that give their input another shape and read none of it, and those that only move elements:

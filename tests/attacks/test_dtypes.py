@@ -31,7 +31,8 @@ FLOATS = {
     "depthwise_conv1d": 1, "conv1d_transpose": 1, "max_pool1d": 1, "avg_pool1d": 1, "pad1d": 1,
     "global_max_pool1d": 1, "global_avg_pool1d": 1, "mask_frames": 1, "masking": 1,
     "mask_merge": 1, "mask_concat": 2, "masked_merge": 2, "add": 1, "average": 1, "multiply": 1,
-    "subtract": 2, "divide": 2, "maximum": 1, "minimum": 1, "reduce": 1, "affine": 1, "prelu": 1,
+    "subtract": 2, "divide": 2, "remainder": 2, "maximum": 1, "minimum": 1, "reduce": 1,
+    "affine": 1, "prelu": 1,
     "clipped_relu": 1, "normalize": 1, "softmax": 1, "attention": 2, "batch_matmul": 2, "dot": 2,
     "argmax": 1, "topk": 1, "crf": 1,
 }  # fmt: skip

@@ -42,6 +42,7 @@ ODD_OPS = {
     "softmax": 1, "dense": 1, "conv1d": 1, "compare": 2, "logical": 2, "where": 3, "constant": 1,
     "batch_first": 1, "batch_second": 1, "argmax": 1, "topk": 1, "cast": 1, "positions": 1,
     "adaptive_pool1d": 1, "power": 1, "cumsum": 1, "crf": 1, "one_hot": 1,
+    "remainder": 2,
 }  # fmt: skip
 MASKS = {
     "global_avg_pool1d": 1, "attention": 2, "mask_concat": 2, "masked_merge": 2, "lstm": 1,
@@ -160,6 +161,7 @@ def odd_attributes(draw: random.Random, op: str) -> dict[str, Any]:
         "index": {"axis": axis, "index": draw.choice([0, -1, 2, 2**31, -(2**53)])},
         "compare": {"function": "less", "number": draw.choice([None, None, 1.5, "-inf", "nan"])},
         "logical": {"function": draw.choice(["and", "xor", "not"])},
+        "remainder": {"rounding": draw.choice(["floor", "trunc"])},
         "where": {"a": draw.choice([None, None, 1]), "b": draw.choice([None, None, "inf"])},
         "constant": {"shape": draw.choice([[2], [2], [3, 2], [1, 2, 1]])},
         "affine": {"axes": axes}, "prelu": {"axes": axes}, "softmax": {"axes": axes},

@@ -61,11 +61,6 @@ REFUSED = (
         r"test_maxpool_with_argmax_2d_precomputed_(pads|strides)",
     ),
     Refusal(
-        "remainders of numbers that are not whole",
-        "of numbers that are not whole",
-        r"test_mod_\w*mixed_sign_(fmod_0|float\d\d)|test_mod_float_edge_cases_fmod_0_float\d\d",
-    ),
-    Refusal(
         "more than five axes beside the batch",
         "a tuple of 0 to 5 sizes",
         r"test_nllloss_NCd1d2d3d4d5_\w+_expanded",

@@ -71,13 +71,15 @@ def arithmetic(x: Any, y: Any, n: Any, z: Any, s: Any) -> Any:
 
 
 def whole(x: Any, y: Any, n: Any, z: Any, s: Any) -> Any:
-    del y, z, s
+    del z, s
     many = n * 41
     return (
         n // 2, -n // 3, many // 41, torch.div(-many, 41, rounding_mode="trunc"), n % 3, -n % 4,
         torch.div(-n, 2, rounding_mode="floor"), torch.remainder(n, -4), torch.fmod(-n, 4),
         n // (n + 1), torch.div(x * 9, 0.3, rounding_mode="trunc"), x // 0.25, ~n, -n, n.abs(),
         (n * 1).floor_divide_(2), (-n).fmod_(5), (-n).remainder_(5), torch.floor_divide(n, 3),
+        x % 0.3, x % -1.7, torch.fmod(x, 0.3), torch.fmod(-x, y), torch.remainder(y, x), 2.5 % x,
+        (x * 1).fmod_(0.1), (x * 1).remainder_(y),
         (n > 2) + (n < 5), (n > 2) * (n < 5), (n > 2) + 1, (n > 2) * n,
     )  # fmt: skip
 

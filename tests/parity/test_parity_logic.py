@@ -1,4 +1,4 @@
-"""Comparisons, connectives, choices and constants, against torch and against the reference.
+"""Comparisons, connectives, choices, constants and remainders, against torch and against the reference.
 
 Their results are exact: bits are compared. Rows of different lengths are compared with the same
 rows alone, and steps with calls over whole sequences.
@@ -18,7 +18,7 @@ from tolerances import FLOAT32, close
 import seqcore as sc
 from seqcore import reference as ref
 from seqcore._binding import Plan
-from seqcore.layers import Compare, Constant, GetItem, Logical, Where
+from seqcore.layers import Compare, Constant, GetItem, Logical, Remainder, Where
 
 INF, NAN = float("inf"), float("nan")
 COMPARISONS = {
@@ -315,12 +315,42 @@ def test_states_that_are_computed_are_still_refused_in_steps(rng):
         model.stream()
 
 
+# ---- remainder -----------------------------------------------------------------------------------
+
+REMAINDERS = {"floor": torch.remainder, "trunc": torch.fmod}
+
+
+@pytest.mark.parametrize("rounding", REMAINDERS)
+def test_remainders(rng, rounding):
+    """The bits are torch's in float32, which adds the divisor in float32 too; zeros are NumPy's."""
+    for shapes in SHAPES:
+        a, b = (odd(rng, 5, *shape) * np.float32(1.1) for shape in shapes[:2])
+        wide = 10.0 ** rng.uniform(-30, 30, a.shape).astype(np.float32)
+        for x in (a, floats(rng, *a.shape) * wide):
+            expected = REMAINDERS[rounding](*as_torch([x, b])).numpy()
+            model = model_of(Remainder(rounding), *shapes[:2])
+            signs = (np.remainder if rounding == "floor" else np.fmod)(
+                *(each.numpy() for each in as_torch([x, b]))
+            )
+            there = ~np.isnan(expected)
+            for isa, planned in on_every_isa(model):
+                made = planned(x, b)
+                np.testing.assert_array_equal(made, expected, isa)
+                np.testing.assert_array_equal(np.signbit(made)[there], np.signbit(signs)[there])
+            (of_reference,) = ref.run(
+                model._graph.document, model._graph.tensors,
+                dict(zip(model.inputs, (x, b), strict=True)),
+            )  # fmt: skip
+            close(of_reference[there], expected[there], FLOAT32[0], "reference")
+
+
 # ---- Rows of different lengths, steps ------------------------------------------------------------
 
 MODELS = {
     "compare": lambda x: Compare("less")(x, Compare("greater", 0.1)(x)),
     "logical": lambda x: Logical("xor")(Logical("not")(x), Compare("less", 0)(x)),
     "where": lambda x: Where()(Compare("less", 0)(x), x, Constant(np.ones(17))(x)),
+    "remainder": lambda x: Remainder("floor")(x, Constant(np.full(17, -0.3))(x)),
     "numbers": lambda x: Where(-2, 3)(Compare("less", 0)(x)),
 }
 
@@ -366,6 +396,7 @@ def test_ids_that_count_keep_frames_in_steps(rng, isa):
         lambda: Where(a=[1], name="guilty"),
         lambda: Where(b=1j, name="guilty"),
         lambda: Logical("nor", name="guilty"),
+        lambda: Remainder("round", name="guilty"),
     ],
 )
 def test_bad_options(make):
@@ -384,13 +415,18 @@ def test_counts_of_values():
     for layer, count in (
         (Compare("less"), 1), (Compare("less", 1), 2), (Where(), 2), (Where(a=1), 3),
         (Where(1, 2), 2), (Logical("and"), 1), (Logical("not"), 2), (Constant([1]), 2),
+        (Remainder("floor"), 1), (Remainder("trunc"), 3),
     ):  # fmt: skip
         with pytest.raises(sc.GraphError, match="expected"):
             layer(*[x] * count)
 
 
 def test_shapes_that_do_not_meet():
-    for layer in (Compare("less", name="guilty"), Where(b=0, name="guilty")):
+    for layer in (
+        Compare("less", name="guilty"),
+        Where(b=0, name="guilty"),
+        Remainder("floor", name="guilty"),
+    ):
         with pytest.raises(sc.ShapeError, match="'guilty'"):
             model_of(layer, (3,), (4,))
 
@@ -433,6 +469,9 @@ CONSTANT = {"weights": {"W": "W"}}
         ("logical", ["x", None], {"function": "and"}, {}),
         ("logical", ["x", "z"], {"function": "not"}, {}),
         ("logical", ["x"], {}, {}),
+        ("remainder", ["x", "z"], {}, {}),
+        ("remainder", ["x", "z"], {"rounding": "up"}, {}),
+        ("remainder", ["x"], {"rounding": "floor"}, {}),
         ("where", ["x"], {"a": 1, "b": None}, {}),
         ("where", ["x", None], {"a": 1, "b": None}, {}),
         ("where", ["x", "z"], {"a": 1, "b": 2}, {}),

@@ -15,6 +15,7 @@ from .truth import Truth
 ANY = [
     "dense", "activation", *["merge"] * 4, "concat", "concat", "normalize", "spread", "unary",
     "compare", "logical", "where", "constant", "power",
+    "remainder",
 ]  # fmt: skip
 AXES = ["expand", "repeat", "slice", "index", "reduce", "reduce", "cumsum"]
 ORDER = ["argmax", "topk", "truncate", "batch_second"]

@@ -21,6 +21,7 @@ MERGES = (
     "average",
     "subtract",
     "divide",
+    "remainder",
     "maximum",
     "minimum",
     "concat",

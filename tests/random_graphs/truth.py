@@ -43,6 +43,17 @@ class Truth(Parts):
         self.add("compare", [j.name for j in joined], [name], attrs, **self.lengths(*joined))
         return self.truth(v, name)
 
+    def remainder(self, v: Value) -> Value | None:
+        """Of numbers that both sides of a test have in full, by such: it jumps, as quotients do."""
+        alike = [u for u in self.values if u.fits(v) and u.channels == v.channels]
+        others = [u for u in alike if u.name.startswith("x")]
+        if not self.is_exact(v) or v.kind in ("ids", "mask") or not others:
+            return None
+        joined, name = [v, self.draw.choice(others)], self.name()
+        attrs = {"rounding": self.draw.choice(["floor", "trunc"])}
+        self.add("remainder", [j.name for j in joined], [name], attrs, **self.lengths(*joined))
+        return replace(v, name=name, depth=0)
+
     def logical(self, v: Value) -> Value | None:
         if not self.is_exact(v) or v.kind == "ids":
             return None

@@ -39,7 +39,18 @@ from .indices import ArgMax, Cast, TopK
 from .logic import Compare, Logical, Where
 from .lstm import LSTM
 from .masking import Masking
-from .merges import Add, Average, Concatenate, Divide, Dot, Maximum, Minimum, Multiply, Subtract
+from .merges import (
+    Add,
+    Average,
+    Concatenate,
+    Divide,
+    Dot,
+    Maximum,
+    Minimum,
+    Multiply,
+    Remainder,
+    Subtract,
+)
 from .norms import (
     BatchNormalization,
     GroupNormalization,
@@ -168,6 +179,7 @@ __all__ = [
     "Recurrent",
     "RecurrentStack",
     "Reduce",
+    "Remainder",
     "RepeatVector",
     "Rescaling",
     "Reshape",

@@ -22,6 +22,7 @@ __all__ = [
     "Merge",
     "Minimum",
     "Multiply",
+    "Remainder",
     "Subtract",
 ]
 
@@ -130,6 +131,38 @@ class Divide(Merge):
 
     inputs = (2, 2)
     op = "divide"
+
+
+class Remainder(Merge):
+    """What is left of the first of two values, divided by the second; broadcast as in `Add`.
+
+    Of a number divided by 0, of an infinite one and of NaN it is NaN.
+
+    Parameters
+    ----------
+    rounding : "floor" or "trunc"
+        How the quotient is made whole: down, which leaves something with the sign of the second
+        value, or towards zero, with that of the first.
+    mask_rule, name
+        As of `Merge`.
+
+    Raises
+    ------
+    OptionError
+    """
+
+    inputs = (2, 2)
+    op = "remainder"
+
+    def __init__(
+        self, rounding: str, name: str | None = None, *, mask_rule: str = "keras3"
+    ) -> None:
+        super().__init__(name, mask_rule=mask_rule)
+        self.rounding = choice(rounding, self.label, "rounding", ("floor", "trunc"))
+
+    def lower(self, graph: GraphBuilder, site: Site, inputs: Sequence[Value]) -> list[Value]:
+        _check_ranks(self, inputs)
+        return graph.node(self.op, site, inputs, attrs={"rounding": self.rounding})
 
 
 class Average(Merge):

@@ -35,6 +35,7 @@ from .merges import (
     multiply,
     power,
     reduce,
+    remainder,
     subtract,
     unary,
 )
@@ -87,7 +88,8 @@ OPS: dict[str, Callable[..., Any]] = {
         mask_ids, mask_frames, masking, mask_merge,
         affine, prelu, clipped_relu, normalize, softmax,
         attention, batch_matmul, dot,
-        mask_concat, subtract, divide, maximum, minimum, masked_merge, unary, reduce,
+        mask_concat, subtract, divide, remainder, maximum, minimum, masked_merge, unary,
+        reduce,
         reshape, expand, permute, repeat, slice, index, compare, logical, where, constant,
         batch_first, batch_second, argmax, topk, cast,
         adaptive_pool1d, power, cumsum, positions, crf,

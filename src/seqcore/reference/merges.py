@@ -48,6 +48,13 @@ def divide(a: ArrayLike, b: ArrayLike) -> Array:
     return np.asarray(x / y)
 
 
+def remainder(a: ArrayLike, b: ArrayLike, *, rounding: str) -> Array:
+    """What a quotient rounded down ("floor") or towards zero ("trunc") leaves, likewise."""
+    x, y = broadcast([a, b])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.remainder(x, y) if rounding == "floor" else np.fmod(x, y))
+
+
 def maximum(*values: ArrayLike) -> Array:
     """The largest of the values, broadcast over the axes that are not the batch; NaN stays."""
     return np.asarray(functools.reduce(np.maximum, broadcast(values)))

@@ -21,6 +21,7 @@ from ....layers import (
     Power,
     PReLU,
     ReLU,
+    Remainder,
     Rescaling,
     Softmax,
     Subtract,
@@ -158,12 +159,9 @@ def floor_divide(context: Context, self: Any, other: Any) -> Any:
     return _whole_quotient(context, self, other, "floor")
 
 
-def _left_over(rounding_mode: str) -> Callable[..., Any]:
+def _left_over(rounding: str) -> Callable[..., Any]:
     def apply(context: Context, self: Any, other: Any) -> Any:
-        if not context.whole():
-            raise RefusedError("of numbers that are not whole")
-        times = _whole_quotient(context, self, other, rounding_mode)
-        return subtract(context, self, multiply(context, times, other))
+        return merged(context, Remainder(rounding), self, other)
 
     return apply
 

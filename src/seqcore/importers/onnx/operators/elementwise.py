@@ -124,19 +124,7 @@ def modulo(context: Context, A: Any, B: Any, *, fmod: int = 0) -> Any:
     """A - q*B, q the quotient rounded down, or, `fmod`, towards zero."""
     if context.whole():
         _divisor(B)
-    elif isinstance(A, Traced) or isinstance(B, Traced):
-        return _float_remainder(context, A, B, fmod)
     return computed(context, "fmod" if fmod else "remainder", self=A, other=B)
-
-
-def _float_remainder(context: Context, A: Any, B: Any, fmod: int) -> Any:
-    """Of a power of two the quotient is exact; of others the last bit decides what is left."""
-    by = scalar(B)
-    if by is None or not by or math.frexp(abs(by))[0] != 0.5:
-        raise RefusedError("of numbers that are not whole, by others than a power of two")
-    rounding = "trunc" if fmod else "floor"
-    times = computed(context, "div", self=A, other=B, rounding_mode=rounding)
-    return computed(context, "sub", self=A, other=computed(context, "mul", self=times, other=B))
 
 
 # ---- Powers --------------------------------------------------------------------------------------
