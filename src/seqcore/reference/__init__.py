@@ -172,7 +172,9 @@ def run(
     for output in graph["outputs"]:
         y, lengths = moved(values[output["value"]]), _value(values, output.get("lengths"))
         axis = axes.get(output["value"], 0)
-        results.append(np.moveaxis(zero_past(np.moveaxis(y, axis, 0), lengths), 0, axis))
+        if y.ndim:  # an absent mask has no axes
+            y = np.moveaxis(zero_past(np.moveaxis(y, axis, 0), lengths), 0, axis)
+        results.append(y)
     return results
 
 
