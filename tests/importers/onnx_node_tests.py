@@ -56,11 +56,6 @@ REFUSED = (
         r"test_batchnorm_(epsilon|example)_training_mode|test_training_dropout(_default)?(_mask)?",
     ),
     Refusal(
-        "the indices of what a pooling takes",
-        "with the indices of what it takes",
-        r"test_maxpool_with_argmax_2d_precomputed_(pads|strides)",
-    ),
-    Refusal(
         "more than five axes beside the batch",
         "a tuple of 0 to 5 sizes",
         r"test_nllloss_NCd1d2d3d4d5_\w+_expanded",

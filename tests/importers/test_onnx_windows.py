@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx_models import model, node, refused, run_onnxruntime, same_at_sizes
+from onnx_models import (
+    model,
+    node,
+    refused,
+    run_onnxruntime,
+    same_as_onnxruntime,
+    same_at_sizes,
+)
 from pairs import Row, pairwise
 from tolerances import FLOAT32, close
 
@@ -170,11 +177,52 @@ def test_pooling_of_everything() -> None:
         side_by_side(nodes, {}, inputs={"x": shape}, opset=17)
 
 
-def test_indices_of_pooling() -> None:
+INDICES: dict[int, dict[str, Sequence[Any]]] = {
+    1: {
+        "kernel_shape": [[2], [3], [1]], "strides": [None, [2], [3]], "dilations": [None, [2]],
+        "pads": [None, [1, 0], [0, 1]], "ceil_mode": [None, 1],
+    },
+    2: {
+        "kernel_shape": [[2, 2], [3, 2], [1, 3]], "strides": [None, [2, 2], [1, 3]],
+        "dilations": [None, [2, 1]], "pads": [None, [1, 0, 0, 1], [0, 1, 1, 0]],
+        "storage_order": [None, 1], "ceil_mode": [None, 1],
+    },
+    3: {
+        "kernel_shape": [[2, 2, 3]], "strides": [None, [2, 1, 3]], "pads": [None, [1, 0, 1] * 2],
+        "storage_order": [None, 1],
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("axes", INDICES)
+def test_indices_of_pooling(axes: int) -> None:
+    """Few different numbers, whose first one counts, in windows that lie over each other."""
+    shape = (2, 3, *(9, 7, 5)[:axes])
+    nodes, ends = [], []
+    rows = pairwise(
+        INDICES[axes], lambda row: max(row["pads"] or [0]) < min(row["kernel_shape"]) or axes == 3
+    )
+    for k, row in enumerate(rows):
+        nodes.append(node("MaxPool", "x", f"y{k} i{k}", **chosen(row, *INDICES[axes])))
+        ends += [f"y{k}", f"i{k}"]
+    built = model(nodes, {"x": shape}, " ".join(ends), opset=12)
+    random = np.random.default_rng(axes)
+    x = random.integers(0, 5, shape).astype(np.float32)
+    same_as_onnxruntime(built, {"x": x}, {"x": -x}, whole=True)
+    none = np.nan if axes == 1 else 0  # of boxes a NaN is where onnxruntime happens to meet it
+    odd = random.choice(np.float32([none, -np.inf, -np.inf, 1, np.inf]), shape)
+    made = from_onnx(built)(odd[None])
+    for end, ours, theirs in zip(ends, made, run_onnxruntime(built, {"x": odd}), strict=True):
+        np.testing.assert_array_equal(ours[0], theirs, end)
+
+
+def test_indices_that_nobody_can_tell() -> None:
+    """They count all that the tensor has, rows of a batch too."""
     pool = node("MaxPool", "x", "y i", kernel_shape=[2])
     side_by_side([pool], {})  # nobody reads them
-    message = refused(model([pool], {"x": FREE}, "y i"), "MaxPool", "opset 17", "indices")
-    assert "the_y" in message
+    for shape in (FREE, (2, 4, "T"), ("N", 4, 8)):
+        message = refused(model([pool], {"x": shape}, "y i"), "MaxPool", "opset 17", "indices")
+        assert "the_y" in message
 
 
 # ---- Padding -------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Comparisons, connectives, choices, constants and remainders, against torch and against the reference.
+"""Comparisons, connectives, choices, constants and remainders, against torch and the reference.
 
 Their results are exact: bits are compared. Rows of different lengths are compared with the same
 rows alone, and steps with calls over whole sequences.

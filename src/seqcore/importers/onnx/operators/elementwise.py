@@ -124,7 +124,9 @@ def modulo(context: Context, A: Any, B: Any, *, fmod: int = 0) -> Any:
     """A - q*B, q the quotient rounded down, or, `fmod`, towards zero."""
     if context.whole():
         _divisor(B)
-    return computed(context, "fmod" if fmod else "remainder", self=A, other=B)
+    if fmod:
+        return computed(context, "fmod", self=A, other=B)
+    return computed(context, "remainder", self=A, other=B)
 
 
 # ---- Powers --------------------------------------------------------------------------------------

@@ -16,16 +16,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ....layers import DepthwiseConv1D
-from ...aten.arguments import as_float, as_traced, known
+from ....layers import Cast, DepthwiseConv1D
+from ...aten.arguments import as_float, as_traced, few, known, mapped
 from ...aten.operators.windows import Window, pooled, windowed
 from ...aten.sizes import AnySize
 from ...aten.tensors import Axis, Constant, RefusedError, Traced, split
+from .shapes import part
 from .table import Context, aten, ints, number, operator, text
 
 Array = NDArray[Any]
 
 _MOST_WEIGHTS = 1 << 24  # that are made here
+_MOST_INDICES = 1 << 24  # float32 has each
 
 
 # ---- Where windows lie ---------------------------------------------------------------------------
@@ -198,15 +200,73 @@ def max_pool(
     dilations: Any = None, kernel_shape: Any, pads: Any = None, storage_order: int = 0,
     strides: Any = None,
 ) -> Any:  # fmt: skip
-    del storage_order  # of the indices
-    if context.wanted(1):
-        raise RefusedError("with the indices of what it takes")
     tensor = image(context, X, len(kernel_shape))
     places = placed(
         tensor.sizes[2:], ints(kernel_shape, "kernel_shape"), auto_pad, dilations, pads, strides,
         bool(ceil_mode),
     )  # fmt: skip
+    if context.wanted(1):
+        return _with_indices(context, tensor, places, bool(storage_order))
     return (_pooled(context, tensor, places, _most),)
+
+
+def _with_indices(
+    context: Context, tensor: Traced, places: Sequence[Place], columns: bool
+) -> tuple[Any, Any]:
+    """Return the largest elements, and where in all of the tensor the first of each lies.
+
+    `columns`: a channel's elements are counted along its first axis first.
+    """
+    if tensor.batch_dim is not None:
+        raise RefusedError("with indices, which count the rows of the batch")
+    sizes = [known(size, "with indices, a size") for size in tensor.sizes]
+    if math.prod(sizes) > _MOST_INDICES:
+        raise RefusedError("with indices of too many elements")
+    order = [0, 1, *(range(len(sizes) - 1, 1, -1) if columns else range(2, len(sizes)))]
+    numbered = np.arange(math.prod(sizes)).reshape([sizes[at] for at in order])
+    most: Any = tensor
+    index: Any = Constant.of(numbered.transpose(order))
+    for at in reversed(moving(places)):
+        most, index = _first_most(context, most, index, at, places[at - 2].window)
+    if isinstance(index, Traced):
+        index = mapped(index, Cast("int64"), dtype="int64")
+    return most, index
+
+
+def _first_most(
+    context: Context, most: Any, index: Any, at: int, window: Window
+) -> tuple[Any, Any]:
+    """Compare the elements of windows along one axis, one after the other.
+
+    The first one that is no padding stays unless another is greater, be it NaN or -inf.
+    """
+    size = known(most.sizes[at], "a size")
+    window = _closed(size, window)
+    ends = [0] * (2 * (len(most.sizes) - 1 - at)) + [window.left, window.right]
+    if any(ends):
+        most = aten(context, "pad", self=most, pad=ends, mode="constant", value=-math.inf)
+        index = aten(context, "pad", self=index, pad=ends, mode="constant", value=0)
+    count = known(window.count(size), "the number of windows")
+    starts, last = np.arange(count) * window.step, (count - 1) * window.step
+    beside = [1] * (len(most.sizes) - 1 - at)
+    best, where = None, None
+    for first in range(0, few(window.reach, "a window's reach") + 1, window.spread):
+        one, here = (
+            part(context, each, at, first, first + last + 1, window.step) for each in (most, index)
+        )
+        if best is None:
+            best, where = one, here
+            continue
+        above = aten(context, "gt", self=one, other=best)
+        padding = starts + first - window.spread < window.left
+        if padding.any():
+            instead = Constant.of(padding.reshape([count, *beside]))
+            above = aten(context, "logical_or", self=above, other=instead)
+        best, where = (
+            aten(context, "where", condition=above, self=a, other=b)
+            for a, b in ((one, best), (here, where))
+        )
+    return best, where
 
 
 _Pooling = Callable[[Context, Traced, Window], Traced]
