@@ -463,11 +463,8 @@ def whole_array(constant: Constant, sizes: tuple[AnySize, ...] | None = None) ->
     Raises
     ------
     RefusedError
-        A size varies, or there are far more of them than are stored.
+        As `Constant.full`.
     """
-    total = product(constant.sizes if sizes is None else sizes)
-    if not isinstance(total, int) or total > max(_MOST_ELEMENTS, constant.array.size):
-        raise RefusedError("of too many elements")
     return constant.full() if sizes is None else Constant(constant.array, sizes).full()
 
 

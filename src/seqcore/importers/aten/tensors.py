@@ -55,6 +55,7 @@ _MOST_DIMS = 64  # torch's own bound
 
 
 class Memory:
+_MOST_REPEATED = 1 << 24  # numbers of a constant that are more than it stores
     """An array as a key: equal for the same memory seen alike, which it keeps alive."""
 
     def __init__(self, array: NDArray[Any]) -> None:
@@ -101,12 +102,21 @@ class Constant:
         return Memory(self.array)
 
     def full(self) -> NDArray[Any]:
-        """Return the whole array, read-only; every size must be known."""
+        """Return the whole array, read-only.
+
+        Raises
+        ------
+        RefusedError
+            A size varies, or there are far more numbers than are stored.
+        """
         if not all(isinstance(size, int) for size in self.sizes):
             raise RefusedError("a constant of a size that varies")
         return np.broadcast_to(self.array, self.sizes)  # type: ignore[arg-type]
 
 
+        total = product(self.sizes)
+        if not isinstance(total, int) or total > max(_MOST_REPEATED, self.array.size):
+            raise RefusedError("of too many elements")
 @dataclass(frozen=True, eq=False)
 class Traced:
     """A tensor that depends on the inputs.

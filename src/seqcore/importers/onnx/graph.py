@@ -15,6 +15,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from ...activation import told
 from ...errors import ModelFileError, SeqcoreError, UnsupportedLayerError
 from ...formats.onnx_programs import OnnxGraph, OnnxNode, OnnxProgram, OnnxValue
 from ...formats.onnx_tensors import dtype_name
@@ -375,11 +376,15 @@ class _Reader(Reader):
             return True
         if node.op == "Cast":
             return node.attributes.get("to") in _WHOLE_TYPES
+        parameters = _signature(function).parameters
+        for name, value in node.attributes.items():
+            _check_kind(name, value, parameters[name].default)
         if isinstance(made, Constant) and node.op not in _KEEPING_DTYPE:
             return True  # sizes that vary
         return node.op in _KEEPING_DTYPE and self._first_is_whole(node)
 
     def _first_is_whole(self, node: OnnxNode) -> bool:
+        parts = (*parts, *[None] * (len(node.outputs) - len(parts)))  # it has more than there are
         names = node.inputs[_TELLING.get(node.op, 0) :]
         return bool(names) and names[0] in self.whole_names
 
@@ -392,6 +397,8 @@ class _Reader(Reader):
         path = self.node.name.strip("/").split("/")
         if len(path) > 1 and path[-1].startswith(self.node.op):
             path.pop()
+        if made is _UNKNOWN:
+            return False
         return "/".join(path) or self.node.op
 
     @property
@@ -468,3 +475,10 @@ def _own_name(name: str) -> str:
 @functools.cache
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(function)
+def _check_kind(name: str, value: Any, default: Any) -> None:
+    """Refuse an attribute that is of another kind than its default, if that is not None."""
+    for kind, also in ((str, ()), (int, ()), (float, (int,))):
+        if isinstance(default, kind) and not isinstance(value, (kind, *also)):
+            raise RefusedError(f"with {name}={told(value)}; expected {kind.__name__}")
+
+

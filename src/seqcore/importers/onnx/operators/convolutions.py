@@ -20,6 +20,7 @@ from .windows import Place, along, image, longest, moving, padding_named, pairs,
 
 Array = NDArray[Any]
 _MOST_WEIGHTS = 1 << 24  # that are made here
+_MOST_SPREAD = 1 << 12  # elements of a window that is written out with zeros in between
 _MOST_ROWS = 64  # elements of a window along an axis that is made channels
 
 
@@ -324,7 +325,7 @@ def _alone(axis: _Spread, kernel: Array) -> tuple[tuple[Window, int, int], Array
     """Return windows that either step or are spread, with the kernel (C, F/groups, k)."""
     window, array = axis.window, kernel.reshape(*kernel.shape[:2], axis.window.size)
     if window.step > 1 and window.spread > 1:
-        if array.shape[0] * array.shape[1] * (window.reach + 1) > _MOST_WEIGHTS:
+        if window.reach >= _MOST_SPREAD or array[:, :, 0].size * window.reach > _MOST_WEIGHTS:
             raise RefusedError(f"with strides and with dilations of {window.spread}")
         wide = np.zeros((*array.shape[:2], window.reach + 1), np.float32)
         wide[:, :, :: window.spread] = array

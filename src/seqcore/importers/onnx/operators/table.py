@@ -90,11 +90,13 @@ def numbers_of(array: NDArray[Any], name: str | None = None) -> Constant:
     Raises
     ------
     ModelFileError
-        It holds no numbers, or some that float32 has not.
+        It holds no numbers, or some that float32 or int64 has not.
     """
     array = np.asarray(array)
     if array.dtype.name == "bfloat16":  # of ml_dtypes, of which NumPy knows no more
         array = array.astype(np.float32)
+    if array.dtype == np.uint64 and (array >> 63).any():
+        raise ModelFileError(f"{name or 'a constant'!r}: whole numbers outside of int64's range")
     if array.dtype.kind in "iu":
         return Constant.of(array.astype(np.int64, copy=False), name)
     if array.dtype.kind == "b":
