@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto
-from onnx_models import feeds_of, model, node, refused, same_as_onnxruntime, same_at_sizes
+from onnx_models import (
+    feeds_of,
+    model,
+    node,
+    refused,
+    run_onnxruntime,
+    same_as_onnxruntime,
+    same_at_sizes,
+)
 from onnx_nodes import Nodes, same_with_none
 from tolerances import FLOAT32
 
@@ -390,3 +398,41 @@ def test_remainders_of_floats() -> None:
         n("Mod", "x", by, fmod=1)
     n("Mod", 7.3, "x", fmod=1)
     same_at_sizes(n.model(FLOATS), *SIZES, tolerance=0)
+
+
+# ---- What numbers are of -------------------------------------------------------------------------
+
+
+def test_powers_of_which_some_are_nan():
+    exponents = np.float32([2, np.nan, 3])
+    built = model([node("Pow", "x e", "y")], {"x": ("B", 3)}, "y", {"e": exponents})
+    x = np.float32([[1, 2, 3], [-1, 1, 0.5]])
+    (expected,) = run_onnxruntime(built, {"x": x})
+    np.testing.assert_allclose(from_onnx(built)(x), expected, FLOAT32[0], FLOAT32[0])
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Einsum"])
+def test_products_of_whole_numbers_are_whole(op):
+    options = {"equation": "ij,jk->ik"} if op == "Einsum" else {}
+    nodes = [node(op, "x w", "p", **options), node("Div", "p two", "h"), node("Mul", "h two", "y")]
+    constants = {"w": np.arange(12).reshape(4, 3), "two": np.int64(2)}
+    same_at_sizes(model(nodes, {"x": (("B", 4), "int64")}, "y", constants), {"B": 5})
+
+
+def test_quantised_numbers_are_whole():
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("Cast", "q", "u", to=2),
+        node("Cast", "u", "y", to=1),
+    ]
+    constants = {"s": np.float32(0.1), "z": np.int8(0)}
+    same_at_sizes(model(nodes, {"x": ("B", 4)}, "y", constants), {"B": 5})
+
+
+@pytest.mark.parametrize("kind", ["uint8", "int8"])
+@pytest.mark.parametrize("op", ["Add", "Sub", "Mul"])
+def test_small_whole_numbers_stay_small(op, kind):
+    nodes = [node(op, "x c", "s"), node("Cast", "s", "y", to=7)]
+    built = model(nodes, {"x": (("B", 4), kind)}, "y", {"c": np.array([[100, 3, 127, 1]], kind)})
+    numbers = np.array([[0, 1, 2, 3], [100, 120, 5, 77]], kind)
+    same_as_onnxruntime(built, {"x": numbers})

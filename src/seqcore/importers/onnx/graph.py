@@ -47,12 +47,12 @@ _DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, 
 _MOST_BRANCHES = 32  # If within If
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
-    "Abs", "Add", "Clip", "Concat", "ConcatFromSequence", "CumSum", "Div", "Dropout", "Expand",
-    "Flatten", "Gather", "GatherElements", "Identity", "Max", "MaxPool", "Min", "Mod", "Mul",
-    "Neg", "OneHot", "PRelu", "Pad", "Pow", "Range", "ReduceL1", "ReduceL2", "ReduceMax",
-    "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu", "Reshape",
-    "ReverseSequence", "SequenceAt", "SequenceConstruct", "Sign", "Slice", "Split", "Squeeze",
-    "Sub", "Sum", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where",
+    "Abs", "Add", "Clip", "Concat", "ConcatFromSequence", "CumSum", "Div", "Dropout", "Einsum",
+    "Expand", "Flatten", "Gather", "GatherElements", "Gemm", "Identity", "MatMul", "Max", "MaxPool",
+    "Min", "Mod", "Mul", "Neg", "OneHot", "PRelu", "Pad", "Pow", "Range", "ReduceL1", "ReduceL2",
+    "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum", "ReduceSumSquare", "Relu",
+    "Reshape", "ReverseSequence", "SequenceAt", "SequenceConstruct", "Sign", "Slice", "Split",
+    "Squeeze", "Sub", "Sum", "Tile", "TopK", "Transpose", "Trilu", "Unsqueeze", "Where",
 ])  # fmt: skip
 _TELLING = {"Where": 1, "OneHot": 2}  # which input tells the dtype, where it is not the first
 
@@ -376,9 +376,8 @@ class _Reader(Reader):
             return True
         if node.op == "Cast":
             return node.attributes.get("to") in _WHOLE_TYPES
-        parameters = _signature(function).parameters
-        for name, value in node.attributes.items():
-            _check_kind(name, value, parameters[name].default)
+        if node.op == "QuantizeLinear":
+            return True
         if isinstance(made, Constant) and node.op not in _KEEPING_DTYPE:
             return True  # sizes that vary
         return node.op in _KEEPING_DTYPE and self._first_is_whole(node)

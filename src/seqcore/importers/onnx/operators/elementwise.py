@@ -62,9 +62,18 @@ for _name, _function in {
 
 def _binary(name: str) -> Callable[..., Any]:
     def apply(context: Context, A: Any, B: Any) -> Any:
-        return computed(context, name, self=A, other=B)
+        made = computed(context, name, self=A, other=B)
+        return _in_width(context, made) if name in ("sub", "mul") else made
 
     return apply
+
+
+def _in_width(context: Context, made: Any) -> Any:
+    """Return what numbers of 8 or 16 bits come to, which is as long."""
+    if not isinstance(made, Traced) or not context.whole():
+        return made
+    kind = next((k for k in map(context.declared, range(2)) if k in _NARROW), None)
+    return made if kind is None else _wrapped(context, made, kind)
 
 
 for _name, _function in {
@@ -78,7 +87,8 @@ for _name, _function in {
 @operator("Add")
 def add(context: Context, A: Any, B: Any) -> Any:
     made = with_bias(context, A, B)
-    return computed(context, "add", self=A, other=B) if made is None else made
+    made = computed(context, "add", self=A, other=B) if made is None else made
+    return _in_width(context, made)
 
 
 def _many(name: str) -> Callable[..., Any]:
@@ -145,7 +155,7 @@ def power(context: Context, X: Any, Y: Any) -> Any:
         raise NotKnownError("exponent", Y)
     if isinstance(Y, Constant) and isinstance(X, Traced):
         values = np.unique(Y.array)
-        if values.dtype != object and len(values) <= _MOST_EXPONENTS:
+        if values.dtype != object and len(values) <= _MOST_EXPONENTS and not np.isnan(values).any():
             return _known_power(context, X, Y, values.tolist(), whole)
     base = scalar(X)
     small = all(size == 1 for size in shape(X)) and len(shape(X)) <= len(shape(Y))
