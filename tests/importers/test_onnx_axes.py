@@ -450,3 +450,67 @@ def test_feeds_are_random():
     first, second = (feeds_of(built, SIZES[0], seed)["x"] for seed in (0, 1))
     assert not np.array_equal(first, second)
     same_as_onnxruntime(built, {"x": first}, {"x": second})
+
+
+# ---- Sizes of other names ------------------------------------------------------------------------
+
+
+def test_inputs_that_never_meet_have_no_size_in_common():
+    """Of x time alone could be the batch, which z does not have: so a call is a row."""
+    nodes = [
+        node("ArgMax", "x", "i", axis=0),
+        node("Tanh", "z", "y"),
+    ]
+    built = model(nodes, {"x": ("B", "T", F), "z": ("B", 6)}, {"i": "int64", "y": "float32"})
+    same_at_sizes(built, *SIZES, whole=True)
+
+
+def test_what_is_as_long_as_a_constant_where_it_is_not_1():
+    nodes = [
+        node("Add", "x five", "sum"),
+        node("Shape", "sum", "shape"),
+        node("Gather", "shape one", "size", axis=0),
+        node("Cast", "size", "number", to=1),
+        node("Mul", "sum number", "y"),
+    ]
+    built = model(nodes, {"x": ("B", "T")}, "y", {"five": array(5), "one": np.int64(1)})
+    same_at_sizes(built, {"B": 3, "T": 5}, {"B": 2, "T": 1})
+
+
+def test_sizes_of_two_names_that_meet_are_equal():
+    """One might be 1, and the sum as long as the other: then its size would be another."""
+    nodes = [
+        node("Add", "x z", "sum"),
+        node("Shape", "sum", "shape"),
+        node("Gather", "shape one", "size", axis=0),
+        node("Cast", "size", "number", to=1),
+        node("Mul", "sum number", "y"),
+    ]
+    built = model(nodes, {"x": ("B", "T"), "z": ("B", "S")}, "y", {"one": np.int64(1)})
+    same_at_sizes(built, {"B": 3, "T": 5, "S": 5}, {"B": 2, "T": 1, "S": 1})
+    with pytest.raises(sc.ShapeError, match="'x' has size 1 in axis 1, and input 'z' 5"):
+        from_onnx(built)(array(2, 1), array(2, 5))
+
+
+def test_bounds_of_sizes_that_meet_are_those_of_both():
+    nodes = [
+        node("Slice", "x start end at", "last"),
+        node("Add", "x z", "sum"),
+        node("Slice", "z far end at", "more"),
+    ]
+    constants = {"start": ints(-2), "far": ints(-3), "end": ints(1 << 40), "at": ints(1)}
+    built = model(nodes, {"x": ("B", "T"), "z": ("B", "S")}, "last sum more", constants)
+    same_at_sizes(built, {"B": 3, "T": 3, "S": 3})
+    with pytest.raises(sc.ShapeError, match="at least 3"):
+        from_onnx(built)(array(2, 2), array(2, 2))
+
+
+def test_sizes_that_meet_and_cannot_be_equal():
+    nodes = [
+        node("Split", "x five", "a b", axis=1),
+        node("Split", "z six", "c d", axis=1),
+        node("Add", "x z", "sum"),
+    ]
+    constants = {"five": ints(2, 3), "six": ints(3, 3)}
+    built = model(nodes, {"x": ("B", "T"), "z": ("B", "S")}, "a b c d sum", constants)
+    refused(built, "Add", "would have to be of different sizes at once")

@@ -140,9 +140,22 @@ def _guesses(
                 continue
             for places in itertools.product(*choices):
                 guess: dict[str, int | None] = dict(zip(names, places, strict=True))
-                if tuple(guess.items()) not in seen:
+                if tuple(guess.items()) not in seen and not _contradicts(tensors, places):
                     seen.add(tuple(guess.items()))
                     yield guess
+
+
+def _contradicts(tensors: Sequence[Given], places: Sequence[int]) -> bool:
+    """Tell whether batches of several sizes would tie one of them to what is another in the file.
+
+    They may be one by different names, but not if a name is that of an axis that is no batch too.
+    """
+    batches = {each.shape[at] for each, at in zip(tensors, places, strict=True) if each.shape}
+    others = {
+        size for each, at in zip(tensors, places, strict=True)
+        for k, size in enumerate(each.shape) if k != at and isinstance(size, str)
+    }  # fmt: skip
+    return len(batches) > 1 and not batches.isdisjoint(others)
 
 
 def _places(given: Given, deepest: int) -> list[tuple[int, int | str]]:

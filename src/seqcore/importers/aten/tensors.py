@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ...layers import Add, Positions, Rearrange, Rescaling, Symbol
 from ...layers.shapes import Step, expand, reshape
-from .sizes import AnySize, divided, product
+from .sizes import AnySize, Size, divided, product
 
 __all__ = [
     "Axis", "Constant", "Dims", "Memory", "RefusedError", "Traced", "matched", "split",
@@ -42,20 +42,23 @@ class Axis:
     is_batch : bool
     holder : Traced, optional
         A value that has an axis of this size, of an axis that is only repeated (`expand`).
+    alike : frozenset of Size
+        Sizes of other names that it was taken to be equal to, where tensors met.
     """
 
     size: AnySize
     is_batch: bool = False
     holder: Traced | None = field(default=None, repr=False)
+    alike: frozenset[Size] = frozenset()
 
 
 Dims = tuple[tuple[Axis, ...], ...]
 
 _MOST_DIMS = 64  # torch's own bound
+_MOST_REPEATED = 1 << 24  # numbers of a constant that are more than it stores
 
 
 class Memory:
-_MOST_REPEATED = 1 << 24  # numbers of a constant that are more than it stores
     """An array as a key: equal for the same memory seen alike, which it keeps alive."""
 
     def __init__(self, array: NDArray[Any]) -> None:
@@ -111,12 +114,12 @@ class Constant:
         """
         if not all(isinstance(size, int) for size in self.sizes):
             raise RefusedError("a constant of a size that varies")
-        return np.broadcast_to(self.array, self.sizes)  # type: ignore[arg-type]
-
-
         total = product(self.sizes)
         if not isinstance(total, int) or total > max(_MOST_REPEATED, self.array.size):
             raise RefusedError("of too many elements")
+        return np.broadcast_to(self.array, self.sizes)  # type: ignore[arg-type]
+
+
 @dataclass(frozen=True, eq=False)
 class Traced:
     """A tensor that depends on the inputs.
@@ -447,8 +450,8 @@ def matched(tensors: Sequence[Traced]) -> tuple[list[Traced], Dims]:
             made[number] = _divided(made[number], index, sizes)
         parts = [made[number].dims[index] for number in having]
         dim = tuple(
-            _common([(made[number], axis) for number, axis in zip(having, own, strict=True)])
-            for own in zip(*parts, strict=True)
+            _common([(made[number], axis) for number, axis in zip(having, own, strict=True)], size)
+            for size, *own in zip(sizes, *parts, strict=True)
         )
         for number, own in zip(having, parts, strict=True):
             names[number] |= dict(zip(own, dim, strict=True))
@@ -497,9 +500,8 @@ def _divided(tensor: Traced, index: int, sizes: Sequence[AnySize]) -> Traced:
     return tensor
 
 
-def _common(own: Sequence[tuple[Traced, Axis]]) -> Axis:
+def _common(own: Sequence[tuple[Traced, Axis]], size: AnySize) -> Axis:
     """Return the axis of a result where several tensors have one each, of the same size."""
-    (_, first), *_ = own
     real = [axis for tensor, axis in own if axis in tensor.axes]
     batch = next((axis for axis in real if axis.is_batch), None)
     if batch is not None:
@@ -510,7 +512,8 @@ def _common(own: Sequence[tuple[Traced, Axis]]) -> Axis:
         raise RefusedError("rows of the batch meet other rows")
     having = [tensor for tensor, axis in own if axis in tensor.axes]
     known = having + [axis.holder for _, axis in own if axis.holder is not None]
-    return Axis(first.size, holder=known[0] if known else None)
+    alike = {each for _, axis in own for each in (axis.size, *axis.alike) if isinstance(each, Size)}
+    return Axis(size, holder=known[0] if known else None, alike=frozenset(alike - {size}))
 
 
 def _renamed(tensor: Traced, names: Mapping[Axis, Axis]) -> Traced:

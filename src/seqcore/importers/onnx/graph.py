@@ -24,7 +24,7 @@ from ...layers import Input
 from ...model import Model
 from ..aten.arguments import as_traced
 from ..aten.reader import MALFORMED, WHOLE, Guess, Reader, Rows, first_model, has, numbered
-from ..aten.sizes import AnySize
+from ..aten.sizes import AnySize, symbol
 from ..aten.tensors import Constant, RefusedError, Traced
 from .older import read_as
 from .operators import OPERATORS
@@ -164,6 +164,7 @@ class _Reader(Reader):
         self.needed: dict[str, None] = {}  # inputs whose numbers must be known
         self.bounds: dict[str, tuple[int, int | None]] = {}  # of sizes, by name
         self.settled = settled  # names of sizes that have one value only
+        self.same: dict[str, str] = {}  # names of sizes that must be those of another name
 
     # ---- Inputs and outputs ----
 
@@ -222,13 +223,32 @@ class _Reader(Reader):
             place = self.guess[given.name]
             for k, size in enumerate(given.shape):
                 if isinstance(size, str):
-                    where.setdefault(size, []).append((source, k + (place is None)))
+                    where.setdefault(self._first_name(size), []).append(
+                        (source, k + (place is None)))  # fmt: skip
         for name, axes in where.items():
             rows = all(axis == source.batch_axis for source, axis in axes)
             if name in self.bounds or (len(axes) > 1 and not rows):
                 rule = SizeRule(*self.bounds.get(name, (None, None)))
                 for source, axis in axes:
                     source.rules += ((axis, rule),)
+
+    def hold(self, tensor: Traced) -> None:
+        """Let a call be refused in which sizes differ that are equal to what reads them.
+
+        One might be 1 and the other not: then the result's would be another than it is taken for.
+        """
+        super().hold(tensor)
+        for axis in tensor.axes:
+            alike = self.size_names.intersection(map(str, (axis.size, *axis.alike)))
+            first, *others = sorted({*map(self._first_name, alike)}) or [""]
+            for name in others:
+                self.same[name] = first
+                self.bound(symbol(first), *self.bounds.pop(name, (0, None)))
+
+    def _first_name(self, name: str) -> str:
+        while name in self.same:
+            name = self.same[name]
+        return name
 
     def bound(self, size: AnySize, least: int, most: int | None = None) -> bool:
         if isinstance(size, int):
@@ -238,7 +258,8 @@ class _Reader(Reader):
         ((names, factor),) = [*terms.items()][:1] if len(terms) == 1 else [((), 0)]
         if len(names) != 1 or factor < 1 or names[0] not in self.size_names:
             return False
-        before, highest = self.bounds.get(names[0], (0, None))
+        name = self._first_name(names[0])
+        before, highest = self.bounds.get(name, (0, None))
         least = max(before, -((offset - least) // factor))
         if most is not None:
             own = (most - offset) // factor
@@ -246,7 +267,7 @@ class _Reader(Reader):
         if highest is not None and least > highest:
             raise RefusedError(f"{size} would have to be of different sizes at once")
         if least > 0 or highest is not None:
-            self.bounds[names[0]] = (least, highest)
+            self.bounds[name] = (least, highest)
         return True
 
     def settle(self, size: AnySize, value: int) -> None:
@@ -288,6 +309,9 @@ class _Reader(Reader):
         try:
             given = [self.values[name] if name else None for name in node.inputs]
             made = _UNKNOWN if _UNKNOWN in given else self._made_in_order(node, given)
+            for part in made if isinstance(made, tuple) else [made]:
+                if isinstance(part, Traced):
+                    self.hold(part)
         except (RefusedError, SeqcoreError) as error:
             if isinstance(error, ModelFileError):
                 raise
@@ -352,11 +376,15 @@ class _Reader(Reader):
             _signature(function).bind(self, *given, **node.attributes)
         except TypeError as error:
             raise RefusedError(f"has arguments that are not supported ({error})") from None
+        parameters = _signature(function).parameters
+        for name, value in node.attributes.items():
+            _check_kind(name, value, parameters[name].default)
         return function(self, *given, **node.attributes)
 
     def _bind(self, node: OnnxNode, made: Any) -> None:
         parts = made if isinstance(made, tuple) else (made,) * (
             len(node.outputs) if made is _UNKNOWN else 1)  # fmt: skip
+        parts = (*parts, *[None] * (len(node.outputs) - len(parts)))  # it has more than there are
         for index, (name, part) in enumerate(zip(node.outputs, parts, strict=False)):
             if not name or (part is None and not self.wanted(index)):
                 continue
@@ -366,10 +394,11 @@ class _Reader(Reader):
             if self._is_whole(node, part):
                 self.whole_names.add(name)
             if isinstance(part, Traced):
-                self.hold(part)
                 self.names.setdefault(part.symbol.key, []).append(name)
 
     def _is_whole(self, node: OnnxNode, made: Any) -> bool:
+        if made is _UNKNOWN:
+            return False
         if isinstance(made, Constant) and made.array.dtype != object:
             return made.array.dtype.kind == "i"
         if isinstance(made, Traced) and made.dtype == "int64":
@@ -383,7 +412,6 @@ class _Reader(Reader):
         return node.op in _KEEPING_DTYPE and self._first_is_whole(node)
 
     def _first_is_whole(self, node: OnnxNode) -> bool:
-        parts = (*parts, *[None] * (len(node.outputs) - len(parts)))  # it has more than there are
         names = node.inputs[_TELLING.get(node.op, 0) :]
         return bool(names) and names[0] in self.whole_names
 
@@ -396,8 +424,6 @@ class _Reader(Reader):
         path = self.node.name.strip("/").split("/")
         if len(path) > 1 and path[-1].startswith(self.node.op):
             path.pop()
-        if made is _UNKNOWN:
-            return False
         return "/".join(path) or self.node.op
 
     @property
@@ -471,9 +497,6 @@ def _own_name(name: str) -> str:
     return name.removesuffix(":0").replace(":", "_")
 
 
-@functools.cache
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)
 def _check_kind(name: str, value: Any, default: Any) -> None:
     """Refuse an attribute that is of another kind than its default, if that is not None."""
     for kind, also in ((str, ()), (int, ()), (float, (int,))):
@@ -481,3 +504,6 @@ def _check_kind(name: str, value: Any, default: Any) -> None:
             raise RefusedError(f"with {name}={told(value)}; expected {kind.__name__}")
 
 
+@functools.cache
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    return inspect.signature(function)
