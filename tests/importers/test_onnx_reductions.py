@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx_models import feeds_of, refused, same_as_onnxruntime, same_at_sizes
+from onnx_models import feeds_of, model, node, refused, same_as_onnxruntime, same_at_sizes
 from onnx_nodes import Nodes, same_with_none
 from tolerances import FLOAT32
+
+from seqcore.errors import ShapeError
+from seqcore.importers.onnx import from_onnx
 
 SIZES = ({"B": 3, "T": 5}, {"B": 1, "T": 2})
 INPUTS = {"x": ("B", "T", 4), "z": ("B", 3, "T", 2), "v": ("B", 4)}
@@ -232,3 +235,11 @@ def _one(op: str, *inputs: Any, opset: int = 17, outputs: int = 1, **attributes:
 )
 def test_refusals(built: Any, words: str) -> None:
     refused(built, words)
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_extremes_of_nothing_are_refused(op):
+    """They are infinite to onnxruntime, and 0 to a layer."""
+    built = model([node(op, "x", "y", axes=[1])], {"x": ("B", "T", 3)}, "y")
+    with pytest.raises(ShapeError, match="at least 1"):
+        from_onnx(built)(np.zeros((2, 0, 3), np.float32))

@@ -435,3 +435,10 @@ def test_sequences_turned_round():
     ]
     constants = {"zero": np.int64(0), "one": np.int64(1), "axis": ints(0)}
     same_at_sizes(model(whole, X, "y", constants), *SIZES)
+
+
+def test_every_second_of_one_element():
+    steps = {"start": np.int64([0]), "end": np.int64([9]), "axis": np.int64([1])}
+    nodes = [node("Slice", "x start end axis two", "y")]
+    built = model(nodes, {"x": ("B", 1, 3)}, "y", steps | {"two": np.int64([2])})
+    same_at_sizes(built, {"B": 2})

@@ -56,6 +56,9 @@ def _reduction(op: str) -> Callable[..., Any]:
             raise RefusedError("of whole numbers")
         if 0 in shape(data):
             return _of_none(op, data, dims, bool(keepdims), whole)
+        if name in ("amax", "amin"):  # of nothing these are infinite, and not 0
+            for dim in dims:
+                context.bound(shape(data)[dim], 1)
         made = computed(context, before, self=data) if before else data
         if not dims:  # of single elements
             made = computed(context, "abs", self=made) if name == "norm" else made

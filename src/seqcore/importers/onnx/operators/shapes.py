@@ -251,6 +251,8 @@ def part(context: Context, value: Any, at: int, start: AnySize, end: AnySize, st
     sizes = (*shape(value)[:at], left, *shape(value)[at + 1 :])
     if left == 0:
         return nothing(value, sizes)
+    if left == size and isinstance(size, int):  # of one element, by whatever steps
+        return value
     if isinstance(value, Traced):
         return sliced(value, at, begin, stop, step, left)
     array = value.array
