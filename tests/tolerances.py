@@ -20,6 +20,10 @@ SCALED = 1e-9
 # what it receives.
 FLOAT32 = {0: 2e-6, 1: 4e-6, 2: 8e-6, 3: 1.6e-5}
 
+# Random graphs of a dozen operators, quotients and powers among them, which pass on what they
+# receive.
+RANDOM_GRAPH = 2e-4
+
 # Our error over torch's, both against float64, in float32: the median over all cases, and the worst
 # case by its largest error. The two sides add the same products in other orders.
 ACCURACY_MEDIAN, ACCURACY_WORST = 1.25, 2.0
