@@ -120,6 +120,13 @@ def test_branches_in_branches():
     np.testing.assert_array_equal(from_onnx(built)(array(2, 3, 4)), np.tanh(array(2, 3, 4)))
 
 
+def test_more_nodes_than_a_model_has_layers():
+    """Of which those beyond are not read."""
+    names = ["x", *(f"n{k}" for k in range(10_999)), "y"]
+    chain = [helper.make_node("Neg", [a], [b]) for a, b in itertools.pairwise(names)]
+    refused(made_of(*chain), r"'n10001', Neg, opset 19 \(more than 10000 values are computed\)")
+
+
 # ---- Nodes that lie ------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ _ROWS = "rows"  # an input of who takes none: as many numbers as there are rows
 _EXACT = 1 << 24  # whole numbers are floats in the end
 _DEEPEST = 4  # dims that may be the batch: of an RNN's result, (T, directions, B, H), the third
 _MOST_BRANCHES = 32  # If within If
+_MOST_VALUES = 10_000  # each is a call of a layer, of which a model has no more
 # Operators that give the dtype of their first tensor that is none of 0 and 1.
 _KEEPING_DTYPE = frozenset([
     "Abs", "Add", "Clip", "Concat", "ConcatFromSequence", "CumSum", "Div", "Dropout", "Einsum",
@@ -162,6 +163,7 @@ class _Reader(Reader):
         self.names: dict[Any, list[str]] = {}  # of values and their views, by symbol
         self.node: OnnxNode | None = None
         self.needed: dict[str, None] = {}  # inputs whose numbers must be known
+        self.traced_back: set[str] = set()  # names of which is noted which inputs they come from
         self.bounds: dict[str, tuple[int, int | None]] = {}  # of sizes, by name
         self.settled = settled  # names of sizes that have one value only
         self.same: dict[str, str] = {}  # names of sizes that must be those of another name
@@ -307,6 +309,8 @@ class _Reader(Reader):
     def _read_node(self, node: OnnxNode) -> None:
         before, self.node = self.node, node
         try:
+            if len(self.names) > _MOST_VALUES:
+                raise RefusedError(f"more than {_MOST_VALUES} values are computed")
             given = [self.values[name] if name else None for name in node.inputs]
             made = _UNKNOWN if _UNKNOWN in given else self._made_in_order(node, given)
             for part in made if isinstance(made, tuple) else [made]:
@@ -333,18 +337,24 @@ class _Reader(Reader):
 
     def _need(self, node: OnnxNode, value: Any) -> None:
         """Note which inputs a value comes from that must be known."""
-        makers = {name: each for each in self.program.graph.nodes for name in each.outputs}
         given = {each.name for each in self.given}
         ahead = [name for name in node.inputs if self.values.get(name) is value]
-        seen = set(ahead)
+        seen = self.traced_back  # of nodes before too: what they come from is noted
+        ahead = [name for name in ahead if name not in seen]
+        seen.update(ahead)
         while ahead:
             name = ahead.pop()
             if name in given:
                 self.needed[name] = None
-            for before in _read_by(makers[name]) if name in makers else ():
+            for before in _read_by(self.makers[name]) if name in self.makers else ():
                 if before not in seen and isinstance(self.values.get(before), Traced):
                     seen.add(before)
                     ahead.append(before)
+
+    @functools.cached_property
+    def makers(self) -> dict[str, OnnxNode]:
+        """Nodes of the graph by what they make."""
+        return {name: each for each in self.program.graph.nodes for name in each.outputs}
 
     def _made_in_order(self, node: OnnxNode, given: list[Any]) -> Any:
         """Return what a node makes, and note in which order its rows are."""
@@ -456,12 +466,11 @@ class _Reader(Reader):
         """Return the dtype that the file, or the Cast that makes it, says an input has."""
         assert self.node is not None
         name = self.node.inputs[index]
-        casts = (
-            dtype_name(node.attributes["to"], name)
-            for node in self.program.graph.nodes
-            if node.op == "Cast" and name in node.outputs and "to" in node.attributes
-        )
-        return self.program.graph.dtypes.get(name) or next(casts, None)
+        told = self.program.graph.dtypes.get(name)
+        maker = self.makers.get(name)
+        if told is None and maker is not None and maker.op == "Cast":
+            return dtype_name(maker.attributes.get("to"), name)
+        return told
 
     def read_branch(self, graph: OnnxGraph) -> tuple[Any, ...]:
         """Read a graph that an attribute holds, and return what it makes."""
