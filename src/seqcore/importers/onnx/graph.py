@@ -469,7 +469,7 @@ class _Reader(Reader):
         told = self.program.graph.dtypes.get(name)
         maker = self.makers.get(name)
         if told is None and maker is not None and maker.op == "Cast":
-            return dtype_name(maker.attributes.get("to"), name)
+            return dtype_name(maker.attributes.get("to", 0), name)
         return told
 
     def read_branch(self, graph: OnnxGraph) -> tuple[Any, ...]:
