@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,18 @@ from c_programs import ROOT, cmake_build, run, tool
 
 import seqcore as sc
 from seqcore.graph import Graph, GraphBuilder, Value
+
+
+def pytest_collection_finish() -> None:
+    """Spare every test what costs time and proves nothing.
+
+    Torch has one thread: its models are small here, and workers with as many threads as there are
+    cores wait for each other. What is imported by now stays, so the collector need not walk it.
+    """
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=sc.cpu_info()["isas"])
