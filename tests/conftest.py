@@ -16,13 +16,14 @@ from seqcore.graph import Graph, GraphBuilder, Value
 
 
 def pytest_collection_finish() -> None:
-    """Spare every test what costs time and proves nothing.
-
-    Torch has one thread: its models are small here, and workers with as many threads as there are
-    cores wait for each other. What is imported by now stays, so the collector need not walk it.
-    """
+    """Give torch one thread: models are small here, and workers with two each wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Keep the collector from walking all frameworks, and what earlier files left, in every test."""
     gc.collect()
     gc.freeze()
 
