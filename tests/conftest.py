@@ -18,14 +18,14 @@ from seqcore.graph import Graph, GraphBuilder, Value
 
 
 def pytest_collection_finish() -> None:
-    """Give torch one thread: models are small here, and workers with two each wait for each other."""
+    """Give torch one thread: workers with as many as there are cores wait for each other."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def little_to_collect() -> None:
-    """Keep the collector from walking all frameworks, and what earlier files left, in every test."""
+    """Keep the collector from walking all frameworks, and what earlier files left, in each test."""
     gc.collect()
     gc.freeze()
 
