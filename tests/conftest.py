@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import gc
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +15,19 @@ from c_programs import ROOT, cmake_build, run, tool
 
 import seqcore as sc
 from seqcore.graph import Graph, GraphBuilder, Value
+
+
+def pytest_collection_finish() -> None:
+    """Give torch one thread: workers with as many as there are cores wait for each other."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_to_collect() -> None:
+    """Keep the collector from walking all frameworks, and what earlier files left, in each test."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=sc.cpu_info()["isas"])
@@ -55,8 +72,15 @@ def ranks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed seqcore, elsewhere than where it was configured to be."""
-    folder = tmp_path_factory.mktemp("cmake")
-    cmake_build(ROOT, folder / "build", CMAKE_INSTALL_LIBDIR="lib")
-    run([tool("cmake"), "--install", folder / "build", "--prefix", folder / "prefix"])
-    return folder / "prefix"
+    """An installed seqcore, elsewhere than where it was configured to be; one for all workers."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # of the whole run
+    made = folder / "cmake/prefix"
+    with open(folder / "cmake.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        if not (folder / "cmake/done").exists():
+            cmake_build(ROOT, folder / "cmake/build", CMAKE_INSTALL_LIBDIR="lib")
+            run([tool("cmake"), "--install", folder / "cmake/build", "--prefix", made])
+            (folder / "cmake/done").touch()
+    return made

@@ -32,6 +32,9 @@ READ = (
 SPELT = "AE2 K T IH0 V EY1 SH AH0 N IH0 S T"
 
 
+ALONE = {"OMP_NUM_THREADS": "1"}  # Keras's threads would wait for those of other tests
+
+
 def run(name, *arguments, **variables):
     """Return exit code, stdout and stderr; `variables` are of the environment."""
     environment = os.environ | {
@@ -196,7 +199,7 @@ def test_what_a_real_lstm_keeps(tmp_path):
     ],
 )
 def test_keras_gives_the_same_numbers(name, outputs):
-    code, out, err = run("compare_with_keras.py", *([GOLDEN / name] if name else []))
+    code, out, err = run("compare_with_keras.py", *([GOLDEN / name] if name else []), **ALONE)
     assert (code, err) == (0, "")
     found = re.findall(r"^(\w+): largest difference (\S+)$", out, re.MULTILINE)
     assert outputs is None or [output for output, _ in found] == outputs
@@ -211,7 +214,7 @@ def torch_rows(out):
 
 
 def test_a_file_that_keras_cannot_load_is_said_to_be_one():
-    code, out, err = run("compare_with_keras.py", GOLDEN / "keras2_states.h5")
+    code, out, err = run("compare_with_keras.py", GOLDEN / "keras2_states.h5", **ALONE)
     assert code == 1
     assert "Total parameters" in out  # seqcore has it
     assert re.search(r"Keras 3\.\S+ does not load this file: .", err)
