@@ -12,6 +12,7 @@ from onnx_models import (
     feeds_of,
     model,
     node,
+    refused,
     same_as_onnxruntime,
     same_at_sizes,
 )
@@ -442,3 +443,20 @@ def test_every_second_of_one_element():
     nodes = [node("Slice", "x start end axis two", "y")]
     built = model(nodes, {"x": ("B", 1, 3)}, "y", steps | {"two": np.int64([2])})
     same_at_sizes(built, {"B": 2})
+
+
+def test_a_size_that_may_be_another_is_not_read() -> None:
+    """T + 1 beside S: either may be 1, and no rule of a call says that they are equal."""
+    nodes = [
+        node("Concat", "x one", "longer", axis=1),
+        node("Add", "longer z", "sum"),
+        node("Shape", "sum", "sizes"),
+        node("ConstantOfShape", "sizes", "zeros"),
+        node("Add", "zeros sum", "y"),
+    ]
+    inputs = {"x": ("B", "T", 3), "one": ("B", 1, 3), "z": ("B", "S", 3)}
+    refused(model(nodes, inputs, "y"), "Shape, opset 17", "of a size that may be 1 + T or S")
+    sizes = [{"B": 2, "T": 4, "S": 5}, {"B": 2, "T": 0, "S": 5}, {"B": 3, "T": 4, "S": 1}]
+    same_at_sizes(model(nodes[:2], inputs, "sum"), *sizes)
+    plain = [node("Add", "x z", "sum"), *nodes[2:]]
+    same_at_sizes(model(plain, inputs, "y"), {"B": 2, "T": 4, "S": 4})

@@ -28,15 +28,27 @@ def identity(context: Context, input: Any) -> Any:
 
 @operator("Shape")
 def shape_of(context: Context, data: Any, *, start: int = 0, end: int | None = None) -> Any:
-    del context
-    return vector(list(shape(data)[start:end]))
+    return vector(_sizes_of(context, data)[start:end])
 
 
 @operator("Size")
 def size_of(context: Context, data: Any) -> Any:
-    del context
-    total = vector([product(shape(data))])
+    total = vector([product(_sizes_of(context, data))])
     return Constant.of(total.array.reshape(()))
+
+
+def _sizes_of(context: Context, data: Any) -> list[AnySize]:
+    """Return the shape of a value.
+
+    Where sizes have met that no rule of a call can say to be equal (of a sum of names), one might
+    be 1, and repeated, and the size be the other.
+    """
+    for axis in (axis for dim in getattr(data, "dims", ()) for axis in dim):
+        met = sorted(map(str, (axis.size, *axis.alike)))
+        known = isinstance(axis.size, int) or len(met) == 1
+        if not known and not context.size_names.issuperset(met):
+            raise RefusedError(f"of a size that may be {' or '.join(met)}")
+    return list(shape(data))
 
 
 # ---- Views ---------------------------------------------------------------------------------------

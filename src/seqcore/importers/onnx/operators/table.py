@@ -35,6 +35,10 @@ class Context(arguments.Context, Protocol):
 
     opset: int  # of ai.onnx
 
+    @property
+    def size_names(self) -> frozenset[str]:
+        """Names of sizes that inputs have; of two that meet, a rule says that they are equal."""
+
     def declared(self, index: int) -> str | None:
         """Return the dtype that the file says an input of the node at hand has."""
 
