@@ -2,6 +2,7 @@
  * not there, of streams and of decoding. Every refusal is followed by a look at what it must have left alone. What is
  * computed: test_decode_streams.c. */
 #include "decoder_model.h"
+#include "ledger.h"
 
 #define OPTIONS &(sc_options){.isa = "scalar", .threads = 1}
 
@@ -222,51 +223,13 @@ static void test_contexts_change(void)
 
 /* ---- No memory -------------------------------------------------------------------------------------------------- */
 
-typedef struct ledger {
-    size_t calls, live, fail_at;
-} ledger;
-
-static void *ledger_allocate(void *of, size_t alignment, size_t bytes)
-{
-    ledger *l = of;
-    if (++l->calls == l->fail_at) {
-        return NULL;
-    }
-    void *memory = aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-    CHECK(memory != NULL, "%zu", bytes);
-    memset(memory, 0xA5, bytes); /* nobody relies on zeros */
-    l->live++;
-    return memory;
-}
-
-static void ledger_release(void *of, void *memory)
-{
-    ledger *l = of;
-    CHECK(memory != NULL && l->live > 0, "release of nothing");
-    l->live--;
-    free(memory);
-}
-
-/* Once more when the first time there was no memory; nothing else may fail. */
-#define TWICE(call)                                                                                                    \
-    do {                                                                                                               \
-        sc_error error;                                                                                                \
-        sc_status status_ = (call);                                                                                    \
-        if (status_ == SC_NO_MEMORY) {                                                                                 \
-            check_message(&error, "memory");                                                                           \
-            failures++;                                                                                                \
-            status_ = (call);                                                                                          \
-        }                                                                                                              \
-        CHECK(status_ == SC_OK, "allocation %zu: %s", l->fail_at, error.message);                                      \
-    } while (0)
-
 /* Streams with contexts, and decoding in all its ways; what it gives is in `found`. Returns how many calls
  * had no memory. */
 static size_t use_everything(ledger *l, double found[5])
 {
     static float weights[2 * 3 * 20 * FRAMES], y[2 * 3 * 20 * H];
     static const double uniforms[2 * 3 * 20] = {0.5, 0.7, 0.1};
-    const sc_options options = {.isa = "scalar", .threads = 1, .allocator = {ledger_allocate, ledger_release, l}};
+    const sc_options options = {.isa = "scalar", .threads = 1, .allocator = {allocate, release, l}};
     size_t failures = 0;
     random_state = 77;
     decoder model = decoder_make(FED, 3, H, true);

@@ -1,6 +1,7 @@
 /* Models in memory, and the memory of models: files that are no files, allocators that fail at every call, that are
  * half there or that misalign, files of several graphs, and plans that are freed before their streams. */
 #include "check.h"
+#include "ledger.h"
 #include "small_model.h"
 
 static const char small_graph[] = SMALL_GRAPH;
@@ -136,52 +137,10 @@ static void test_damaged_files(const char *path)
 
 /* ---- Allocators ------------------------------------------------------------------------------------------------ */
 
-typedef struct ledger {
-    size_t calls, live; /* allocations so far, and those that were not released */
-    size_t fail_at;     /* the call that fails; 0 for none */
-    size_t off;         /* by so many bytes is memory misaligned */
-} ledger;
-
-static void *allocate(void *context, size_t alignment, size_t bytes)
-{
-    ledger *l = context;
-    CHECK(alignment >= 8 && (alignment & (alignment - 1)) == 0 && bytes > 0, "%zu bytes, aligned to %zu", bytes,
-          alignment);
-    if (++l->calls == l->fail_at) {
-        return NULL;
-    }
-    char *memory = aligned_alloc(alignment, (bytes + l->off + alignment - 1) / alignment * alignment);
-    CHECK(memory != NULL, "%zu", bytes);
-    memset(memory, 0xA5, bytes); /* nobody relies on zeros */
-    l->live++;
-    return memory + l->off;
-}
-
-static void release(void *context, void *memory)
-{
-    ledger *l = context;
-    CHECK(memory != NULL && l->live > 0, "release of nothing");
-    l->live--;
-    free((char *)memory - l->off);
-}
-
 static sc_options options_of(ledger *l)
 {
     return (sc_options){.threads = 1, .allocator = {.allocate = allocate, .release = release, .context = l}};
 }
-
-/* Once more when the first time there was no memory; nothing else may fail. */
-#define TWICE(call)                                                                \
-    do {                                                                           \
-        sc_error error;                                                            \
-        sc_status status_ = (call);                                                \
-        if (status_ == SC_NO_MEMORY) {                                             \
-            check_message(&error, "memory");                                       \
-            failures++;                                                            \
-            status_ = (call);                                                      \
-        }                                                                          \
-        CHECK(status_ == SC_OK, "fail_at %zu: %s", l->fail_at, error.message);     \
-    } while (0)
 
 /* All that a program does with a model; returns how many of its calls had no memory. */
 static size_t use_everything(const char *bytes, size_t size, const char *path, float expected[FRAMES][SMALL_OUT],

@@ -207,6 +207,11 @@ def _scaled(context: Context, value: Any, scale: Any, offset: Any) -> Any:
     return value if offset is None else computed(context, "add", self=value, other=offset)
 
 
+def _of_channels(context: Context, value: Any, rank: int) -> Any:
+    """Return a number for each channel, in axis 1 of `rank`."""
+    return aten(context, "view", self=value, size=[*shape(value), *[1] * (rank - 2)])
+
+
 def _standard(context: Context, X: Any, dims: list[int], epsilon: float) -> tuple[Any, Any, Any]:
     """Return (X - mean) / sqrt(variance + epsilon), the mean, and one over the root."""
     mean = aten(context, "mean", self=X, dim=dims, keepdim=True)
@@ -293,10 +298,8 @@ def _of_statistics(
     context: Context, x: Any, scale: Any, offset: Any, mean: Any, variance: Any, epsilon: float
 ) -> Any:
     """(x - mean)/sqrt(variance + epsilon)*scale + offset, of channels in axis 1."""
-    behind = [1] * (len(shape(x)) - 2)
     scale, offset, mean, variance = (
-        aten(context, "view", self=each, size=[*shape(each), *behind])
-        for each in (scale, offset, mean, variance)
+        _of_channels(context, each, len(shape(x))) for each in (scale, offset, mean, variance)
     )
     deviation = computed(
         context, "sqrt", self=computed(context, "add", self=variance, other=float(epsilon))
@@ -327,11 +330,7 @@ def instance_normalization(
             context, "instance_norm", input=tensor, weight=gamma, bias=beta, eps=float(epsilon)
         )
     made, _, _ = _standard(context, tensor, list(range(2, rank)), epsilon)
-    shaped = [
-        aten(context, "view", self=each, size=[*shape(each), *[1] * (rank - 2)])
-        for each in (scale, B)
-    ]
-    return _scaled(context, made, *shaped)
+    return _scaled(context, made, *(_of_channels(context, each, rank) for each in (scale, B)))
 
 
 @operator("GroupNormalization")

@@ -194,17 +194,25 @@ def longest(tensor: Traced, dims: Sequence[int]) -> int:
 # ---- Pooling -------------------------------------------------------------------------------------
 
 
+def _boxes(
+    context: Context, X: Any, kernel_shape: Any, auto_pad: str, dilations: Any, pads: Any,
+    strides: Any, ceil_mode: int,
+) -> tuple[Traced, list[Place]]:  # fmt: skip
+    """Return what is pooled, and the windows along each of its axes."""
+    tensor = image(context, X, len(kernel_shape))
+    sizes = ints(kernel_shape, "kernel_shape")
+    return tensor, placed(
+        tensor.sizes[2:], sizes, auto_pad, dilations, pads, strides, bool(ceil_mode)
+    )
+
+
 @operator("MaxPool")
 def max_pool(
     context: Context, X: Any, *, auto_pad: str = "NOTSET", ceil_mode: int = 0,
     dilations: Any = None, kernel_shape: Any, pads: Any = None, storage_order: int = 0,
     strides: Any = None,
 ) -> Any:  # fmt: skip
-    tensor = image(context, X, len(kernel_shape))
-    places = placed(
-        tensor.sizes[2:], ints(kernel_shape, "kernel_shape"), auto_pad, dilations, pads, strides,
-        bool(ceil_mode),
-    )  # fmt: skip
+    tensor, places = _boxes(context, X, kernel_shape, auto_pad, dilations, pads, strides, ceil_mode)
     if context.wanted(1):
         return _with_indices(context, tensor, places, bool(storage_order))
     return (_pooled(context, tensor, places, _most),)
@@ -299,11 +307,7 @@ def average_pool(
     count_include_pad: int = 0, dilations: Any = None, kernel_shape: Any, pads: Any = None,
     strides: Any = None,
 ) -> Any:  # fmt: skip
-    tensor = image(context, X, len(kernel_shape))
-    places = placed(
-        tensor.sizes[2:], ints(kernel_shape, "kernel_shape"), auto_pad, dilations, pads, strides,
-        bool(ceil_mode),
-    )  # fmt: skip
+    tensor, places = _boxes(context, X, kernel_shape, auto_pad, dilations, pads, strides, ceil_mode)
     return _pooled(context, tensor, places, _counting if count_include_pad else _mean)
 
 
@@ -379,11 +383,7 @@ def lp_pool(
 ) -> Any:  # fmt: skip
     """(sum of |x|^p)^(1/p), padding being zeros."""
     order = _order(p)
-    tensor = image(context, X, len(kernel_shape))
-    places = placed(
-        tensor.sizes[2:], ints(kernel_shape, "kernel_shape"), auto_pad, dilations, pads, strides,
-        bool(ceil_mode),
-    )  # fmt: skip
+    tensor, places = _boxes(context, X, kernel_shape, auto_pad, dilations, pads, strides, ceil_mode)
     sizes = _power(context, aten(context, "abs", self=tensor), order)
 
     def sums(context: Context, rows: Traced, window: Window) -> Traced:
